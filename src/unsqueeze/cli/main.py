@@ -1,0 +1,44 @@
+"""The ``unsqueeze`` command: a thin shell around the library.
+
+Each command lives in a module of its own, which imports the heavy packages inside its function, so that ``--help`` is
+instant. Exit codes: 0 done, 1 it failed, 2 the user's input is wrong.
+"""
+
+import sys
+
+import typer
+from rich.console import Console
+
+from unsqueeze import __version__
+from unsqueeze.errors import UnsqueezeError, UserError
+
+app = typer.Typer(
+    name="unsqueeze",
+    help="RL on verifiable rewards that does not squeeze out exploration.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"unsqueeze {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
+) -> None:
+    """RL on verifiable rewards that does not squeeze out exploration."""
+
+
+def main() -> None:
+    """Entry point: errors we raise on purpose become one message on stderr and an exit code, never a traceback."""
+    try:
+        app()
+    except UnsqueezeError as error:
+        Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(f"error: {error}")
+        sys.exit(2 if isinstance(error, UserError) else 1)

@@ -1,0 +1,113 @@
+"""What an engine is asked for and what it gives back.
+
+Log-probs are natural logs (nats). ``logp_behaviour`` is the log-prob of each token under the model that sampled it, at
+temperature 1 over the whole vocabulary; ``logp_sampling`` is the same at the sampling temperature (still over the whole
+vocabulary, before top-k and top-p cut it). At temperature 1 the two are one array.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unsqueeze.errors import UserError
+from unsqueeze.tasks.problem import Problem
+from unsqueeze.verify.verdict import Judgement
+
+
+class StopReason(StrEnum):
+    """Why a completion ended: the model's end token, a stop string, or the token limit (truncated)."""
+
+    EOS = "eos"
+    STOP = "stop"
+    LENGTH = "length"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How to sample. ``temperature`` 0 is greedy. ``top_k`` 0 and ``top_p`` 1 mean no cut."""
+
+    max_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_tokens: int = 0
+    stop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.max_tokens < 1:
+            raise UserError(f"sampling: max_tokens is {self.max_tokens}; it must be at least 1.")
+        if self.temperature < 0:
+            raise UserError(f"sampling: temperature is {self.temperature}; it must be 0 (greedy) or more.")
+        if not 0 < self.top_p <= 1:
+            raise UserError(f"sampling: top_p is {self.top_p}; it must be in (0, 1], where 1 means no cut.")
+        if self.top_k < 0:
+            raise UserError(f"sampling: top_k is {self.top_k}; it must be 0 (no cut) or more.")
+        if not 0 <= self.min_tokens <= self.max_tokens:
+            raise UserError(f"sampling: min_tokens is {self.min_tokens}; it must be in [0, max_tokens={self.max_tokens}].")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Completion:
+    """One sampled response. ``tokens`` includes the end token where the model gave one; ``text`` leaves it out."""
+
+    tokens: NDArray[np.int32]
+    text: str
+    logp_behaviour: NDArray[np.float32]
+    logp_sampling: NDArray[np.float32]
+    stop_reason: StopReason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Rollout:
+    """A completion with its place in the run: who was asked, which of its group, by which policy, in which phase.
+
+    ``group`` numbers the groups of a run in the order of generation; ``index`` is the place inside the group;
+    ``policy_version`` counts the optimizer steps (RL and IRL) that the sampling policy had behind it; ``step`` is the
+    RL step the rollout was generated for.
+    """
+
+    problem_id: str
+    group: int
+    index: int
+    prompt_tokens: NDArray[np.int32]
+    completion: Completion
+    policy_version: int
+    phase: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Group:
+    """The G rollouts of one prompt with their judgements, in the same order."""
+
+    problem: Problem
+    rollouts: tuple[Rollout, ...]
+    judgements: tuple[Judgement, ...]
+
+
+class Engine(Protocol):
+    """Anything that samples from a policy.
+
+    ``generate`` returns one list of ``n`` completions per prompt, in the order of the prompts. The same prompts,
+    sampling, seed and weights give the same completions. ``on_finished`` is told how many completions have ended since
+    the last call, for progress. ``sync`` hands over the weights of ``policy``; engines that sample from the training
+    weights themselves have nothing to do there.
+    """
+
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        n: int,
+        sampling: Sampling,
+        *,
+        seed: int,
+        on_finished: Callable[[int], None] | None = None,
+    ) -> list[list[Completion]]: ...
+
+    def sync(self, policy: Any) -> None: ...
+
+    def close(self) -> None: ...

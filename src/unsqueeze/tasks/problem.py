@@ -1,0 +1,21 @@
+"""What is asked: one problem with its gold answer."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+TaskKind = Literal["countdown", "math"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One question with a checkable answer.
+
+    ``prompt`` is the text of the question as a person would read it; how it is wrapped for a model (chat template,
+    beginning-of-sequence token) is the prompt builder's business. ``answer`` is the gold answer: a short LaTeX, number
+    or letter for ``math``; the target, as a decimal string, for ``countdown`` (the numbers are in the prompt).
+    """
+
+    id: str
+    prompt: str
+    answer: str
+    task: TaskKind
