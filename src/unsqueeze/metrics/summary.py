@@ -1,0 +1,83 @@
+"""Avg@n and Pass@k of a set of problems, with intervals.
+
+Axes: P problems.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from unsqueeze.errors import UserError
+from unsqueeze.metrics.intervals import Estimate, bootstrap_mean
+from unsqueeze.metrics.passk import pass_at_k_per_problem
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a set of samples shows.
+
+    ``avg`` is Avg@n, the mean over problems of the share of correct samples. ``pass_at[k]`` is the mean of the unbiased
+    Pass@k over the problems that have at least k samples, and ``num_undefined[k]`` says how many have fewer and take no
+    part; where all have fewer the estimate is NaN.
+    """
+
+    n_problems: int
+    avg: Estimate
+    pass_at: dict[int, Estimate]
+    num_undefined: dict[int, int]
+
+    def to_json_object(self) -> dict[str, object]:
+        """``{"n_problems", "avg", "pass_at": {"1": {"mean", "low", "high"}, …}}`` and, beside them, what is undefined.
+
+        ``avg`` is the number, its interval stands in ``avg_low`` and ``avg_high``; undefined values are null, and
+        ``num_undefined`` names the ks that some problems are too short of samples for.
+        """
+        avg = self.avg.to_json_object()
+        return {
+            "n_problems": self.n_problems,
+            "avg": avg["mean"],
+            "avg_low": avg["low"],
+            "avg_high": avg["high"],
+            "pass_at": {str(k): estimate.to_json_object() for k, estimate in self.pass_at.items()},
+            "num_undefined": {str(k): count for k, count in self.num_undefined.items() if count},
+        }
+
+
+def powers_of_two_up_to(num_samples: int) -> list[int]:
+    """1, 2, 4, … and ``num_samples`` itself: the ks that are worth a look."""
+    powers = [1 << shift for shift in range(max(num_samples, 0).bit_length())]
+    return sorted({*powers, num_samples}) if num_samples > 0 else []
+
+
+def summarise(
+    num_samples_P: ArrayLike,
+    num_correct_P: ArrayLike,
+    ks: Iterable[int],
+    *,
+    strata: ArrayLike | None = None,
+    seed: int = 0,
+) -> Summary:
+    """Avg@n and Pass@k for every k of ``ks``, each with a 95 % bootstrap interval over problems (stratified).
+
+    num_samples_P (judged samples, n may differ), num_correct_P: integers, shape (P,). A problem with no judged sample
+    has no Avg@n either and takes no part in it.
+    """
+    samples_P = np.asarray(num_samples_P, dtype=np.int64).reshape(-1)
+    correct_P = np.asarray(num_correct_P, dtype=np.int64).reshape(-1)
+    if samples_P.shape != correct_P.shape:
+        raise UserError(f"summary: {samples_P.size} sample counts for {correct_P.size} correct counts; give one each.")
+    labels_P = np.zeros(samples_P.size, dtype=np.int64) if strata is None else np.asarray(strata)
+
+    def over_defined(values_P: np.ndarray) -> Estimate:
+        defined_P = np.isfinite(values_P)
+        return bootstrap_mean(values_P[defined_P], strata=labels_P[defined_P], seed=seed)
+
+    pass_P = {k: pass_at_k_per_problem(samples_P, correct_P, k) for k in sorted(set(ks))}
+    return Summary(
+        n_problems=int(samples_P.size),
+        avg=over_defined(pass_at_k_per_problem(samples_P, correct_P, 1)),
+        pass_at={k: over_defined(values_P) for k, values_P in pass_P.items()},
+        num_undefined={k: int(np.isnan(values_P).sum()) for k, values_P in pass_P.items()},
+    )
