@@ -1,0 +1,1 @@
+"""Recipes: frozen models in which an unknown key is an error. Loads no torch."""

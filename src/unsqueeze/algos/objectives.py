@@ -1,0 +1,77 @@
+"""The clipped surrogate: GRPO, DAPO and GSPO (Eq. 23-29 of arXiv 2604.16995, with two corrections of the print)."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from unsqueeze.algos.surrogate import Surrogate
+
+
+@dataclass(frozen=True, slots=True)
+class LossOutput:
+    """A loss to minimise, and detached metrics that, like the loss, are sums over the batch's parts."""
+
+    loss: Float[Tensor, ""]
+    metrics: dict[str, Tensor]
+
+
+def clipped_surrogate_loss(
+    logp_policy_NT: Float[Tensor, "N T"],
+    logp_behaviour_NT: Float[Tensor, "N T"],
+    advantages_N: Float[Tensor, " N"],
+    mask_NT: Bool[Tensor, "N T"],
+    weights_N: Float[Tensor, " N"],
+    settings: Surrogate,
+    *,
+    logp_ref_NT: Float[Tensor, "N T"] | None = None,
+    entropy_NT: Float[Tensor, "N T"] | None = None,
+) -> LossOutput:
+    """−Σ_i w_i Σ_t [ min(r·A, clip(r, 1 − ε_low, 1 + ε_high)·A) − β·k3 + c·H ], to be minimised.
+
+    r is the token ratio exp(logp_policy − logp_behaviour) (Eq. 27), or for every token of a response its sequence
+    ratio s = exp(mean over its tokens of the log-ratio) (Eq. 29). k3 = exp(ref − policy) − (ref − policy) − 1 estimates
+    KL(policy ‖ reference) in nats per token, and H is the entropy of the next-token distribution.
+
+    ``mask_NT`` marks the tokens of the response. ``weights_N`` come from ``token_weights`` and hold every denominator,
+    so parts of a batch add up to the whole. Gradient flows through ``logp_policy_NT`` and ``entropy_NT`` only.
+
+    Departures from print: Eq. 24 puts the sequence ratio inside GRPO's sum over tokens; GRPO uses the token ratio, as
+    in Eq. 27. Eq. 28 clips w_i but weighs s_i; it is s_i in both places.
+
+    Raises ValueError if the settings ask for a KL or entropy term whose tensor is missing.
+    """
+    if settings.kl_coefficient > 0 and logp_ref_NT is None:
+        raise ValueError("clipped_surrogate_loss: kl_coefficient is positive but logp_ref_NT is missing.")
+    if settings.entropy_coefficient > 0 and entropy_NT is None:
+        raise ValueError("clipped_surrogate_loss: entropy_coefficient is positive but entropy_NT is missing.")
+
+    # Padding may hold anything, -inf included; it is replaced before any arithmetic, for 0 · inf is NaN in a gradient.
+    log_ratio_NT = torch.where(mask_NT, logp_policy_NT - logp_behaviour_NT.detach(), 0.0)
+    if settings.ratio == "sequence":
+        length_N1 = mask_NT.sum(dim=1, keepdim=True).clamp(min=1)
+        log_ratio_NT = (log_ratio_NT.sum(dim=1, keepdim=True) / length_N1).expand_as(log_ratio_NT)
+    ratio_NT = log_ratio_NT.exp()
+    clipped_NT = ratio_NT.clamp(1 - settings.clip_low, 1 + settings.clip_high)
+    advantages_N1 = advantages_N.detach()[:, None]
+    objective_NT = torch.minimum(ratio_NT * advantages_N1, clipped_NT * advantages_N1)
+
+    token_weight_NT = weights_N[:, None] * mask_NT
+    metrics = {
+        "ratio_mean": ratio_NT,
+        "clip_low_share": (ratio_NT < 1 - settings.clip_low) & (advantages_N1 < 0),
+        "clip_high_share": (ratio_NT > 1 + settings.clip_high) & (advantages_N1 > 0),
+    }
+    if logp_ref_NT is not None:
+        gap_NT = torch.where(mask_NT, logp_ref_NT.detach() - logp_policy_NT, 0.0)
+        k3_NT = torch.expm1(gap_NT) - gap_NT
+        metrics["kl_ref"] = k3_NT
+        objective_NT = objective_NT - settings.kl_coefficient * k3_NT
+    if settings.entropy_coefficient > 0 and entropy_NT is not None:
+        objective_NT = objective_NT + settings.entropy_coefficient * torch.where(mask_NT, entropy_NT, 0.0)
+
+    return LossOutput(
+        loss=-(token_weight_NT * objective_NT).sum(),
+        metrics={key: (token_weight_NT * value.detach()).sum() for key, value in metrics.items()},
+    )

@@ -1,0 +1,66 @@
+"""Which phase comes next (Algorithm 1): RL over the data, IRL on what it gave, RL again from the reshaped policy."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+PhaseKind = Literal["rl", "irl"]
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One phase. ``first_step`` and ``last_step`` count RL optimizer steps from 1, both inclusive.
+
+    An IRL phase learns from the rollouts of the RL phase before it, whose steps it carries.
+    """
+
+    number: int
+    kind: PhaseKind
+    first_step: int
+    last_step: int
+
+
+def rl_phase_ends(
+    total_steps: int,
+    *,
+    every_steps: int | None = None,
+    every_passes: float | None = None,
+    num_problems: int,
+    prompts_per_step: int,
+) -> list[int]:
+    """The RL steps after which an RL phase ends; the last is always ``total_steps``.
+
+    By optimizer steps: every ``every_steps``. By passes over the data: phase i ends with the step in which the
+    (i · every_passes)-th pass is completed, so no problem is dropped where the batch does not divide the data. Neither:
+    one phase. Raises ValueError if both are given or one is not positive.
+    """
+    if every_steps is not None and every_passes is not None:
+        raise ValueError("give the length of an RL phase in steps or in passes over the data, not both.")
+    if total_steps < 1:
+        raise ValueError(f"total_steps is {total_steps}; it must be at least 1.")
+    if every_steps is None and every_passes is None:
+        return [total_steps]
+    length = every_steps if every_steps is not None else every_passes
+    assert length is not None
+    if length <= 0:
+        raise ValueError(f"the length of an RL phase is {length}; it must be positive.")
+    ends: list[int] = []
+    for i in range(1, total_steps + 1):
+        end = i * every_steps if every_steps is not None else math.ceil(i * length * num_problems / prompts_per_step)
+        if end >= total_steps:
+            break
+        if not ends or end > ends[-1]:
+            ends.append(end)
+    return [*ends, total_steps]
+
+
+def plan_phases(rl_ends: list[int], *, irl: bool) -> list[Phase]:
+    """The phases of a run: an RL phase up to each of ``rl_ends``, each followed by an IRL phase where ``irl``."""
+    phases: list[Phase] = []
+    first = 1
+    for end in rl_ends:
+        phases.append(Phase(len(phases), "rl", first, end))
+        if irl:
+            phases.append(Phase(len(phases), "irl", first, end))
+        first = end + 1
+    return phases

@@ -1,0 +1,137 @@
+"""From a file (or the name of a shipped recipe) and overrides to a checked recipe, or to one clear sentence."""
+
+import difflib
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from unsqueeze.config.recipe import Recipe
+from unsqueeze.errors import UserError
+
+
+def shipped_recipes() -> list[str]:
+    """Names of the recipes inside the package, folders of them included (``paper/...``)."""
+    root = Path(str(resources.files("unsqueeze") / "recipes"))
+    return sorted(path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.yaml"))
+
+
+def load_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe from a file or from the shipped ones, apply ``a.b=v`` overrides, and check it.
+
+    Raises UserError naming the file and the field.
+    """
+    raw = _read(_find(source), source)
+    for override in overrides:
+        _apply_override(raw, override)
+    return check_recipe(raw, source)
+
+
+def check_recipe(raw: dict[str, Any], source: str) -> Recipe:
+    """Validate a recipe given as plain data; ``source`` is what the message calls it."""
+    try:
+        return Recipe.model_validate(raw)
+    except ValidationError as error:
+        raise UserError(_one_sentence(error, source)) from None
+
+
+def arms_of(recipe: Recipe, source: str) -> dict[str, Recipe]:
+    """The runs a recipe asks for: one under each arm's name, or a single one under the recipe's own."""
+    if not recipe.arms:
+        return {recipe.name: recipe}
+    shared = recipe.model_dump(exclude={"arms"})
+    return {
+        name: check_recipe(_merge(shared, changes), f"{source}, arm {name!r}") for name, changes in recipe.arms.items()
+    }
+
+
+def _find(source: str) -> Path:
+    path = Path(source)
+    if path.is_file():
+        return path
+    shipped = Path(str(resources.files("unsqueeze") / "recipes")) / f"{source}.yaml"
+    if shipped.is_file():
+        return shipped
+    names = shipped_recipes()
+    near = difflib.get_close_matches(source, names, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise UserError(f"recipe {source!r} is neither a file nor a shipped recipe ({', '.join(names)}).{hint}")
+
+
+def _read(path: Path, source: str) -> dict[str, Any]:
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        detail = " ".join(str(error).split())
+        raise UserError(f"recipe {source}: this is not YAML: {detail}") from None
+    except OSError as error:
+        raise UserError(f"recipe {source} cannot be read: {error.strerror}.") from None
+    if not isinstance(raw, dict) or not all(isinstance(key, str) for key in raw):
+        raise UserError(f"recipe {source}: a recipe is a mapping of names to settings; this file holds something else.")
+    return raw
+
+
+def _apply_override(raw: dict[str, Any], override: str) -> None:
+    name, separator, text = override.partition("=")
+    keys = name.strip().split(".")
+    if not separator or not all(keys):
+        raise UserError(f"--set {override!r}: write it as section.key=value, for example --set rl.steps=100.")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"--set {override!r}: the value {text!r} is not YAML; quote it if it is a text.") from None
+    where = raw
+    for key in keys[:-1]:
+        inner = where.get(key)
+        if inner is None:
+            inner = where[key] = {}
+        if not isinstance(inner, dict):
+            raise UserError(f"--set {override!r}: {key!r} is a single value and has no keys below it.")
+        where = inner
+    where[keys[-1]] = _as_number(value)
+
+
+def _as_number(value: Any) -> Any:
+    """YAML 1.1 reads 5e-5 as a text; people mean the number."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in changes.items():
+        inner = merged.get(key)
+        merged[key] = _merge(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _one_sentence(error: ValidationError, source: str) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    more = f" ({error.error_count() - 1} more like it.)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        allowed = _fields_at(first["loc"][:-1])
+        near = difflib.get_close_matches(str(first["loc"][-1]), allowed, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        return f"recipe {source}: unknown key {where!r}; known here are {', '.join(allowed)}.{hint}{more}"
+    message = first["msg"].removeprefix("Value error, ")
+    given = "" if first["type"] in ("value_error", "missing") else f" is {first['input']!r}:"
+    at = f"{where}{given} " if where else ""
+    return f"recipe {source}: {at}{message[0].lower() + message[1:]}.{more}"
+
+
+def _fields_at(location: Sequence[int | str]) -> list[str]:
+    """The names of the fields of the settings at a place inside the recipe."""
+    model: type[BaseModel] = Recipe
+    for part in location:
+        annotation = model.model_fields[str(part)].annotation
+        options = [annotation, *get_args(annotation)]
+        model = next(o for o in options if isinstance(o, type) and issubclass(o, BaseModel))
+    return list(model.model_fields)

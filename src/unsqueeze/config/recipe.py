@@ -1,0 +1,246 @@
+"""What a run is: every setting of a recipe, its default and its meaning.
+
+Defaults are a vetted setting for a small run; the recipes that ship state theirs. Values that follow from others are
+properties, never fields. Errors raised here are turned into one sentence by ``unsqueeze.config.load``.
+"""
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from unsqueeze.algos.schedule import Phase, plan_phases, rl_phase_ends
+from unsqueeze.algos.selection import Likelihood, Pool
+from unsqueeze.algos.surrogate import ALGORITHMS, AdvantageScale, Aggregation, Ratio, Surrogate
+
+
+class Settings(BaseModel):
+    """Frozen, and strict about names: a key nobody reads is an error, not a silent default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ModelSettings(Settings):
+    path: str = "countdown-0.4m"
+    """A folder in Hugging Face format, a hub name, or the name of a model that ships inside the package."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train. `auto` takes a GPU where there is one."""
+    compute_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of forward and backward passes. The weights themselves are kept in fp32 while training."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more time."""
+    trust_remote_code: bool = False
+    """Run Python code that comes with the model. Only for models whose authors you trust."""
+
+
+class CountdownSettings(Settings):
+    count: int = Field(4, ge=2, le=6)
+    """Numbers in a problem."""
+    max_number: int = Field(15, ge=2, le=99)
+    """Numbers are drawn from 1 to this."""
+    operators: str = "+-*"
+    """Which of + - * / are allowed."""
+    max_result: int = Field(99, ge=2, le=99)
+    """Bound on the target and on every intermediate result."""
+
+
+class DataSettings(Settings):
+    kind: Literal["countdown", "jsonl"] = "countdown"
+    """`countdown` makes its problems; `jsonl` reads files with one problem and one answer a line."""
+    seed: int = 0
+    """Of the making of problems, or of the drawing of subsets. Not the seed of the run."""
+    train_path: str | None = None
+    """jsonl: the file of training problems."""
+    test_path: str | None = None
+    """jsonl: the file of held-out problems."""
+    problem_field: str = "problem"
+    """jsonl: the field of the question."""
+    answer_field: str = "answer"
+    """jsonl: the field of the gold answer."""
+    num_train: int | None = Field(800, ge=1)
+    """How many training problems. jsonl: a uniform random subset of this size; null takes the whole file."""
+    num_test: int | None = Field(96, ge=1)
+    """How many held-out problems, likewise."""
+    countdown: CountdownSettings = CountdownSettings()
+
+    @model_validator(mode="after")
+    def _files_are_named(self) -> Self:
+        if self.kind == "jsonl" and (self.train_path is None or self.test_path is None):
+            raise ValueError("kind is jsonl, so train_path and test_path must name a file each")
+        if self.kind == "countdown" and (self.num_train is None or self.num_test is None):
+            raise ValueError("kind is countdown, so num_train and num_test must be numbers")
+        return self
+
+
+class PromptSettings(Settings):
+    mode: Literal["plain", "chat"] = "plain"
+    """`chat` wraps the problem in the tokenizer's chat template; `plain` gives the template below as it is."""
+    template: str = "{problem}"
+    """The text around the problem (inside the user's turn, in chat mode)."""
+    system: str | None = None
+    """chat: the system message."""
+
+
+class RolloutSettings(Settings):
+    temperature: float = Field(1.0, gt=0)
+    """Of the training rollouts (1.0 in the paper)."""
+    top_p: float = Field(1.0, gt=0, le=1)
+    top_k: int = Field(0, ge=0)
+    max_tokens: int = Field(24, ge=1)
+    """Longest response, in tokens."""
+    stop: tuple[str, ...] = ()
+    """Texts that end a response, beside the model's own end token."""
+    max_rows: int = Field(256, ge=1)
+    """How many responses are generated side by side; bounds the memory of the KV cache."""
+
+
+class VerifySettings(Settings):
+    workers: int = Field(2, ge=1)
+    """Processes that judge mathematical answers. Countdown is checked in place."""
+    timeout_s: float = Field(5.0, gt=0)
+    """Deadline of one answer; a worker past it is killed and the answer counts as not judged."""
+    credit: Literal["boxed", "final_answer", "anywhere"] = "boxed"
+    """Where an answer may stand to earn credit."""
+
+
+class OptimizerSettings(Settings):
+    learning_rate: float = Field(gt=0)
+    betas: tuple[float, float] = (0.9, 0.99)
+    epsilon: float = Field(1e-8, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    """Gradients are scaled down to this norm where theirs is larger."""
+
+
+class RlSettings(OptimizerSettings):
+    algorithm: str = "grpo"
+    """One of the named settings of the surrogate; the fields below override single ones."""
+    steps: int = Field(200, ge=1)
+    """Optimizer steps, over all RL phases."""
+    prompts_per_step: int = Field(16, ge=1)
+    group_size: int = Field(8, ge=2)
+    """Rollouts of one prompt, G."""
+    learning_rate: float = Field(5e-5, gt=0)
+    tokens_per_microbatch: int = Field(16384, ge=1)
+    """Padded tokens, prompt and response, of one forward and backward pass. Changes memory and speed, not the result."""
+    ratio: Ratio | None = None
+    aggregation: Aggregation | None = None
+    clip_low: float | None = Field(None, ge=0, le=1)
+    clip_high: float | None = Field(None, ge=0)
+    advantage_scale: AdvantageScale | None = None
+    kl_coefficient: float | None = Field(None, ge=0)
+    """β of the KL term towards the base policy."""
+    entropy_coefficient: float | None = Field(None, ge=0)
+
+    @model_validator(mode="after")
+    def _algorithm_is_known(self) -> Self:
+        if self.algorithm not in ALGORITHMS:
+            raise ValueError(f"algorithm is {self.algorithm!r}; known are {', '.join(ALGORITHMS)}")
+        return self
+
+    @property
+    def surrogate(self) -> Surrogate:
+        """The named settings with the overrides applied."""
+        named = ALGORITHMS[self.algorithm]
+        fields = {name: getattr(named, name) for name in named.__slots__}
+        given = {name: getattr(self, name) for name in fields if getattr(self, name) is not None}
+        return Surrogate(**(fields | given))
+
+
+class IrlSettings(OptimizerSettings):
+    every_passes: float | None = Field(None, gt=0)
+    """An RL phase lasts this many passes over the data. Neither this nor every_steps: one pass."""
+    every_steps: int | None = Field(None, ge=1)
+    """An RL phase lasts this many optimizer steps."""
+    k: int = Field(3, ge=1)
+    """Demonstrations selected from the rollouts of each group."""
+    pool: Pool = "negatives_first"
+    quantile: float = Field(0.5, gt=0, le=1)
+    likelihood: Likelihood = "mean"
+    steps: int = Field(4, ge=0)
+    """Optimizer steps of one IRL phase; 0 selects and stores demonstrations and moves nothing."""
+    batch_size: int = Field(512, ge=1)
+    """Demonstrations of one optimizer step."""
+    learning_rate: float = Field(5e-5, gt=0)
+    aggregation: Literal["sequence_mean", "token_mean"] = "sequence_mean"
+
+    @model_validator(mode="after")
+    def _one_phase_length(self) -> Self:
+        if self.every_passes is not None and self.every_steps is not None:
+            raise ValueError("give every_passes or every_steps, not both")
+        return self
+
+
+class EvaluationSettings(Settings):
+    n: int = Field(128, ge=1)
+    """Responses sampled for each held-out problem."""
+    temperature: float = Field(0.7, ge=0)
+    top_p: float = Field(1.0, gt=0, le=1)
+    top_k: int = Field(0, ge=0)
+    every_steps: int | None = Field(None, ge=1)
+    """Evaluate every so many RL steps, besides before training and at the end; null leaves it at those two."""
+
+    @property
+    def ks(self) -> list[int]:
+        """1, 2, 4, ... and n itself."""
+        powers = [2**i for i in range(self.n.bit_length()) if 2**i < self.n]
+        return [*powers, self.n]
+
+
+class CheckpointSettings(Settings):
+    every_steps: int | None = Field(None, ge=1)
+    """Save every so many RL steps, besides at the end; null leaves it at that."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the exported policy."""
+
+
+class Recipe(Settings):
+    """A whole run."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Names the run directory, where none is given."""
+    description: str = ""
+    seed: int = Field(0, ge=0, lt=2**32)
+    threads: int | None = Field(None, ge=1)
+    """CPU threads; null leaves the choice to PyTorch."""
+    model: ModelSettings = ModelSettings()
+    data: DataSettings = DataSettings()
+    prompt: PromptSettings = PromptSettings()
+    rollout: RolloutSettings = RolloutSettings()
+    verify: VerifySettings = VerifySettings()
+    rl: RlSettings = RlSettings()
+    irl: IrlSettings | None = None
+    """The IRL phases; null trains with plain RL."""
+    evaluation: EvaluationSettings = EvaluationSettings()
+    checkpoint: CheckpointSettings = CheckpointSettings()
+    arms: dict[str, dict[str, Any]] | None = None
+    """Several runs from one recipe, side by side: a name for each, with the settings in which it differs."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.irl is not None and self.irl.k > self.rl.group_size:
+            raise ValueError(
+                f"irl.k is {self.irl.k} but rl.group_size is {self.rl.group_size}; "
+                f"at most all {self.rl.group_size} rollouts of a group can be selected"
+            )
+        num_train = self.data.num_train
+        if num_train is not None and self.rl.prompts_per_step > num_train:
+            raise ValueError(
+                f"rl.prompts_per_step is {self.rl.prompts_per_step} but data.num_train is {num_train}; "
+                f"a step cannot take more problems than there are"
+            )
+        return self
+
+    def phases(self, num_problems: int) -> list[Phase]:
+        """The phases of this run over ``num_problems`` training problems."""
+        every_steps = self.irl.every_steps if self.irl else None
+        every_passes = self.irl.every_passes if self.irl else None
+        if self.irl and every_steps is None and every_passes is None:
+            every_passes = 1.0
+        ends = rl_phase_ends(
+            self.rl.steps,
+            every_steps=every_steps,
+            every_passes=every_passes,
+            num_problems=num_problems,
+            prompts_per_step=self.rl.prompts_per_step,
+        )
+        return plan_phases(ends, irl=self.irl is not None)
