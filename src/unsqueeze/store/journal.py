@@ -1,0 +1,131 @@
+"""Append-only files of JSON lines: the journal of a run and its metrics.
+
+A line counts once its newline is on the disk. A process killed while writing may leave one torn last line: readers pass
+over it, the next writer cuts it off. Anything else that is broken is an error that names the file and the line.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from unsqueeze.errors import RunError
+from unsqueeze.store.atomic import fsync, make_folder
+from unsqueeze.store.plain_json import dumps
+
+
+class JsonLines:
+    """An append-only file with one JSON object a line, on the disk when ``append`` returns."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor: int | None = None
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Adds ``record`` as one line. RunError if the file system refuses; the file then ends where it did before."""
+        line = dumps(record).encode() + b"\n"
+        try:
+            if self._descriptor is None:
+                self._descriptor = self._open()
+            _append_whole(self._descriptor, line)
+        except OSError as error:
+            raise RunError(f"cannot write {self.path}: {error.strerror or error}.") from error
+
+    def read(self) -> list[dict[str, Any]]:
+        """Every whole line, in order; empty if the file does not exist. RunError naming the first broken line."""
+        if not self.path.exists():
+            return []
+        try:
+            whole, _, _torn = self.path.read_bytes().rpartition(b"\n")
+        except OSError as error:
+            raise RunError(f"cannot read {self.path}: {error.strerror or error}.") from error
+        lines = whole.split(b"\n") if whole else []
+        return [self._parse(line, number) for number, line in enumerate(lines, start=1)]
+
+    def close(self) -> None:
+        """Lets go of the file. A later ``append`` opens it again."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _open(self) -> int:
+        make_folder(self.path.parent)
+        is_new = not self.path.exists()
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        if is_new:
+            fsync(self.path.parent)
+        else:
+            os.ftruncate(descriptor, _length_of_whole_lines(self.path))
+        return descriptor
+
+    def _parse(self, line: bytes, number: int) -> dict[str, Any]:
+        try:
+            record = json.loads(line)
+        except ValueError as error:  # not JSON, or not UTF-8
+            raise RunError(f"{self.path}, line {number}: not a JSON object ({error}); the file was damaged.") from error
+        if not isinstance(record, dict):
+            raise RunError(f"{self.path}, line {number}: not a JSON object; the file was damaged.")
+        return record
+
+
+class Journal:
+    """What happened, in order. Each line of ``journal.jsonl`` has ``seq`` (0, 1, 2, …), ``time`` and ``event``."""
+
+    def __init__(self, path: Path, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._lines = JsonLines(path)
+        self._now = now
+        self._next_seq: int | None = None
+
+    @property
+    def path(self) -> Path:
+        return self._lines.path
+
+    def append(self, event: str, **fields: Any) -> dict[str, Any]:
+        """Records ``event`` with its fields and returns the line as recorded. It is on the disk on return."""
+        if self._next_seq is None:
+            self._next_seq = len(self.read())
+        record = {
+            "seq": self._next_seq,
+            "time": self._now().isoformat(timespec="milliseconds"),
+            "event": event,
+            **fields,
+        }
+        self._lines.append(record)
+        self._next_seq += 1
+        return record
+
+    def read(self) -> list[dict[str, Any]]:
+        """Every event so far. RunError naming the first line that is broken or out of sequence."""
+        records = self._lines.read()
+        _check_sequence(records, self.path)
+        return records
+
+    def close(self) -> None:
+        self._lines.close()
+
+
+def _check_sequence(records: Iterable[Mapping[str, Any]], path: Path) -> None:
+    for seq, record in enumerate(records):
+        if record.get("seq") != seq or not isinstance(record.get("event"), str):
+            raise RunError(
+                f"{path}, line {seq + 1}: expected an event with seq {seq}, found seq {record.get('seq')!r}; "
+                "lines were lost or edited."
+            )
+
+
+def _length_of_whole_lines(path: Path) -> int:
+    return path.read_bytes().rfind(b"\n") + 1
+
+
+def _append_whole(descriptor: int, line: bytes) -> None:
+    length_before = os.fstat(descriptor).st_size
+    try:
+        written = os.write(descriptor, line)
+        while written < len(line):
+            written += os.write(descriptor, line[written:])
+        os.fsync(descriptor)
+    except OSError:
+        os.ftruncate(descriptor, length_before)
+        raise

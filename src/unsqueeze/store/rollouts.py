@@ -1,0 +1,157 @@
+"""Every rollout of a run: one Parquet file a generation batch, ``rollouts/step-000012.parquet``, one row a rollout.
+
+``logp_behaviour`` and ``logp_sampling`` are nats per token. What is read back equals what was written bit for bit; only
+half of a surrogate pair in a text, which UTF-8 cannot hold, comes back as U+FFFD.
+"""
+
+import itertools
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from unsqueeze.errors import RunError
+from unsqueeze.rollout.types import Completion, Group, Rollout, StopReason
+from unsqueeze.store.names import numbered, step_file
+from unsqueeze.store.table import column, read_table, write_table
+from unsqueeze.tasks.problem import Problem
+from unsqueeze.verify.verdict import Judgement, Verdict
+
+
+class _Row(NamedTuple):
+    problem: Problem
+    rollout: Rollout
+    judgement: Judgement
+
+
+# Column: where its value is in a row, and its type.
+_SCALARS = {
+    "problem_id": ("problem.id", pa.string()),
+    "task": ("problem.task", pa.string()),
+    "prompt": ("problem.prompt", pa.string()),
+    "gold": ("problem.answer", pa.string()),
+    "group": ("rollout.group", pa.int64()),
+    "index": ("rollout.index", pa.int64()),
+    "step": ("rollout.step", pa.int64()),
+    "phase": ("rollout.phase", pa.int64()),
+    "policy_version": ("rollout.policy_version", pa.int64()),
+    "text": ("rollout.completion.text", pa.string()),
+    "stop_reason": ("rollout.completion.stop_reason", pa.string()),
+    "verdict": ("judgement.verdict", pa.string()),
+    "extracted": ("judgement.extracted", pa.string()),
+    "reason": ("judgement.reason", pa.string()),
+}
+_ARRAYS = {
+    "prompt_tokens": ("rollout.prompt_tokens", pa.int32()),
+    "tokens": ("rollout.completion.tokens", pa.int32()),
+    "logp_behaviour": ("rollout.completion.logp_behaviour", pa.float32()),
+    "logp_sampling": ("rollout.completion.logp_sampling", pa.float32()),
+}
+ROLLOUT_SCHEMA = pa.schema(
+    [(name, kind) for name, (_, kind) in _SCALARS.items()]
+    + [(name, pa.list_(kind)) for name, (_, kind) in _ARRAYS.items()]
+)
+
+
+class RolloutWriter:
+    """The folder ``rollouts/`` of a run. A file that is there is complete; none is ever overwritten."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def write(self, step: int, groups: Sequence[Group]) -> Path:
+        """Stores the generation batch of RL step ``step``. RunError if that step is stored already."""
+        path = self.path(step)
+        write_table(path, rollout_table(groups))
+        return path
+
+    def read(self, step: int) -> list[Group]:
+        """The groups of RL step ``step``, as they were written."""
+        return read_rollouts(self.path(step))
+
+    def path(self, step: int) -> Path:
+        return self.folder / step_file(step, ".parquet")
+
+    def steps(self) -> list[int]:
+        """The steps that are stored, in order."""
+        return numbered(self.folder, "step", ".parquet")
+
+
+def rollout_table(groups: Iterable[Group]) -> pa.Table:
+    """One row a rollout, in order. Group numbers must differ: they are what a reader tells groups apart by."""
+    rows = [row for group in groups for row in _rows(group)]
+    columns = [column([*map(attrgetter(path), rows)], kind) for path, kind in _SCALARS.values()]
+    columns += [_list_column([*map(attrgetter(path), rows)], kind) for path, kind in _ARRAYS.values()]
+    return pa.table(columns, schema=ROLLOUT_SCHEMA)
+
+
+def read_rollouts(path: Path) -> list[Group]:
+    """The groups stored at ``path``. RunError naming the file if it is missing, damaged or holds something else."""
+    table = read_table(path, ROLLOUT_SCHEMA)
+    columns: dict[str, Any] = {name: table[name].to_pylist() for name in _SCALARS}
+    columns |= {name: _arrays(table[name]) for name in _ARRAYS}
+    try:
+        rows = [_row(dict(zip(columns, values, strict=True))) for values in zip(*columns.values(), strict=True)]
+    except ValueError as error:  # a verdict or stop reason of no name we know
+        raise RunError(f"{path} holds a row that is no rollout: {error}.") from error
+    return [_group(list(rows_G)) for _, rows_G in itertools.groupby(rows, key=lambda row: row.rollout.group)]
+
+
+def _rows(group: Group) -> list[_Row]:
+    assert group.rollouts, "a group without rollouts cannot be stored"
+    assert all(rollout.problem_id == group.problem.id for rollout in group.rollouts), "a rollout of another problem"
+    pairs = zip(group.rollouts, group.judgements, strict=True)
+    return [_Row(group.problem, rollout, judgement) for rollout, judgement in pairs]
+
+
+def _group(rows_G: Sequence[_Row]) -> Group:
+    return Group(
+        problem=rows_G[0].problem,
+        rollouts=tuple(row.rollout for row in rows_G),
+        judgements=tuple(row.judgement for row in rows_G),
+    )
+
+
+def _row(cell: dict[str, Any]) -> _Row:
+    completion = Completion(
+        tokens=cell["tokens"],
+        text=cell["text"],
+        logp_behaviour=cell["logp_behaviour"],
+        logp_sampling=cell["logp_sampling"],
+        stop_reason=StopReason(cell["stop_reason"]),
+    )
+    rollout = Rollout(
+        problem_id=cell["problem_id"],
+        group=cell["group"],
+        index=cell["index"],
+        prompt_tokens=cell["prompt_tokens"],
+        completion=completion,
+        policy_version=cell["policy_version"],
+        phase=cell["phase"],
+        step=cell["step"],
+    )
+    return _Row(
+        Problem(id=cell["problem_id"], prompt=cell["prompt"], answer=cell["gold"], task=cell["task"]),
+        rollout,
+        Judgement(Verdict(cell["verdict"]), cell["extracted"], cell["reason"]),
+    )
+
+
+def _list_column(arrays: Sequence[NDArray[Any]], kind: pa.DataType) -> pa.ListArray:
+    """A list array over the arrays laid end to end: no Python value is made of any token."""
+    offsets = np.zeros(len(arrays) + 1, np.int32)
+    np.cumsum([array.size for array in arrays], out=offsets[1:])
+    flat = np.concatenate(arrays) if arrays else np.empty(0)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat, kind))
+
+
+def _arrays(lists: pa.ChunkedArray) -> list[NDArray[Any]]:
+    """The arrays of a list column, writable (PyTorch warns of arrays that are not)."""
+    array = lists.combine_chunks()
+    offsets = array.offsets.to_numpy()
+    flat = array.values.to_numpy().copy()
+    return [flat[start:end] for start, end in itertools.pairwise(offsets)]

@@ -1,0 +1,57 @@
+"""Parquet tables with a fixed schema: written atomically, checked when read."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from unsqueeze.errors import RunError
+from unsqueeze.store.atomic import atomic_file
+
+
+def write_table(path: Path, table: pa.Table, *, replace: bool = False) -> None:
+    """Writes ``table`` to ``path`` (zstd). RunError if it exists and ``replace`` is off, or cannot be written.
+
+    Only text columns are dictionary-encoded: a dictionary would merge the different bit patterns of NaN.
+    """
+    text_columns = [field.name for field in table.schema if pa.types.is_string(field.type)]
+    with atomic_file(path, replace=replace) as aside:
+        pq.write_table(table, aside, compression="zstd", use_dictionary=text_columns)
+
+
+def read_table(path: Path, schema: pa.Schema) -> pa.Table:
+    """The columns of ``schema`` of the file at ``path``. RunError naming the file if missing, damaged or another."""
+    try:
+        found = pq.read_schema(path)
+        missing = [field.name for field in schema if field.name not in found.names]
+        if missing:
+            raise RunError(f"{path}: no column {', '.join(missing)}; it is not a file of this kind.")
+        return pq.read_table(path, columns=schema.names, partitioning=None).cast(schema)
+    except FileNotFoundError as error:
+        raise RunError(f"{path} does not exist.") from error
+    except (OSError, pa.ArrowException) as error:
+        raise RunError(f"{path} cannot be read as Parquet: {_first_line(error)}") from error
+
+
+def table_of_rows(rows: Sequence[Any], schema: pa.Schema) -> pa.Table:
+    """One row a value; the columns of ``schema`` are its attributes."""
+    columns = {field.name: [getattr(row, field.name) for row in rows] for field in schema}
+    return pa.table([column(columns[field.name], field.type) for field in schema], schema=schema)
+
+
+def column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """An Arrow array of ``values``. Half of a surrogate pair, which UTF-8 cannot hold, becomes U+FFFD."""
+    try:
+        return pa.array(values, kind)
+    except UnicodeEncodeError:
+        return pa.array([None if text is None else _without_lone_surrogates(text) for text in values], kind)
+
+
+def _without_lone_surrogates(text: str) -> str:
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
