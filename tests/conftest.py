@@ -1,0 +1,21 @@
+"""What holds for every test: offline, few threads, reproducible properties, checked shapes in the pure rings."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+from hypothesis import settings  # noqa: E402  (the environment is read when these are imported)
+from jaxtyping import install_import_hook  # noqa: E402
+
+# Annotations such as Float[Tensor, "N T"] are checked at every call, under test only.
+install_import_hook(["unsqueeze.algos", "unsqueeze.metrics"], "beartype.beartype")
+
+import torch  # noqa: E402
+
+# Sums over threads depend on how many there are; one or two is what every machine has.
+torch.set_num_threads(min(2, os.cpu_count() or 1))
+
+settings.register_profile("local", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "local")
