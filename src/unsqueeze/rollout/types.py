@@ -47,7 +47,9 @@ class Sampling:
         if self.top_k < 0:
             raise UserError(f"sampling: top_k is {self.top_k}; it must be 0 (no cut) or more.")
         if not 0 <= self.min_tokens <= self.max_tokens:
-            raise UserError(f"sampling: min_tokens is {self.min_tokens}; it must be in [0, max_tokens={self.max_tokens}].")
+            raise UserError(
+                f"sampling: min_tokens is {self.min_tokens}; it must be in [0, max_tokens={self.max_tokens}]."
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -1,0 +1,84 @@
+"""Tiny random models and a word-level tokenizer, made from configs: nothing is downloaded, everything is seeded."""
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
+
+PAD, BOS, EOS = 0, 1, 2
+
+
+def tiny_tokenizer(vocab: int = 32) -> PreTrainedTokenizerFast:
+    """Words ``w3`` ... ``w{vocab-1}`` split at spaces, after ``<pad>`` 0, ``<bos>`` 1 and ``<eos>`` 2 (special)."""
+    words = {"<pad>": PAD, "<bos>": BOS, "<eos>": EOS} | {f"w{i}": i for i in range(3, vocab)}
+    backend = Tokenizer(models.WordLevel(words, unk_token="<pad>"))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, pad_token="<pad>", bos_token="<bos>", eos_token="<eos>", unk_token="<pad>"
+    )
+
+
+def tiny_llama(vocab: int = 32, *, seed: int = 0, context: int = 128, spread: float = 0.2) -> LlamaForCausalLM:
+    """Two layers of width 32, grouped-query attention. ``spread`` is the standard deviation of the weights."""
+    config = LlamaConfig(
+        vocab_size=vocab,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=context,
+        initializer_range=spread,
+        pad_token_id=PAD,
+        bos_token_id=BOS,
+        eos_token_id=EOS,
+    )
+    return _seeded(LlamaForCausalLM, config, seed)
+
+
+def tiny_qwen2(vocab: int = 32, *, seed: int = 0, context: int = 128, spread: float = 0.2) -> Qwen2ForCausalLM:
+    """Two layers of width 32, with biases on queries, keys and values."""
+    config = Qwen2Config(
+        vocab_size=vocab,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=context,
+        initializer_range=spread,
+        pad_token_id=PAD,
+        bos_token_id=BOS,
+        eos_token_id=EOS,
+    )
+    return _seeded(Qwen2ForCausalLM, config, seed)
+
+
+def tiny_gpt2(vocab: int = 32, *, seed: int = 0, context: int = 128, spread: float = 0.2) -> GPT2LMHeadModel:
+    """Two layers of width 32 with learned positions and dropout (off in evaluation mode)."""
+    config = GPT2Config(
+        vocab_size=vocab,
+        n_embd=32,
+        n_layer=2,
+        n_head=4,
+        n_positions=context,
+        initializer_range=spread,
+        pad_token_id=PAD,
+        bos_token_id=BOS,
+        eos_token_id=EOS,
+    )
+    return _seeded(GPT2LMHeadModel, config, seed)
+
+
+def _seeded(cls: type, config: object, seed: int) -> PreTrainedModel:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return cls(config).float()
