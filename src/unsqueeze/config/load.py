@@ -91,17 +91,7 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
         if not isinstance(inner, dict):
             raise UserError(f"--set {override!r}: {key!r} is a single value and has no keys below it.")
         where = inner
-    where[keys[-1]] = _as_number(value)
-
-
-def _as_number(value: Any) -> Any:
-    """YAML 1.1 reads 5e-5 as a text; people mean the number."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
+    where[keys[-1]] = value
 
 
 def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

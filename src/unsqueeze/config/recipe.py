@@ -179,12 +179,6 @@ class EvaluationSettings(Settings):
     every_steps: int | None = Field(None, ge=1)
     """Evaluate every so many RL steps, besides before training and at the end; null leaves it at those two."""
 
-    @property
-    def ks(self) -> list[int]:
-        """1, 2, 4, ... and n itself."""
-        powers = [2**i for i in range(self.n.bit_length()) if 2**i < self.n]
-        return [*powers, self.n]
-
 
 class CheckpointSettings(Settings):
     every_steps: int | None = Field(None, ge=1)

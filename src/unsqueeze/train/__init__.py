@@ -1,0 +1,1 @@
+"""The loop: policy, batches, the RL phase, the IRL phase, and what each phase really moved."""

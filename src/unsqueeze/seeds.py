@@ -1,0 +1,12 @@
+"""Seeds derived by name: each random draw of a run has its own, which depends on nothing that was drawn before.
+
+There is no random state to carry along or to save: a step that is repeated draws the same numbers.
+"""
+
+import hashlib
+
+
+def derive_seed(seed: int, *names: str | int) -> int:
+    """A seed in [0, 2^63) for the purpose that ``names`` spell out, the same on every machine and in every process."""
+    text = "\x1f".join([str(seed), *map(str, names)])
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1

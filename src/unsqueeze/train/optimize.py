@@ -1,0 +1,77 @@
+"""One optimizer step over a batch of rows, whatever produced them."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from unsqueeze.algos.objectives import LossOutput
+from unsqueeze.config.recipe import OptimizerSettings
+from unsqueeze.errors import RunError
+from unsqueeze.train.batch import Row, TokenBatch, collate, microbatches
+from unsqueeze.train.policy import Policy
+
+Loss = Callable[[Tensor, Tensor, TokenBatch], LossOutput]
+"""(logp_policy_NT, entropy_NT, batch) -> loss; entropy is zeros unless asked for. Sums over parts of a batch must add up to that of the whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What one step did. ``metrics`` hold the loss's own, summed over micro-batches."""
+
+    loss: float
+    grad_norm: float
+    metrics: dict[str, float]
+
+
+def make_optimizer(policy: Policy, settings: OptimizerSettings) -> torch.optim.AdamW:
+    """AdamW over the trainable weights, with fresh state."""
+    return torch.optim.AdamW(
+        [parameter for _, parameter in policy.trainable()],
+        lr=settings.learning_rate,
+        betas=settings.betas,
+        eps=settings.epsilon,
+        weight_decay=settings.weight_decay,
+    )
+
+
+def optimizer_step(
+    policy: Policy,
+    optimizer: torch.optim.Optimizer,
+    rows: Sequence[Row],
+    loss: Loss,
+    *,
+    tokens_per_microbatch: int,
+    max_grad_norm: float,
+    temperature: float = 1.0,
+    with_entropy: bool = False,
+) -> StepResult:
+    """Forward and backward over micro-batches, clip the gradient's norm, step, and count one policy version.
+
+    Raises RunError, leaving the weights as they were, if the loss or the gradient is not finite.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    total_loss = 0.0
+    metrics: dict[str, float] = {}
+    for indices in microbatches(rows, max_tokens=tokens_per_microbatch):
+        batch = collate([rows[i] for i in indices], pad=policy.pad, device=policy.device)
+        logp_NT, entropy_NT = policy.logprobs(batch, temperature=temperature, with_entropy=with_entropy)
+        output = loss(logp_NT, entropy_NT, batch)
+        output.loss.backward()  # type: ignore[no-untyped-call]
+        total_loss += output.loss.item()
+        for key, value in output.metrics.items():
+            metrics[key] = metrics.get(key, 0.0) + value.item()
+    parameters = [parameter for _, parameter in policy.trainable()]
+    grad_norm = torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm).item()
+    if not math.isfinite(total_loss) or not math.isfinite(grad_norm):
+        optimizer.zero_grad(set_to_none=True)
+        raise RunError(
+            f"the loss is {total_loss} and the gradient norm {grad_norm} after {policy.version} optimizer steps; the "
+            f"weights were left as they were before this step. A smaller learning rate usually helps."
+        )
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    policy.version += 1
+    return StepResult(total_loss, grad_norm, metrics)

@@ -1,0 +1,166 @@
+"""The policy: a causal language model with fp32 weights, its tokenizer, and the log-probs it gives."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+from unsqueeze.config.recipe import ModelSettings
+from unsqueeze.errors import UserError
+from unsqueeze.models import embedded_model_path
+from unsqueeze.train.batch import Row, TokenBatch, collate, microbatches
+from unsqueeze.train.head import token_logprobs
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+class Policy:
+    """A model under training.
+
+    ``version`` counts the optimizer steps, RL and IRL, that the weights have behind them. Dropout is off throughout:
+    the policy that is trained must be the policy that sampled.
+    """
+
+    def __init__(self, model: PreTrainedModel, tokenizer: Any, *, compute_dtype: torch.dtype = torch.float32) -> None:
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        self.compute_dtype = compute_dtype
+        self.version = 0
+        self.pad = _pad_token(tokenizer)
+        self._split_head = _head_is_plain(model)
+
+    @classmethod
+    def load(cls, settings: ModelSettings) -> "Policy":
+        """Load a model and its tokenizer in fp32. Raises UserError if there is none, or none of that kind."""
+        path = resolve_model(settings.path)
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=settings.trust_remote_code)
+            model = AutoModelForCausalLM.from_pretrained(
+                path, dtype=torch.float32, trust_remote_code=settings.trust_remote_code, use_safetensors=True
+            )
+        except (OSError, ValueError, KeyError) as error:
+            detail = " ".join(str(error).split())[:300]
+            raise UserError(
+                f"model.path is {settings.path!r}, and no causal language model with its tokenizer could be loaded from "
+                f"there. Give a folder in Hugging Face format, a hub name, or 'countdown-0.4m', which ships with the "
+                f"package. The loader said: {detail}"
+            ) from None
+        model.to(resolve_device(settings.device))
+        if settings.gradient_checkpointing:
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        return cls(model, tokenizer, compute_dtype=DTYPES[settings.compute_dtype])
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def trainable(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """The parameters that training moves, by name; tied weights once."""
+        return ((name, p) for name, p in self.model.named_parameters() if p.requires_grad)
+
+    def logprobs(
+        self, batch: TokenBatch, *, temperature: float = 1.0, with_entropy: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """(logp_policy_NT, entropy_NT) of a micro-batch's response tokens, in nats, zero on padding. Carries gradient."""
+        with self._autocast():
+            if self._split_head:
+                hidden_NSH = self.model.base_model(input_ids=batch.tokens_NS, use_cache=False).last_hidden_state
+                head: nn.Module = self.model.get_output_embeddings()
+            else:
+                # The model does something of its own to its logits: take them whole, and let an identity be the head.
+                hidden_NSH = self.model(input_ids=batch.tokens_NS, use_cache=False).logits
+                head = _IdentityHead(hidden_NSH.shape[-1])
+            hidden_MH = hidden_NSH.flatten(0, 1).index_select(0, batch.sources)
+            targets_M = batch.responses_NT.flatten().index_select(0, batch.places)
+            logp_M, entropy_M = token_logprobs(
+                hidden_MH, targets_M, head, temperature=temperature, with_entropy=with_entropy
+            )
+        return _spread(logp_M, batch), _spread(entropy_M, batch)
+
+    @torch.no_grad()
+    def score(
+        self, rows: Sequence[Row], *, max_tokens: int, temperature: float = 1.0
+    ) -> list[NDArray[np.float32]]:
+        """Log-probs (nats) of each row's response tokens under the present weights, in the order of the rows."""
+        scored: dict[int, NDArray[np.float32]] = {}
+        for indices in microbatches(rows, max_tokens=max_tokens):
+            part = [rows[i] for i in indices]
+            logp_NT, _ = self.logprobs(
+                collate(part, pad=self.pad, device=self.device), temperature=temperature, with_entropy=False
+            )
+            for i, row, logp_T in zip(indices, part, logp_NT.cpu().numpy(), strict=True):
+                scored[i] = logp_T[: len(row.tokens)].copy()
+        return [scored[i] for i in range(len(rows))]
+
+    def save(self, path: Path, *, dtype: torch.dtype) -> None:
+        """Write model and tokenizer in Hugging Face format; the weights in training keep their precision."""
+        if dtype is torch.float32:
+            self.model.save_pretrained(path)
+        else:
+            state = {name: t.to(dtype) if t.is_floating_point() else t for name, t in self.model.state_dict().items()}
+            self.model.save_pretrained(path, state_dict=state)
+        self.tokenizer.save_pretrained(path)
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        if self.compute_dtype is torch.float32:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=self.compute_dtype)
+
+
+def resolve_model(path: str) -> str:
+    """The folder of a model that ships with the package, or the path as it was given."""
+    embedded = embedded_model_path()
+    return str(embedded) if path == embedded.name else path
+
+
+def resolve_device(name: str) -> torch.device:
+    """``auto`` is a GPU where there is one. Raises UserError for a GPU that is not there."""
+    has_cuda = torch.cuda.is_available()
+    if name == "cuda" and not has_cuda:
+        raise UserError("model.device is 'cuda', but PyTorch sees no GPU here; use 'auto' or 'cpu'.")
+    return torch.device("cuda" if has_cuda and name != "cpu" else "cpu")
+
+
+class _IdentityHead(nn.Module):
+    """Passes logits through; ``weight`` only states their number."""
+
+    def __init__(self, vocabulary: int) -> None:
+        super().__init__()
+        self.weight = torch.empty(vocabulary, 0)
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return logits
+
+
+def _spread(values_M: Tensor, batch: TokenBatch) -> Tensor:
+    """Put values of marked positions back into the [N, T] grid, zeros elsewhere."""
+    flat = values_M.new_zeros(batch.mask_NT.numel())
+    return flat.index_copy(0, batch.places, values_M).view(batch.mask_NT.shape)
+
+
+@torch.no_grad()
+def _head_is_plain(model: PreTrainedModel) -> bool:
+    """Whether the model's logits are just its head applied to its last hidden state.
+
+    Some families scale or cap their logits (Gemma 2, Cohere, Granite); asking the model beats a list of names.
+    """
+    head = model.get_output_embeddings()
+    if head is None or not isinstance(getattr(head, "weight", None), Tensor):
+        return False
+    tokens = torch.arange(4, device=next(model.parameters()).device)[None]
+    hidden = model.base_model(input_ids=tokens, use_cache=False).last_hidden_state
+    return torch.allclose(head(hidden), model(input_ids=tokens, use_cache=False).logits, rtol=1e-4, atol=1e-4)
+
+
+def _pad_token(tokenizer: Any) -> int:
+    """A token to pad with; what it is does not matter, since padding is masked everywhere."""
+    for token in (tokenizer.pad_token_id, tokenizer.eos_token_id):
+        if token is not None:
+            return int(token)
+    return 0

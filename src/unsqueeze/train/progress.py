@@ -1,0 +1,70 @@
+"""How the loop tells what it is doing, and how it is told to stop."""
+
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from types import FrameType
+from typing import Any, Protocol
+
+Advance = Callable[[int], None]
+
+
+class Progress(Protocol):
+    """What shows a run to a person. The command line's implementation draws; ``Silent`` does not."""
+
+    def task(self, label: str, total: int) -> AbstractContextManager[Advance]:
+        """A piece of work of ``total`` units; call what is yielded with the number of units done."""
+        ...
+
+    def step(self, record: Mapping[str, Any]) -> None:
+        """One optimizer step is done; the record is its line of metrics."""
+        ...
+
+    def say(self, text: str) -> None: ...
+
+    def warn(self, text: str) -> None: ...
+
+
+class Silent:
+    """Shows nothing; for tests and for use from other programs."""
+
+    @contextmanager
+    def task(self, label: str, total: int) -> Iterator[Advance]:  # noqa: ARG002
+        yield lambda count: None
+
+    def step(self, record: Mapping[str, Any]) -> None: ...
+
+    def say(self, text: str) -> None: ...
+
+    def warn(self, text: str) -> None: ...
+
+
+class Interrupted(Exception):  # noqa: N818
+    """The user asked to stop. Raised only where the weights are whole."""
+
+
+class StopRequest:
+    """Ctrl-C and SIGTERM as a wish that is granted at the next safe point; a second one stops at once."""
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def check(self) -> None:
+        """Raise Interrupted if the user has asked to stop."""
+        if self._asked:
+            raise Interrupted
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take SIGINT and SIGTERM over for the duration."""
+        before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self._asked:
+            raise KeyboardInterrupt
+        self._asked = True
