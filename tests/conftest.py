@@ -2,16 +2,16 @@
 
 import os
 
+# Before anything reads them while it is imported:
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
-from hypothesis import settings  # noqa: E402  (the environment is read when these are imported)
-from jaxtyping import install_import_hook  # noqa: E402
+import torch
+from hypothesis import settings
+from jaxtyping import install_import_hook
 
 # Annotations such as Float[Tensor, "N T"] are checked at every call, under test only.
 install_import_hook(["unsqueeze.algos", "unsqueeze.metrics"], "beartype.beartype")
-
-import torch  # noqa: E402
 
 # Sums over threads depend on how many there are; one or two is what every machine has.
 torch.set_num_threads(min(2, os.cpu_count() or 1))
