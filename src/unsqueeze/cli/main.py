@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from unsqueeze import __version__
+from unsqueeze.cli.train import train
 from unsqueeze.errors import UnsqueezeError, UserError
 
 app = typer.Typer(
@@ -33,6 +34,9 @@ def root(
     version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
 ) -> None:
     """RL on verifiable rewards that does not squeeze out exploration."""
+
+
+app.command()(train)
 
 
 def main() -> None:

@@ -30,9 +30,7 @@ def choose_demonstrations(run: Run, settings: IrlSettings, phase: Phase) -> tupl
             for demonstration in choose_from_group(group, settings, rng):
                 rollout = group.rollouts[demonstration.index]
                 demonstrations.append(demonstration)
-                rows.append(
-                    Row(prompt_tokens=rollout.prompt_tokens, tokens=rollout.completion.tokens, weight=0.0)
-                )
+                rows.append(Row(prompt_tokens=rollout.prompt_tokens, tokens=rollout.completion.tokens, weight=0.0))
     run.directory.demos.write(phase.number, demonstrations)
     return demonstrations, rows
 

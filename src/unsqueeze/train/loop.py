@@ -75,36 +75,39 @@ def train(run: Run, *, reference: Policy | None) -> list[PhaseReport]:
 
 def phase_start(run: Run, phase: Phase) -> PhaseStart:
     """Remember the policy as it is now: its weights, samples of it, how peaked it is."""
-    probe = run.probe
     return PhaseStart(
         weights=snapshot(run.policy),
-        samples=probe.sample(run.engine, run.policy, seed=run.seed("probe", phase.number)),
-        greedy_logp=greedy_logp(run.engine, probe.prompts, max_tokens=probe.max_tokens),
+        samples=run.probe.sample(run.engine, run.policy, seed=run.seed("probe", phase.number)),
+        greedy_logp=probe_greedy_logp(run),
         version=run.policy.version,
         clock=time.perf_counter(),
     )
 
 
-def finish_phase(
-    run: Run, phase: Phase, start: PhaseStart, own_rows: Sequence[Row], nll_before: float
-) -> PhaseReport:
+def finish_phase(run: Run, phase: Phase, start: PhaseStart, own_rows: Sequence[Row], nll_before: float) -> PhaseReport:
     """Measure what the phase did, write it to the journal, and warn if it did nothing."""
     seconds = time.perf_counter() - start.clock
-    probe = run.probe
     report = phase_report(
         phase,
         weight_change(run.policy, start.weights),
         num_updates=run.policy.version - start.version,
         seconds=seconds,
         nll=(nll_before, mean_nll(run, own_rows)),
-        kl_moved=probe.kl_moved(run.policy, start.samples),
-        greedy_logp=(start.greedy_logp, greedy_logp(run.engine, probe.prompts, max_tokens=probe.max_tokens)),
+        kl_moved=run.probe.kl_moved(run.policy, start.samples),
+        greedy_logp=(start.greedy_logp, probe_greedy_logp(run)),
     )
     run.directory.journal.append("phase_finished", **report.to_json_object())
     warning = report.warning()
     if warning:
         run.progress.warn(warning)
     return report
+
+
+def probe_greedy_logp(run: Run) -> float:
+    """The mean log-prob of greedy answers to the watched prompts, nats per token; also shown."""
+    value = greedy_logp(run.engine, run.probe.prompts, max_tokens=run.probe.max_tokens)
+    run.progress.gauge(value)
+    return value
 
 
 def finish_step(run: Run, step: int, stream: ProblemStream) -> None:

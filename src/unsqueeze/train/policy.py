@@ -84,9 +84,7 @@ class Policy:
         return _spread(logp_M, batch), _spread(entropy_M, batch)
 
     @torch.no_grad()
-    def score(
-        self, rows: Sequence[Row], *, max_tokens: int, temperature: float = 1.0
-    ) -> list[NDArray[np.float32]]:
+    def score(self, rows: Sequence[Row], *, max_tokens: int, temperature: float = 1.0) -> list[NDArray[np.float32]]:
         """Log-probs (nats) of each row's response tokens under the present weights, in the order of the rows."""
         scored: dict[int, NDArray[np.float32]] = {}
         for indices in microbatches(rows, max_tokens=max_tokens):

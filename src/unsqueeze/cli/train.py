@@ -1,0 +1,52 @@
+"""``unsqueeze train``: from a recipe to run directories and a table of what training did."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+from rich.console import Console
+
+from unsqueeze.config.load import arms_of, load_recipe, shipped_recipes
+
+INTERRUPTED = 130
+"""The exit code shells give to a command ended by Ctrl-C."""
+
+
+def train(
+    recipe: Annotated[
+        str, typer.Argument(help="A recipe file, or the name of a shipped one: " + ", ".join(shipped_recipes()))
+    ] = "quickstart",
+    run: Annotated[
+        Path | None, typer.Option(help="The run directory. Default: runs/NAME, NAME from the recipe.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="a.b=v", help="Change one setting, for example --set rl.steps=100. Repeatable."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")] = False,
+) -> None:
+    """Train a model: RL phases on verifiable rewards, interleaved with IRL phases on its own unlikely rollouts (SPS).
+
+    Without an argument this runs [bold]quickstart[/bold]: SPS and its control without IRL, from the same seed, on the
+    embedded Countdown model, in minutes on two CPU cores. Everything a run does is in its directory: rollouts, metrics,
+    checkpoints in Hugging Face format, evaluations.
+
+    Examples:
+      unsqueeze train
+      unsqueeze train gsm8k-smollm2 --set model.path=./smollm2 --run runs/mine
+      unsqueeze train my-recipe.yaml --dry-run
+    """
+    loaded = load_recipe(recipe, overrides or [])
+    arms = arms_of(loaded, recipe)
+    if dry_run:
+        for name, arm in arms.items():
+            typer.echo(f"# {name}")
+            typer.echo(yaml.safe_dump(arm.model_dump(mode="json", exclude={"arms"}), sort_keys=False))
+        return
+
+    from unsqueeze.cli.train_arms import train_arms
+
+    directory = run or Path("runs") / loaded.name
+    if not train_arms(loaded, arms, directory, Console(stderr=False)):
+        raise typer.Exit(INTERRUPTED)

@@ -1,0 +1,154 @@
+"""From a recipe to the parts of a run: everything that can be wrong with the input is found here, before training."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unsqueeze.config.recipe import DataSettings, Recipe, VerifySettings
+from unsqueeze.errors import UserError
+from unsqueeze.rollout.hf import HfEngine
+from unsqueeze.store.provenance import provenance, sha256_of
+from unsqueeze.store.run_directory import RunDirectory
+from unsqueeze.tasks.countdown import CountdownDifficulty, countdown_problems
+from unsqueeze.tasks.jsonl import load_jsonl_problems
+from unsqueeze.tasks.problem import Problem
+from unsqueeze.tasks.prompts import PromptBuilder
+from unsqueeze.train.policy import Policy
+from unsqueeze.train.progress import Progress, StopRequest
+from unsqueeze.train.run import Run
+from unsqueeze.verify.countdown import CountdownJudge
+from unsqueeze.verify.math_judge import MathJudge
+from unsqueeze.verify.verdict import Judge
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Problems to train on and problems held out; no id in both."""
+
+    train: Sequence[Problem]
+    test: Sequence[Problem]
+
+
+def load_data(settings: DataSettings) -> Data:
+    """Make or read the problems. Raises UserError naming file, line and field, or the ids that both sets hold."""
+    if settings.kind == "countdown":
+        difficulty = CountdownDifficulty(**settings.countdown.model_dump())
+        assert settings.num_train is not None
+        assert settings.num_test is not None
+        train, test = countdown_problems(settings.num_train, settings.num_test, settings.seed, difficulty)
+        return Data(train, test)
+    assert settings.train_path is not None
+    assert settings.test_path is not None
+    train, test = (
+        load_jsonl_problems(
+            Path(path),
+            problem_field=settings.problem_field,
+            answer_field=settings.answer_field,
+            subset_size=size,
+            seed=settings.seed,
+        )
+        for path, size in ((settings.train_path, settings.num_train), (settings.test_path, settings.num_test))
+    )
+    shared = {problem.prompt for problem in train} & {problem.prompt for problem in test}
+    if shared:
+        raise UserError(
+            f"{len(shared)} problems stand in both data.train_path {settings.train_path!r} and data.test_path "
+            f"{settings.test_path!r}, the first being {next(iter(sorted(shared)))[:80]!r}; remove them from one."
+        )
+    return Data(train, test)
+
+
+def make_judge(data: DataSettings, verify: VerifySettings) -> Judge:
+    """Countdown replays the steps in place; everything else goes to worker processes."""
+    if data.kind == "countdown":
+        return CountdownJudge()
+    return MathJudge(workers=verify.workers, timeout_s=verify.timeout_s, credit=verify.credit)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a recipe needs before it has a run directory."""
+
+    policy: Policy
+    reference: Policy | None
+    prompts: PromptBuilder
+    data: Data
+
+
+def load_parts(recipe: Recipe) -> Parts:
+    """Load data, model and tokenizer, and check that every prompt fits. Raises UserError before anything is written."""
+    if recipe.threads is not None:
+        torch.set_num_threads(recipe.threads)
+    data = load_data(recipe.data)
+    if recipe.rl.prompts_per_step > len(data.train):
+        raise UserError(
+            f"rl.prompts_per_step is {recipe.rl.prompts_per_step}, but there are only {len(data.train)} training "
+            f"problems; a step cannot take more problems than there are."
+        )
+    torch.manual_seed(recipe.seed)
+    policy = Policy.load(recipe.model)
+    reference = Policy.load(recipe.model) if recipe.rl.surrogate.kl_coefficient > 0 else None
+    prompts = PromptBuilder(
+        policy.tokenizer, mode=recipe.prompt.mode, template=recipe.prompt.template, system=recipe.prompt.system
+    )
+    _check_lengths(recipe, policy, prompts, data)
+    return Parts(policy, reference, prompts, data)
+
+
+def start_run(
+    recipe: Recipe, parts: Parts, path: Path, *, progress: Progress, stop: StopRequest, extra: Mapping[str, Any]
+) -> Run:
+    """Make the run directory, with everything needed to repeat the run, and put the parts together."""
+    directory = RunDirectory.create(path, run_info(recipe, parts) | dict(extra))
+    policy = parts.policy
+    return Run(
+        recipe=recipe,
+        policy=policy,
+        engine=HfEngine(
+            policy.model,
+            policy.tokenizer,
+            max_rows=recipe.rollout.max_rows,
+            autocast_dtype=None if policy.compute_dtype is torch.float32 else policy.compute_dtype,
+        ),
+        judge=make_judge(recipe.data, recipe.verify),
+        prompt_tokens=parts.prompts.tokens,
+        train_problems=parts.data.train,
+        test_problems=parts.data.test,
+        directory=directory,
+        progress=progress,
+        stop=stop,
+    )
+
+
+def run_info(recipe: Recipe, parts: Parts) -> dict[str, Any]:
+    """The content of run.json."""
+    files = [path for path in (recipe.data.train_path, recipe.data.test_path) if path is not None]
+    return {
+        "recipe": recipe.model_dump(mode="json"),
+        "data": {
+            "num_train": len(parts.data.train),
+            "num_test": len(parts.data.test),
+            "sha256": {path: sha256_of(Path(path)) for path in files},
+        },
+        "num_parameters": sum(parameter.numel() for _, parameter in parts.policy.trainable()),
+        "device": str(parts.policy.device),
+        "threads": torch.get_num_threads(),
+        **provenance(),
+    }
+
+
+def _check_lengths(recipe: Recipe, policy: Policy, prompts: PromptBuilder, data: Data) -> None:
+    context = getattr(policy.model.config, "max_position_embeddings", None)
+    if context is None:
+        return
+    longest = max((*data.train, *data.test), key=lambda problem: len(prompts.tokens(problem)))
+    needed = len(prompts.tokens(longest)) + recipe.rollout.max_tokens
+    if needed > context:
+        raise UserError(
+            f"rollout.max_tokens is {recipe.rollout.max_tokens} and the longest prompt (problem {longest.id}) has "
+            f"{len(prompts.tokens(longest))} tokens, {needed} together, but the model's context is {context}; "
+            f"lower rollout.max_tokens or leave that problem out."
+        )
