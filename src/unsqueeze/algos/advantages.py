@@ -16,8 +16,8 @@ def group_advantages(rewards_PG: Float[Tensor, "P G"], scale: AdvantageScale = "
     judged rewards are all equal, or that has fewer than two of them, carries no information: its advantages are
     exactly 0.
 
-    ``scale``: ``sample_std`` divides by the std over n − 1 (as TRL does), ``population_std`` over n, ``none`` leaves the
-    centred reward (Dr. GRPO). The paper leaves the choice open; the 1e-4 is TRL's.
+    ``scale``: ``sample_std`` divides by the std over n − 1 (as TRL does), ``population_std`` over n, ``none`` leaves
+    the centred reward (Dr. GRPO). The paper leaves the choice open; the 1e-4 is TRL's.
 
     Raises ValueError if a reward is infinite.
     """

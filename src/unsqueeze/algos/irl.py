@@ -23,4 +23,4 @@ def nll_loss(
     """
     token_nll_NT = torch.where(mask_NT, -logp_policy_NT, 0.0)
     loss = (weights_N[:, None] * token_nll_NT).sum()
-    return LossOutput(loss=loss, metrics={"nll": loss.detach()})
+    return LossOutput(loss=loss, weight=(weights_N[:, None] * mask_NT).sum(), metrics={"nll": loss.detach()})

@@ -11,9 +11,14 @@ from unsqueeze.algos.surrogate import Surrogate
 
 @dataclass(frozen=True, slots=True)
 class LossOutput:
-    """A loss to minimise, and detached metrics that, like the loss, are sums over the batch's parts."""
+    """A loss to minimise, the total weight Σ_i w_i |y_i| of its tokens, and weighted sums of quantities of tokens.
+
+    All three add up over the parts of a batch. A metric's mean over tokens is its sum over that of ``weight``, which
+    is 1 only where every response of the batch is among the rows and the aggregation is a mean.
+    """
 
     loss: Float[Tensor, ""]
+    weight: Float[Tensor, ""]
     metrics: dict[str, Tensor]
 
 
@@ -39,6 +44,10 @@ def clipped_surrogate_loss(
 
     Departures from print: Eq. 24 puts the sequence ratio inside GRPO's sum over tokens; GRPO uses the token ratio, as
     in Eq. 27. Eq. 28 clips w_i but weighs s_i; it is s_i in both places.
+
+    Metrics: ``ratio_mean``; ``clip_low_share`` and ``clip_high_share``, the share of tokens whose gradient the clip
+    takes away at either side; ``kl_ref`` in nats per token, where a reference is given. A log-ratio above 88 overflows
+    in fp32: the loss or its gradient is then not finite, and it is for the optimizer to refuse the step.
 
     Raises ValueError if the settings ask for a KL or entropy term whose tensor is missing.
     """
@@ -67,11 +76,13 @@ def clipped_surrogate_loss(
         gap_NT = torch.where(mask_NT, logp_ref_NT.detach() - logp_policy_NT, 0.0)
         k3_NT = torch.expm1(gap_NT) - gap_NT
         metrics["kl_ref"] = k3_NT
-        objective_NT = objective_NT - settings.kl_coefficient * k3_NT
+        if settings.kl_coefficient > 0:
+            objective_NT = objective_NT - settings.kl_coefficient * k3_NT
     if settings.entropy_coefficient > 0 and entropy_NT is not None:
         objective_NT = objective_NT + settings.entropy_coefficient * torch.where(mask_NT, entropy_NT, 0.0)
 
     return LossOutput(
         loss=-(token_weight_NT * objective_NT).sum(),
+        weight=token_weight_NT.sum(),
         metrics={key: (token_weight_NT * value.detach()).sum() for key, value in metrics.items()},
     )

@@ -31,26 +31,28 @@ def rl_phase_ends(
     """The RL steps after which an RL phase ends; the last is always ``total_steps``.
 
     By optimizer steps: every ``every_steps``. By passes over the data: phase i ends with the step in which the
-    (i · every_passes)-th pass is completed, so no problem is dropped where the batch does not divide the data. Neither:
-    one phase. Raises ValueError if both are given or one is not positive.
+    (i · every_passes)-th pass is completed, so no problem is dropped where the batch does not divide the data; a step
+    that completes several ends one phase. Neither: one phase. Raises ValueError if both are given or one is not
+    positive.
     """
     if every_steps is not None and every_passes is not None:
         raise ValueError("give the length of an RL phase in steps or in passes over the data, not both.")
     if total_steps < 1:
         raise ValueError(f"total_steps is {total_steps}; it must be at least 1.")
-    if every_steps is None and every_passes is None:
+    if every_steps is not None:
+        problems_per_phase = float(every_steps * prompts_per_step)
+    elif every_passes is not None:
+        problems_per_phase = every_passes * num_problems
+    else:
         return [total_steps]
-    length = every_steps if every_steps is not None else every_passes
-    assert length is not None
-    if length <= 0:
-        raise ValueError(f"the length of an RL phase is {length}; it must be positive.")
-    ends: list[int] = []
-    for i in range(1, total_steps + 1):
-        end = i * every_steps if every_steps is not None else math.ceil(i * length * num_problems / prompts_per_step)
-        if end >= total_steps:
-            break
-        if not ends or end > ends[-1]:
-            ends.append(end)
+    if problems_per_phase <= 0:
+        raise ValueError(f"the length of an RL phase is {every_steps or every_passes}; it must be positive.")
+
+    def completed(step: int) -> int:
+        # The margin keeps 0.1 passes, which binary floats round up, from ending a step late.
+        return math.floor(step * prompts_per_step / problems_per_phase + 1e-9)
+
+    ends = [step for step in range(1, total_steps) if completed(step) > completed(step - 1)]
     return [*ends, total_steps]
 
 

@@ -43,8 +43,8 @@ def select_demonstrations(
 ) -> list[Selected]:
     """Choose up to k of the G rollouts of one prompt, in the order of their index.
 
-    A rollout is a candidate if it was judged (its reward is not NaN) and its likelihood is finite. From a list of
-    candidates, the lowest ceil(quantile · count) by likelihood are the *lower part*; k of them are drawn uniformly
+    ``rewards_G`` are verdicts: 1, 0, or NaN where nothing was judged, without any shaping for length. A rollout is a
+    candidate if it was judged and its likelihood is finite. From a list of candidates, the lowest ceil(quantile · count) by likelihood are the *lower part*; k of them are drawn uniformly
     without replacement, or the k lowest candidates are taken where the lower part holds fewer than k. Then, by pool:
 
     ``negatives_first``  from the negatives (reward 0); where there are fewer than k, all of them, topped up from the
@@ -100,7 +100,8 @@ def _from_lower_part(
         return []
     # A stable sort: ties fall in the order of the index, the same on every machine.
     ordered = candidates[np.argsort(likelihood_G[candidates], kind="stable")]
-    lower = ordered[: math.ceil(quantile * ordered.size)]
+    # The margin keeps 0.55 · 100, which binary floats round up, from counting as 56.
+    lower = ordered[: math.ceil(quantile * ordered.size - 1e-9)]
     if lower.size <= k:
         return [int(i) for i in ordered[:k]]
     return [int(i) for i in rng.choice(lower, size=k, replace=False)]

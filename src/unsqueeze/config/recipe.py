@@ -121,7 +121,7 @@ class RlSettings(OptimizerSettings):
     """Rollouts of one prompt, G."""
     learning_rate: float = Field(5e-5, gt=0)
     tokens_per_microbatch: int = Field(16384, ge=1)
-    """Padded tokens, prompt and response, of one forward and backward pass. Changes memory and speed, not the result."""
+    """Padded tokens, prompt and response, of one forward and backward pass: memory and speed, not the result."""
     ratio: Ratio | None = None
     aggregation: Aggregation | None = None
     clip_low: float | None = Field(None, ge=0, le=1)

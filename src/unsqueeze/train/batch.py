@@ -62,7 +62,7 @@ def microbatches(rows: Sequence[Row], *, max_tokens: int) -> Iterator[list[int]]
 def collate(rows: Sequence[Row], *, pad: int, device: torch.device) -> TokenBatch:
     """Right-pad rows into tensors on ``device``.
 
-    There is no attention mask: a causal model never looks at what stands to the right, so padding there changes nothing.
+    There is no attention mask: a causal model never looks at what stands to the right, so padding there is inert.
     """
     length_S = max(row.num_tokens for row in rows)
     length_T = max(len(row.tokens) for row in rows)

@@ -101,7 +101,7 @@ def irl_steps(run: Run, settings: IrlSettings, phase: Phase, rows: Sequence[Row]
     return settings.steps
 
 
-def demonstration_loss(logp_NT: Tensor, entropy_NT: Tensor, batch: TokenBatch) -> LossOutput:  # noqa: ARG001
+def demonstration_loss(logp_NT: Tensor, entropy_NT: Tensor, batch: TokenBatch) -> LossOutput:
     """The IRL loss of a token batch."""
     return nll_loss(logp_NT, batch.mask_NT, batch.weights_N)
 

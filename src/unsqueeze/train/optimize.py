@@ -14,12 +14,14 @@ from unsqueeze.train.batch import Row, TokenBatch, collate, microbatches
 from unsqueeze.train.policy import Policy
 
 Loss = Callable[[Tensor, Tensor, TokenBatch], LossOutput]
-"""(logp_policy_NT, entropy_NT, batch) -> loss; entropy is zeros unless asked for. Sums over parts of a batch must add up to that of the whole."""
+"""(logp_policy_NT, entropy_NT, batch) -> loss; entropy is zeros unless asked for.
+
+Sums over parts of a batch must add up to that of the whole."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What one step did. ``metrics`` hold the loss's own, summed over micro-batches."""
+    """What one step did. ``metrics`` hold the loss's own: means over the tokens of the rows, as the loss weighs them."""
 
     loss: float
     grad_norm: float
@@ -54,6 +56,7 @@ def optimizer_step(
     """
     optimizer.zero_grad(set_to_none=True)
     total_loss = 0.0
+    total_weight = 0.0
     metrics: dict[str, float] = {}
     for indices in microbatches(rows, max_tokens=tokens_per_microbatch):
         batch = collate([rows[i] for i in indices], pad=policy.pad, device=policy.device)
@@ -61,6 +64,7 @@ def optimizer_step(
         output = loss(logp_NT, entropy_NT, batch)
         output.loss.backward()  # type: ignore[no-untyped-call]
         total_loss += output.loss.item()
+        total_weight += output.weight.item()
         for key, value in output.metrics.items():
             metrics[key] = metrics.get(key, 0.0) + value.item()
     parameters = [parameter for _, parameter in policy.trainable()]
@@ -74,4 +78,4 @@ def optimizer_step(
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     policy.version += 1
-    return StepResult(total_loss, grad_norm, metrics)
+    return StepResult(total_loss, grad_norm, {key: value / total_weight for key, value in metrics.items()})

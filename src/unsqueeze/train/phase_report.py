@@ -1,7 +1,7 @@
 """What a phase really did: to the weights, to its own batch, and to the policy on held-out prompts.
 
-A step size can be so small that rounding eats it (``docs/paper.md``): the report says how many weights moved at all, and
-how many would have moved had they been stored in bf16.
+A step size can be so small that rounding eats it (``docs/paper.md``): the report says how many weights moved at all,
+and how many would have moved had they been stored in bf16.
 """
 
 from collections.abc import Mapping
@@ -57,8 +57,8 @@ class PhaseReport:
         return (
             f"{self.kind.upper()} phase {self.phase} DID NOTHING: {self.num_updates} updates moved "
             f"{self.share_moved:.2%} of the weights ({self.share_moved_bf16:.4%} of their bf16 values) by a norm of "
-            f"{self.update_norm:.1e}, and held-out prompts by {self.kl_moved:.1e} nats per token. Results will equal those "
-            f"of a run without it; raise {self.kind}.learning_rate."
+            f"{self.update_norm:.1e}, and held-out prompts by {self.kl_moved:.1e} nats per token. Results will equal "
+            f"those of a run without it; raise {self.kind}.learning_rate."
         )
 
 

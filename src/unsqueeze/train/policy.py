@@ -47,18 +47,18 @@ class Policy:
         except (OSError, ValueError, KeyError) as error:
             detail = " ".join(str(error).split())[:300]
             raise UserError(
-                f"model.path is {settings.path!r}, and no causal language model with its tokenizer could be loaded from "
-                f"there. Give a folder in Hugging Face format, a hub name, or 'countdown-0.4m', which ships with the "
+                f"model.path is {settings.path!r}, and no causal language model with its tokenizer could be loaded "
+                f"from there. Give a folder in Hugging Face format, a hub name, or 'countdown-0.4m', which ships with the "
                 f"package. The loader said: {detail}"
             ) from None
-        model.to(resolve_device(settings.device))
+        model.to(device=resolve_device(settings.device))
         if settings.gradient_checkpointing:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         return cls(model, tokenizer, compute_dtype=DTYPES[settings.compute_dtype])
 
     @property
     def device(self) -> torch.device:
-        return next(self.model.parameters()).device
+        return next(iter(self.trainable()))[1].device
 
     def trainable(self) -> Iterator[tuple[str, nn.Parameter]]:
         """The parameters that training moves, by name; tied weights once."""
@@ -67,7 +67,7 @@ class Policy:
     def logprobs(
         self, batch: TokenBatch, *, temperature: float = 1.0, with_entropy: bool = True
     ) -> tuple[Tensor, Tensor]:
-        """(logp_policy_NT, entropy_NT) of a micro-batch's response tokens, in nats, zero on padding. Carries gradient."""
+        """(logp_policy_NT, entropy_NT) of the response tokens, in nats, zero on padding. Carries gradient."""
         with self._autocast():
             if self._split_head:
                 hidden_NSH = self.model.base_model(input_ids=batch.tokens_NS, use_cache=False).last_hidden_state

@@ -33,7 +33,7 @@ class Silent:
     """Shows nothing; for tests and for use from other programs."""
 
     @contextmanager
-    def task(self, label: str, total: int) -> Iterator[Advance]:  # noqa: ARG002
+    def task(self, label: str, total: int) -> Iterator[Advance]:
         yield lambda count: None
 
     def step(self, record: Mapping[str, Any]) -> None: ...

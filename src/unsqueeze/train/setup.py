@@ -92,7 +92,10 @@ def load_parts(recipe: Recipe) -> Parts:
     policy = Policy.load(recipe.model)
     reference = Policy.load(recipe.model) if recipe.rl.surrogate.kl_coefficient > 0 else None
     prompts = PromptBuilder(
-        policy.tokenizer, mode=recipe.prompt.mode, template=recipe.prompt.template, system=recipe.prompt.system
+        tokenizer=policy.tokenizer,
+        mode=recipe.prompt.mode,
+        template=recipe.prompt.template,
+        system=recipe.prompt.system,
     )
     _check_lengths(recipe, policy, prompts, data)
     return Parts(policy, reference, prompts, data)
