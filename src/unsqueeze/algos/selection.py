@@ -44,8 +44,9 @@ def select_demonstrations(
     """Choose up to k of the G rollouts of one prompt, in the order of their index.
 
     ``rewards_G`` are verdicts: 1, 0, or NaN where nothing was judged, without any shaping for length. A rollout is a
-    candidate if it was judged and its likelihood is finite. From a list of candidates, the lowest ceil(quantile · count) by likelihood are the *lower part*; k of them are drawn uniformly
-    without replacement, or the k lowest candidates are taken where the lower part holds fewer than k. Then, by pool:
+    candidate if it was judged and its likelihood is finite. From a list of candidates, the lowest
+    ceil(quantile · count) by likelihood are the *lower part*; k of them are drawn uniformly without replacement, or the
+    k lowest candidates are taken where the lower part holds fewer than k. Then, by pool:
 
     ``negatives_first``  from the negatives (reward 0); where there are fewer than k, all of them, topped up from the
                          positives by the same rule (App. C.1)

@@ -21,7 +21,7 @@ Sums over parts of a batch must add up to that of the whole."""
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What one step did. ``metrics`` hold the loss's own: means over the tokens of the rows, as the loss weighs them."""
+    """What one step did. ``metrics`` hold the loss's own: means over the rows' tokens, as the loss weighs them."""
 
     loss: float
     grad_norm: float
@@ -62,7 +62,7 @@ def optimizer_step(
         batch = collate([rows[i] for i in indices], pad=policy.pad, device=policy.device)
         logp_NT, entropy_NT = policy.logprobs(batch, temperature=temperature, with_entropy=with_entropy)
         output = loss(logp_NT, entropy_NT, batch)
-        output.loss.backward()  # type: ignore[no-untyped-call]
+        output.loss.backward()
         total_loss += output.loss.item()
         total_weight += output.weight.item()
         for key, value in output.metrics.items():
