@@ -1,0 +1,202 @@
+"""A pool of killable workers: every task gets a grade, within its deadline, whatever the other tasks do."""
+
+import contextlib
+import os
+import select
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+
+from unsqueeze.errors import RunError, UserError
+from unsqueeze.verify.processes import NurseryDiedError, NurseryHandle, WorkerHandle
+from unsqueeze.verify.task import Grade, Task
+
+_MAX_BATCH_TASKS = 32
+_MAX_BATCH_CHARACTERS = 1 << 18
+_MAX_ATTEMPTS = 2
+_MAX_NURSERIES = 3
+# Beyond the judge's own deadline the kernel ends a worker whose judge is gone.
+_ALARM_FACTOR = 2.0
+_ALARM_EXTRA_S = 5.0
+
+
+def _timed_out(timeout_s: float) -> Grade:
+    return Grade("timed_out", False, None, f"not judged within {timeout_s:g} s")
+
+
+class _Round:
+    """The tasks of one call: which wait, how often each was tried, which are graded."""
+
+    def __init__(self, tasks: Sequence[Task], on_finished: Callable[[int], None] | None) -> None:
+        self.tasks = tasks
+        self.grades: list[Grade | None] = [None] * len(tasks)
+        self.waiting = deque(range(len(tasks)))
+        self.attempts = [0] * len(tasks)
+        self.num_open = len(tasks)
+        self._on_finished = on_finished
+
+    def finish(self, key: int, grade: Grade) -> None:
+        assert self.grades[key] is None
+        self.grades[key] = grade
+        self.num_open -= 1
+        if self._on_finished:
+            self._on_finished(1)
+
+    def take_batch(self, num_workers: int) -> list[int]:
+        """The next tasks for one worker: fewer at a time towards the end; one that failed before goes alone."""
+        limit = min(_MAX_BATCH_TASKS, max(1, len(self.waiting) // (4 * num_workers)))
+        batch: list[int] = []
+        characters = 0
+        while self.waiting and len(batch) < limit and characters < _MAX_BATCH_CHARACTERS:
+            if batch and self.attempts[self.waiting[0]]:
+                break
+            key = self.waiting.popleft()
+            batch.append(key)
+            characters += len(self.tasks[key].text)
+            if self.attempts[key]:
+                break
+        return batch
+
+    def give_back(self, keys: Sequence[int]) -> None:
+        self.waiting.extendleft(reversed(keys))
+
+
+class WorkerPool:
+    """Keeps ``workers`` processes; kills and replaces one that is over its deadline or its memory.
+
+    Only the task that a worker was at is touched by its end: over the deadline it is TIMED_OUT; where the worker died
+    (killed from outside, or by the answer itself) it is tried once more, alone, and then CRASHED. The other tasks of
+    that worker go to the next.
+    """
+
+    def __init__(self, *, workers: int, timeout_s: float, memory_mb: int) -> None:
+        if os.name != "posix":
+            raise UserError("verify: the judge needs a POSIX system (Linux or macOS) to limit and kill its workers.")
+        if workers < 1:
+            raise UserError(f"verify: workers is {workers}; it must be at least 1.")
+        if not timeout_s > 0:
+            raise UserError(f"verify: timeout is {timeout_s} s; it must be more than 0.")
+        if memory_mb < 192:
+            raise UserError(f"verify: memory_mb is {memory_mb}; a worker needs at least 192 to load Math-Verify.")
+        self._num_workers = workers
+        self._timeout_s = timeout_s
+        self._memory_mb = memory_mb
+        self._workers: list[WorkerHandle] = []
+        self._nursery: NurseryHandle | None = None
+        self._num_nurseries_lost = 0
+
+    def start(self) -> None:
+        """Load Math-Verify in the background. Done by ``run`` where it was not done before."""
+        if self._nursery is None:
+            self._nursery = NurseryHandle(
+                memory_mb=self._memory_mb, alarm_s=_ALARM_FACTOR * self._timeout_s + _ALARM_EXTRA_S
+            )
+
+    def run(self, tasks: Sequence[Task], on_finished: Callable[[int], None] | None = None) -> list[Grade]:
+        """Grades in the order of the tasks. ``on_finished`` is told of each as it is known."""
+        this_round = _Round(tasks, on_finished)
+        self._num_nurseries_lost = 0
+        try:
+            while this_round.num_open:
+                self._staff(this_round)
+                self._exchange(this_round)
+        except BaseException:
+            # What the workers are at belongs to a call that is over.
+            self._dismiss(list(self._workers))
+            raise
+        grades = [grade for grade in this_round.grades if grade is not None]
+        assert len(grades) == len(tasks)
+        return grades
+
+    def close(self) -> None:
+        self._dismiss(list(self._workers))
+        if self._nursery is not None:
+            self._nursery.close()
+            self._nursery = None
+
+    def forget(self) -> None:
+        """In a forked copy of the judge's process: the workers are the original's; close our ends and leave them."""
+        for worker in self._workers:
+            worker.close()
+        self._workers = []
+        if self._nursery is not None:
+            self._nursery.forget()
+            self._nursery = None
+
+    def _staff(self, this_round: _Round) -> None:
+        """Give every idle worker something to do, hiring as many as there is work for."""
+        for worker in self._workers:
+            if this_round.waiting and not worker.in_flight:
+                self._give(worker, this_round)
+        while this_round.waiting and len(self._workers) < self._num_workers:
+            worker = self._hire()
+            self._workers.append(worker)
+            self._give(worker, this_round)
+
+    def _give(self, worker: WorkerHandle, this_round: _Round) -> None:
+        batch = this_round.take_batch(self._num_workers)
+        worker.give(batch, [asdict(this_round.tasks[key]) for key in batch])
+        worker.deadline = time.monotonic() + self._timeout_s
+
+    def _hire(self) -> WorkerHandle:
+        while True:
+            self.start()
+            assert self._nursery is not None
+            try:
+                return self._nursery.fork()
+            except (NurseryDiedError, OSError) as error:
+                self._nursery.close()
+                self._nursery = None
+                self._num_nurseries_lost += 1
+                if self._num_nurseries_lost >= _MAX_NURSERIES:
+                    raise RunError(f"verify: the process that loads Math-Verify keeps failing: {error}") from error
+
+    def _exchange(self, this_round: _Round) -> None:
+        """Wait for the pipes or the nearest deadline, and deal with what has come."""
+        poll = select.poll()
+        busy = [worker for worker in self._workers if worker.in_flight]
+        for worker in busy:
+            poll.register(worker.results_fd, select.POLLIN)
+            if worker.sending:
+                poll.register(worker.tasks_fd, select.POLLOUT)
+        wait_s = max(0.0, min(worker.deadline for worker in busy) - time.monotonic())
+        ready = dict(poll.poll(wait_s * 1000 + 1))
+        for worker in busy:
+            if worker.results_fd in ready and not self._collect(worker, this_round):
+                continue
+            if worker.tasks_fd in ready:
+                with contextlib.suppress(BrokenPipeError):  # its death shows where results are read
+                    worker.send()
+            if worker.in_flight and time.monotonic() > worker.deadline:
+                this_round.finish(worker.in_flight.popleft(), _timed_out(self._timeout_s))
+                this_round.give_back(worker.in_flight)
+                self._dismiss([worker])
+
+    def _collect(self, worker: WorkerHandle, this_round: _Round) -> bool:
+        """Take in the results of a worker. False where it turned out to be dead, and was buried."""
+        results = worker.receive()
+        if results is None:
+            self._mourn(worker, this_round)
+            return False
+        for result in results:
+            this_round.finish(worker.in_flight.popleft(), Grade(**result))
+            worker.deadline = time.monotonic() + self._timeout_s
+        return True
+
+    def _mourn(self, worker: WorkerHandle, this_round: _Round) -> None:
+        retired = worker.retired
+        culprit = worker.in_flight[0]
+        if not retired:
+            this_round.attempts[culprit] += 1
+            if this_round.attempts[culprit] >= _MAX_ATTEMPTS:
+                worker.in_flight.popleft()
+                this_round.finish(culprit, Grade("crashed", False, None, "the worker died on this answer, twice"))
+        this_round.give_back(worker.in_flight)
+        self._dismiss([worker])
+
+    def _dismiss(self, workers: Sequence[WorkerHandle]) -> None:
+        for worker in workers:
+            self._workers.remove(worker)
+            if self._nursery is not None:
+                self._nursery.bury(worker)

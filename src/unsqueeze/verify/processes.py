@@ -1,0 +1,166 @@
+"""Handles on the processes of the judge: the nursery that was spawned, and the workers it forked."""
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from unsqueeze.errors import RunError
+from unsqueeze.verify.task import RETIRED
+from unsqueeze.verify.wire import Decoder, encode
+
+START_TIMEOUT_S = 120.0
+_CLOSE_TIMEOUT_S = 5.0
+
+
+class NurseryDiedError(Exception):
+    """The spawned process ended. Says its last words."""
+
+
+class WorkerHandle:
+    """One worker: its pipes, what it was given and has not answered, and until when the next answer is due."""
+
+    def __init__(self, pid: int, tasks_fd: int, results_fd: int) -> None:
+        self.pid = pid
+        self.tasks_fd = tasks_fd
+        self.results_fd = results_fd
+        self.in_flight: deque[int] = deque()
+        self.deadline = 0.0
+        self.retired = False
+        self._unsent = memoryview(b"")
+        self._decoder = Decoder()
+
+    @property
+    def sending(self) -> bool:
+        return bool(self._unsent)
+
+    def give(self, keys: Sequence[int], tasks: Sequence[Any]) -> None:
+        """A batch for an idle worker. It goes out by ``send`` as the pipe takes it."""
+        assert not self.in_flight
+        assert not self.sending
+        self.in_flight.extend(keys)
+        self._unsent = memoryview(encode(list(tasks)))
+
+    def send(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self._unsent = self._unsent[os.write(self.tasks_fd, self._unsent) :]
+
+    def receive(self) -> list[Any] | None:
+        """The results that have come. None: the worker is gone."""
+        try:
+            data = os.read(self.results_fd, 1 << 16)
+        except BlockingIOError:
+            return []
+        if not data:
+            return None
+        messages = self._decoder.feed(data)
+        self.retired = RETIRED in messages
+        return [message for message in messages if message != RETIRED]
+
+    def close(self) -> None:
+        for fd in (self.tasks_fd, self.results_fd):
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+
+class NurseryHandle:
+    """The spawned process that has Math-Verify loaded. Starts in the background; ``fork`` waits until it is ready."""
+
+    def __init__(self, *, memory_mb: int, alarm_s: float) -> None:
+        self._settings = {"memory_mb": memory_mb, "alarm_s": alarm_s}
+        self._decoder = Decoder()
+        self._ready = False
+        self._control, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                # -P: a file called sympy.py in the working directory is not what we mean to import.
+                [sys.executable, "-P", "-m", "unsqueeze.verify.worker", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            )
+
+    def _next_message(self) -> dict[str, Any]:
+        give_up = time.monotonic() + START_TIMEOUT_S
+        while (wait_s := give_up - time.monotonic()) > 0:
+            readable, _, _ = select.select([self._control], [], [], wait_s)
+            if not readable:
+                break
+            data = self._control.recv(1 << 12)
+            if not data:
+                raise NurseryDiedError(self._last_words())
+            for message in self._decoder.feed(data):
+                return dict(message)
+        raise RunError(f"verify: the process that loads Math-Verify did not answer within {START_TIMEOUT_S:.0f} s.")
+
+    def wait_ready(self) -> None:
+        if self._ready:
+            return
+        self._next_message()
+        self._ready = True
+        assert self._process.stderr is not None
+        self._process.stderr.close()
+
+    def _last_words(self) -> str:
+        self._process.wait(_CLOSE_TIMEOUT_S)
+        if self._ready or self._process.stderr is None:
+            return f"it ended with code {self._process.returncode}"
+        lines = self._process.stderr.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else f"it ended with code {self._process.returncode}"
+
+    def fork(self) -> WorkerHandle:
+        """A new worker. Raises NurseryDiedError or OSError where the nursery is dead."""
+        self.wait_ready()
+        their_tasks_fd, tasks_fd = os.pipe()
+        results_fd, their_results_fd = os.pipe()
+        try:
+            fork = encode({"fork": self._settings})
+            socket.send_fds(self._control, [fork], [their_tasks_fd, their_results_fd])
+            pid = self._next_message()["pid"]
+        except BaseException:
+            os.close(tasks_fd)
+            os.close(results_fd)
+            raise
+        finally:
+            os.close(their_tasks_fd)
+            os.close(their_results_fd)
+        os.set_blocking(tasks_fd, False)
+        os.set_blocking(results_fd, False)
+        return WorkerHandle(pid, tasks_fd, results_fd)
+
+    def bury(self, worker: WorkerHandle) -> None:
+        """Kill a worker, whatever it is at, and clear it away. Until it is reaped here its pid belongs to it."""
+        worker.close()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(worker.pid, signal.SIGKILL)
+        with contextlib.suppress(OSError):
+            self._control.sendall(encode({"reap": worker.pid}))
+
+    def close(self) -> None:
+        """Closing the socket ends the nursery, and it takes its workers with it."""
+        self._control.close()
+        try:
+            if not self._ready:
+                self._process.kill()
+            self._process.wait(_CLOSE_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._process.stderr is not None:
+            self._process.stderr.close()
+
+    def forget(self) -> None:
+        """In a forked copy of the process that started it: close our ends and leave it to the original."""
+        self._control.close()
+        if self._process.stderr is not None:
+            self._process.stderr.close()
+        self._process.returncode = 0  # not our child: nothing to wait for

@@ -1,0 +1,29 @@
+"""What the judge asks of a worker, and what a worker answers."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+# Where the worker looks: ``box`` reads one box and nothing else; the other two are Math-Verify's two ways.
+Where = Literal["box", "final_answer", "anywhere"]
+
+# The last word of a worker that ends by itself, because it has grown.
+RETIRED = "retired"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A gold answer and a text to be graded against it, both as Math-Verify should read them."""
+
+    gold: str
+    text: str
+    where: Where
+
+
+@dataclass(frozen=True, slots=True)
+class Grade:
+    """``verdict`` is a value of ``Verdict``; ``parsed`` says whether the answer was read as mathematics."""
+
+    verdict: str
+    parsed: bool
+    extracted: str | None
+    reason: str
