@@ -65,10 +65,10 @@ class TerminalProgress:
         self._greedy_logp = greedy_logp
 
     def say(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False)
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def warn(self, text: str) -> None:
-        self._console.print(f"WARNING: {text}", style="bold yellow", markup=False, highlight=False)
+        self._console.print(f"WARNING: {text}", style="bold yellow", markup=False, highlight=False, soft_wrap=True)
 
     def _plain(self, label: str, done: int, total: int, elapsed_s: float) -> None:
         now = time.monotonic()

@@ -24,6 +24,7 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="a.b=v", help="Change one setting, for example --set rl.steps=100. Repeatable."),
     ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")] = False,
 ) -> None:
     """Train a model: RL phases on verifiable rewards, interleaved with IRL phases on its own unlikely rollouts (SPS).
@@ -48,5 +49,5 @@ def train(
     from unsqueeze.cli.train_arms import train_arms
 
     directory = run or Path("runs") / loaded.name
-    if not train_arms(loaded, arms, directory, Console(stderr=False)):
+    if not train_arms(loaded, arms, directory, Console(), resume=resume):
         raise typer.Exit(INTERRUPTED)

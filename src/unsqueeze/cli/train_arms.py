@@ -6,16 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import transformers
 from rich.console import Console
 from rich.table import Table
 
 from unsqueeze.cli.progress import TerminalProgress
 from unsqueeze.config.recipe import Recipe
 from unsqueeze.errors import UserError
+from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.train.loop import train
 from unsqueeze.train.phase_report import PhaseReport
 from unsqueeze.train.progress import Interrupted, StopRequest
-from unsqueeze.train.setup import load_parts, start_run
+from unsqueeze.train.setup import load_parts, open_directory, put_together
 
 TABLE_KS = (8, 32, 128)
 
@@ -32,62 +34,86 @@ class ArmResult:
     reports: list[PhaseReport]
 
 
-def train_arms(recipe: Recipe, arms: Mapping[str, Recipe], directory: Path, console: Console) -> bool:
+def train_arms(recipe: Recipe, arms: Mapping[str, Recipe], directory: Path, console: Console, *, resume: bool) -> bool:
     """Train every arm and print the table. False if the user stopped it.
 
     All arms are loaded once before the first is trained, so that a mistake in the last is found in the first second.
     """
+    silence_transformers()
     paths = {name: directory / name if recipe.arms else directory for name in arms}
-    for path in (directory, *paths.values()):
-        if (path / "run.json").exists():
-            raise UserError(f"{path} holds a run already; name another directory with --run.")
+    _check_directories(directory, paths, resume=resume)
     for arm in arms.values():
         load_parts(arm)
     stop = StopRequest()
     results: list[ArmResult] = []
     with TerminalProgress(console) as progress, stop.listening():
         for name, arm in arms.items():
-            progress.say(
-                f"{name}: {arm.rl.steps} RL steps of {arm.rl.prompts_per_step} × {arm.rl.group_size} rollouts"
-                f" in {paths[name]}"
-            )
+            rl = arm.rl
+            progress.say(f"{name}: {rl.steps} RL steps of {rl.prompts_per_step} × {rl.group_size} rollouts")
             try:
                 results.append(train_arm(name, arm, paths[name], progress, stop))
             except Interrupted:
-                progress.warn(f"stopped as asked. What was done is in {paths[name]}.")
+                progress.warn(
+                    f"stopped as asked; what was done is in {paths[name]}. Go on with the same command and --resume."
+                )
                 return False
     console.print(results_table(results))
     for result in results:
-        for report in result.reports:
-            if warning := report.warning():
-                progress.warn(f"{result.name}: {warning}")
-        console.print(f"{result.name}: {result.path}", markup=False, highlight=False, soft_wrap=True)
+        for warning in filter(None, (report.warning() for report in result.reports)):
+            progress.warn(f"{result.name}: {warning}")
+        progress.say(f"{result.name}: {result.path}")
     return True
 
 
 def train_arm(name: str, recipe: Recipe, path: Path, progress: TerminalProgress, stop: StopRequest) -> ArmResult:
-    """Train one arm in its directory; on a stop, journal it and let the exception through."""
-    start = time.perf_counter()
+    """Train one arm in its directory, or go on with it; on a stop, journal it and let the exception through."""
     parts = load_parts(recipe)
-    run = start_run(recipe, parts, path, progress=progress, stop=stop, extra={"arm": name})
-    try:
-        reports = train(run, reference=parts.reference)
-        run.directory.journal.append("finished", seconds=time.perf_counter() - start)
-    except (Interrupted, KeyboardInterrupt):
-        run.directory.journal.append("interrupted", policy_version=run.policy.version)
-        raise Interrupted from None
-    finally:
-        run.judge.close()
-        run.engine.close()
-        run.directory.close()
+    directory = open_directory(recipe, parts, path)
+    journal = directory.journal
+    if not any(event["event"] == "finished" for event in journal.read()):
+        begun = time.perf_counter()
+        journal.append("resumed" if journal.read() else "started")
+        run = put_together(recipe, parts, directory, progress=progress, stop=stop)
+        try:
+            train(run, reference=parts.reference)
+            journal.append("finished", seconds=time.perf_counter() - begun)
+        except (Interrupted, KeyboardInterrupt):
+            journal.append("interrupted", seconds=time.perf_counter() - begun)
+            raise Interrupted from None
+        finally:
+            run.judge.close()
+            run.engine.close()
+            directory.close()
+    return arm_result(name, recipe, directory)
+
+
+def arm_result(name: str, recipe: Recipe, directory: RunDirectory) -> ArmResult:
+    """What a finished arm left on disk."""
+    events = directory.journal.read()
+    seconds = sum(event["seconds"] for event in events if event["event"] in ("finished", "interrupted"))
+    # A phase that was cut off and went on may stand in the journal twice; the last word counts.
+    reports = {event["phase"]: event for event in events if event["event"] == "phase_finished"}
     return ArmResult(
         name=name,
-        path=path,
-        before=run.directory.evals.summary(0),
-        after=run.directory.evals.summary(recipe.rl.steps),
-        minutes=(time.perf_counter() - start) / 60,
-        reports=reports,
+        path=directory.path,
+        before=directory.evals.summary(0),
+        after=directory.evals.summary(recipe.rl.steps),
+        minutes=seconds / 60,
+        reports=[PhaseReport.from_json_object(report) for report in reports.values()],
     )
+
+
+def silence_transformers() -> None:
+    """Its bars over the loading of a few files would stand between a person and the run's own progress."""
+    transformers.utils.logging.disable_progress_bar()
+
+
+def _check_directories(directory: Path, paths: Mapping[str, Path], *, resume: bool) -> None:
+    present = [path for path in (directory, *paths.values()) if (path / "run.json").exists()]
+    if present and not resume:
+        raise UserError(f"{present[0]} holds a run already; go on with it by --resume, or name another with --run.")
+    if resume and not present:
+        raise UserError(f"{directory} holds no run to resume; leave --resume out to start one there.")
 
 
 def results_table(results: Sequence[ArmResult]) -> Table:
@@ -95,13 +121,15 @@ def results_table(results: Sequence[ArmResult]) -> Table:
     first = results[0].before
     num_samples = max(map(int, first["pass_at"]))
     ks = sorted({k for k in TABLE_KS if k < num_samples} | {num_samples})
-    table = Table(
-        title=f"{first['n_problems']} held-out problems, {num_samples} samples each, temperature {first['temperature']}"
+    title = (
+        f"{first['n_problems']} held-out problems, {num_samples} samples each at temperature {first['temperature']}; "
+        f"% with 95 % intervals over problems"
     )
+    table = Table(title=title, title_justify="left", box=box.SIMPLE)
     table.add_column("")
     for heading in (f"Avg@{num_samples}", *(f"Pass@{k}" for k in ks)):
-        table.add_column(f"{heading} [95 %]", justify="right")
-    table.add_column("greedy log-prob", justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("greedy\nlog-prob", justify="right")
     table.add_column("minutes", justify="right")
     table.add_row("base", *_cells(first, ks), "")
     for result in results:
@@ -110,10 +138,10 @@ def results_table(results: Sequence[ArmResult]) -> Table:
 
 
 def _cells(summary: Mapping[str, Any], ks: Sequence[int]) -> list[str]:
-    avg = f"{summary['avg']:.3f} [{summary['avg_low']:.3f}, {summary['avg_high']:.3f}]"
-    passes = [summary["pass_at"][str(k)] for k in ks]
-    return [
-        avg,
-        *(f"{e['mean']:.3f} [{e['low']:.3f}, {e['high']:.3f}]" for e in passes),
-        f"{summary['greedy_logp']:.3f}",
-    ]
+    avg = {"mean": summary["avg"], "low": summary["avg_low"], "high": summary["avg_high"]}
+    estimates = [avg, *(summary["pass_at"][str(k)] for k in ks)]
+    return [*map(_percent, estimates), f"{summary['greedy_logp']:.3f}"]
+
+
+def _percent(estimate: Mapping[str, float]) -> str:
+    return f"{100 * estimate['mean']:.1f}\n{100 * estimate['low']:.0f}–{100 * estimate['high']:.0f}"

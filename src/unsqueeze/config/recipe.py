@@ -181,7 +181,7 @@ class EvaluationSettings(Settings):
 
 
 class CheckpointSettings(Settings):
-    every_steps: int | None = Field(None, ge=1)
+    every_steps: int | None = Field(100, ge=1)
     """Save every so many RL steps, besides at the end; null leaves it at that."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the exported policy."""

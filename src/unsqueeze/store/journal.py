@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from unsqueeze.errors import RunError
-from unsqueeze.store.atomic import fsync, make_folder
+from unsqueeze.store.atomic import fsync, make_folder, write_atomically
 from unsqueeze.store.plain_json import dumps
 
 
@@ -43,6 +43,17 @@ class JsonLines:
             raise RunError(f"cannot read {self.path}: {error.strerror or error}.") from error
         lines = whole.split(b"\n") if whole else []
         return [self._parse(line, number) for number, line in enumerate(lines, start=1)]
+
+    def truncate(self, num_lines: int) -> None:
+        """Keeps the first ``num_lines`` lines. RunError if there are fewer, or the file system refuses."""
+        self.close()
+        if not self.path.exists() and num_lines == 0:
+            return
+        lines = self.path.read_bytes().split(b"\n")[:-1] if self.path.exists() else []
+        if len(lines) < num_lines:
+            raise RunError(f"{self.path} has {len(lines)} lines where {num_lines} were written; the file was damaged.")
+        kept = b"".join(line + b"\n" for line in lines[:num_lines])
+        write_atomically(self.path, kept, replace=True)
 
     def close(self) -> None:
         """Lets go of the file. A later ``append`` opens it again."""

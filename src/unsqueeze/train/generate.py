@@ -29,9 +29,12 @@ def generate_batch(
     step: int,
     on_finished: Callable[[int], None] | None = None,
 ) -> GeneratedBatch:
-    """Sample G rollouts for each problem, judge them, and store them."""
+    """Sample G rollouts for each problem, judge them, and store them; a batch that is stored is read back instead."""
     group_size = run.recipe.rl.group_size
     start = time.perf_counter()
+    if run.directory.rollouts.path(step).exists():
+        groups = run.directory.rollouts.read(step)
+        return GeneratedBatch(groups, 0.0, 0.0, time.perf_counter() - start)
     prompts = [run.prompt_tokens(problem) for problem in problems]
     completions = run.engine.generate(
         prompts, group_size, run.rollout_sampling, seed=run.seed("rollouts", step), on_finished=on_finished

@@ -20,8 +20,8 @@ from unsqueeze.train.optimize import make_optimizer, optimizer_step
 from unsqueeze.train.run import Run
 
 
-def choose_demonstrations(run: Run, settings: IrlSettings, phase: Phase) -> tuple[list[Demonstration], list[Row]]:
-    """L2TE over every group that the RL phase generated, read back from the store a step at a time."""
+def choose_demonstrations(run: Run, settings: IrlSettings, phase: Phase) -> list[Row]:
+    """L2TE over every group that the RL phase generated, read back from the store a step at a time; stored."""
     demonstrations: list[Demonstration] = []
     rows: list[Row] = []
     for step in range(phase.first_step, phase.last_step + 1):
@@ -31,8 +31,9 @@ def choose_demonstrations(run: Run, settings: IrlSettings, phase: Phase) -> tupl
                 rollout = group.rollouts[demonstration.index]
                 demonstrations.append(demonstration)
                 rows.append(Row(prompt_tokens=rollout.prompt_tokens, tokens=rollout.completion.tokens, weight=0.0))
-    run.directory.demos.write(phase.number, demonstrations)
-    return demonstrations, rows
+    if phase.number not in run.directory.demos.numbers():
+        run.directory.demos.write(phase.number, demonstrations)
+    return rows
 
 
 def choose_from_group(group: Group, settings: IrlSettings, rng: np.random.Generator) -> list[Demonstration]:

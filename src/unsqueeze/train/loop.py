@@ -1,129 +1,105 @@
-"""Algorithm 1, top to bottom: RL over the data, IRL on the rollouts it gave, RL again from the reshaped policy."""
+"""Algorithm 1, top to bottom: RL over the data, IRL on the rollouts it gave, RL again from the reshaped policy.
+
+A run goes on after a stop by running this loop again from its last checkpoint: what is stored since then (rollouts,
+demonstrations, evaluations) is read back instead of made again, and since every random draw is seeded by name, nothing
+differs from a run that was never stopped.
+"""
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from unsqueeze.algos.schedule import Phase
-from unsqueeze.evaluate.evaluate import evaluate, greedy_logp
-from unsqueeze.train.batch import Row
+from unsqueeze.evaluate.evaluate import evaluate
 from unsqueeze.train.irl_phase import choose_demonstrations, irl_steps
+from unsqueeze.train.measure import finish_phase, first_rollouts, mean_nll, start_phase
 from unsqueeze.train.optimize import make_optimizer
-from unsqueeze.train.phase_report import PhaseReport, phase_report, snapshot, weight_change
+from unsqueeze.train.phase_report import PhaseReport, PhaseStart
 from unsqueeze.train.policy import DTYPES, Policy
-from unsqueeze.train.probe import ProbeSamples
 from unsqueeze.train.rl_phase import rl_step
 from unsqueeze.train.run import Run
+from unsqueeze.train.state import Cursor, load_state, save_state
 from unsqueeze.train.stream import ProblemStream
 
 NLL_ROWS = 128
 """Rows of a phase's own batch on which its report measures the NLL."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class PhaseStart:
-    """What is remembered of the moment a phase began, to tell afterwards what it did."""
-
-    weights: Mapping[str, Tensor]
-    samples: ProbeSamples
-    greedy_logp: float
-    version: int
-    clock: float
-
-
 def train(run: Run, *, reference: Policy | None) -> list[PhaseReport]:
-    """Run every phase of the recipe; returns the phase reports.
+    """Run every phase of the recipe that is not done yet; returns the reports of those.
 
     Evaluations and checkpoints of step s are of the policy that goes on from there: after the IRL phase, where one
     follows step s. Raises Interrupted, with the weights whole, if the user asks to stop.
     """
-    stream = ProblemStream(run.train_problems, seed=run.recipe.seed)
     optimizer = make_optimizer(run.policy, run.recipe.rl)
-    phases = run.recipe.phases(len(run.train_problems))
+    cursor, start = resume(run, optimizer)
+    stream = ProblemStream(run.train_problems, seed=run.recipe.seed, position=cursor.problems_taken)
     reports: list[PhaseReport] = []
-    evaluate_policy(run, step=0)
-    for phase in phases:
-        run.directory.journal.append("phase_started", **phase_fields(phase), policy_version=run.policy.version)
-        start = phase_start(run, phase)
+    if cursor.step == 0:
+        evaluate_policy(run, step=0)
+    for phase in run.recipe.phases(len(run.train_problems))[cursor.phase :]:
+        if start is None:
+            run.directory.journal.append("phase_started", **phase_fields(phase), policy_version=run.policy.version)
+            start = start_phase(run, phase)
         if phase.kind == "rl":
-            irl_follows = run.recipe.irl is not None
-            with run.progress.task(f"phase {phase.number}: RL", phase.last_step - phase.first_step + 1) as advance:
-                for step in range(phase.first_step, phase.last_step + 1):
+            first_step = max(phase.first_step, cursor.step + 1)
+            with run.progress.task(f"phase {phase.number}: RL", phase.last_step - first_step + 1) as advance:
+                for step in range(first_step, phase.last_step + 1):
                     run.stop.check()
                     problems = stream.take(run.recipe.rl.prompts_per_step)
                     rl_step(run, optimizer, reference, problems, phase=phase.number, step=step)
                     advance(1)
-                    if not (irl_follows and step == phase.last_step):
-                        finish_step(run, step, stream)
-            rows, nll_before = first_rollouts(run, phase)
-            report = finish_phase(run, phase, start, rows, nll_before)
+                    cursor = replace(cursor, step=step, phase=phase.number, phase_begun=True)
+                    if step < phase.last_step:
+                        finish_step(run, cursor, stream, optimizer, start)
+            rows, nll_before = first_rollouts(run, phase, NLL_ROWS)
         else:
             assert run.recipe.irl is not None
-            _, demonstrations = choose_demonstrations(run, run.recipe.irl, phase)
+            demonstrations = choose_demonstrations(run, run.recipe.irl, phase)
             rows = demonstrations[:NLL_ROWS]
             nll_before = mean_nll(run, rows)
             irl_steps(run, run.recipe.irl, phase, demonstrations)
-            report = finish_phase(run, phase, start, rows, nll_before)
-            finish_step(run, phase.last_step, stream)
-        reports.append(report)
+        reports.append(finish_phase(run, phase, start, rows, nll_before))
+        start = None
+        cursor = replace(cursor, phase=phase.number + 1, phase_begun=False)
+        if phase.kind == "irl" or run.recipe.irl is None:
+            finish_step(run, cursor, stream, optimizer, start)
     return reports
 
 
-def phase_start(run: Run, phase: Phase) -> PhaseStart:
-    """Remember the policy as it is now: its weights, samples of it, how peaked it is."""
-    return PhaseStart(
-        weights=snapshot(run.policy),
-        samples=run.probe.sample(run.engine, run.policy, seed=run.seed("probe", phase.number)),
-        greedy_logp=probe_greedy_logp(run),
-        version=run.policy.version,
-        clock=time.perf_counter(),
-    )
+def resume(run: Run, optimizer: torch.optim.Optimizer) -> tuple[Cursor, PhaseStart | None]:
+    """Where to go on: at the last checkpoint, with the metrics cut back to it, or at the very beginning."""
+    step = run.directory.checkpoints.latest()
+    if step is None:
+        run.directory.metrics.truncate(0)
+        return Cursor(), None
+    cursor, start = load_state(run.directory.checkpoints.path(step) / "state", run.policy, optimizer)
+    run.engine.sync(run.policy)
+    run.directory.metrics.truncate(cursor.metrics_lines)
+    return cursor, start
 
 
-def finish_phase(run: Run, phase: Phase, start: PhaseStart, own_rows: Sequence[Row], nll_before: float) -> PhaseReport:
-    """Measure what the phase did, write it to the journal, and warn if it did nothing."""
-    seconds = time.perf_counter() - start.clock
-    report = phase_report(
-        phase,
-        weight_change(run.policy, start.weights),
-        num_updates=run.policy.version - start.version,
-        seconds=seconds,
-        nll=(nll_before, mean_nll(run, own_rows)),
-        kl_moved=run.probe.kl_moved(run.policy, start.samples),
-        greedy_logp=(start.greedy_logp, probe_greedy_logp(run)),
-    )
-    run.directory.journal.append("phase_finished", **report.to_json_object())
-    warning = report.warning()
-    if warning:
-        run.progress.warn(warning)
-    return report
-
-
-def probe_greedy_logp(run: Run) -> float:
-    """The mean log-prob of greedy answers to the watched prompts, nats per token; also shown."""
-    value = greedy_logp(run.engine, run.probe.prompts, max_tokens=run.probe.max_tokens)
-    run.progress.gauge(value)
-    return value
-
-
-def finish_step(run: Run, step: int, stream: ProblemStream) -> None:
-    """Evaluate and save after step ``step``, where the recipe wants it; both at the end in any case."""
-    is_last = step == run.recipe.rl.steps
+def finish_step(
+    run: Run, cursor: Cursor, stream: ProblemStream, optimizer: torch.optim.Optimizer, start: PhaseStart | None
+) -> None:
+    """Evaluate and save after the step, where the recipe wants it; both at the end in any case."""
+    is_last = cursor.step == run.recipe.rl.steps
     evaluation, checkpoint = run.recipe.evaluation, run.recipe.checkpoint
-    if is_last or (evaluation.every_steps and step % evaluation.every_steps == 0):
-        evaluate_policy(run, step=step)
-    if is_last or (checkpoint.every_steps and step % checkpoint.every_steps == 0):
-        save_checkpoint(run, step, stream)
+    if is_last or (evaluation.every_steps and cursor.step % evaluation.every_steps == 0):
+        evaluate_policy(run, step=cursor.step)
+    if is_last or (checkpoint.every_steps and cursor.step % checkpoint.every_steps == 0):
+        save_checkpoint(run, cursor, stream, optimizer, start)
 
 
 def evaluate_policy(run: Run, *, step: int) -> None:
-    """Avg@n, Pass@k and the greedy log-prob on the held-out problems, stored; samples and summary."""
+    """Avg@n, Pass@k and the greedy log-prob on the held-out problems, stored; one that is stored is not made again."""
+    if step in run.directory.evals.steps():
+        return
     settings = run.recipe.evaluation
-    start = time.perf_counter()
+    begun = time.perf_counter()
     label = f"step {step}: evaluation on {len(run.test_problems)} problems × {settings.n}"
     with run.progress.task(label, len(run.test_problems) * settings.n) as advance:
 
@@ -145,10 +121,11 @@ def evaluate_policy(run: Run, *, step: int) -> None:
         "step": step,
         "policy_version": run.policy.version,
         "temperature": settings.temperature,
-        "seconds": time.perf_counter() - start,
+        "seconds": time.perf_counter() - begun,
     }
     run.directory.evals.write(step, evaluation.samples, summary)
     run.directory.journal.append("evaluated", step=step, avg=summary["avg"], greedy_logp=summary["greedy_logp"])
+    run.progress.gauge(evaluation.greedy_logp)
     run.progress.say(describe_evaluation(summary))
 
 
@@ -164,33 +141,26 @@ def describe_evaluation(summary: Mapping[str, object]) -> str:
     )
 
 
-def save_checkpoint(run: Run, step: int, stream: ProblemStream) -> None:
-    """The policy in Hugging Face format, complete or absent."""
+def save_checkpoint(
+    run: Run, cursor: Cursor, stream: ProblemStream, optimizer: torch.optim.Optimizer, start: PhaseStart | None
+) -> None:
+    """The policy in Hugging Face format and the state to go on from, complete or absent."""
+    if cursor.step in run.directory.checkpoints.steps():
+        return
     dtype = DTYPES[run.recipe.checkpoint.dtype]
-    path = run.directory.checkpoints.save(step, lambda aside: run.policy.save(aside / "policy", dtype=dtype))
-    run.directory.journal.append(
-        "checkpoint", step=step, policy_version=run.policy.version, position=stream.position, path=path.name
+    cursor = replace(
+        cursor,
+        policy_version=run.policy.version,
+        problems_taken=stream.position,
+        metrics_lines=len(run.directory.metrics.read()),
     )
 
+    def write(aside: Path) -> None:
+        run.policy.save(aside / "policy", dtype=dtype)
+        save_state(aside / "state", cursor, run.policy, optimizer, start)
 
-def first_rollouts(run: Run, phase: Phase) -> tuple[list[Row], float]:
-    """The first rollouts of an RL phase, with their mean NLL under the policy that sampled them (nats per token)."""
-    rollouts = [rollout for group in run.directory.rollouts.read(phase.first_step) for rollout in group.rollouts]
-    rollouts = rollouts[:NLL_ROWS]
-    rows = [
-        Row(prompt_tokens=rollout.prompt_tokens, tokens=rollout.completion.tokens, weight=0.0) for rollout in rollouts
-    ]
-    logp_M = np.concatenate([rollout.completion.logp_behaviour for rollout in rollouts])
-    return rows, -float(np.mean(logp_M, dtype=np.float64))
-
-
-@torch.no_grad()
-def mean_nll(run: Run, rows: Sequence[Row]) -> float:
-    """Mean NLL of the rows' tokens under the policy as it is, nats per token; NaN without rows."""
-    if not rows:
-        return float("nan")
-    logp = run.policy.score(rows, max_tokens=run.recipe.rl.tokens_per_microbatch)
-    return -float(np.mean(np.concatenate(logp), dtype=np.float64))
+    path = run.directory.checkpoints.save(cursor.step, write)
+    run.directory.journal.append("checkpoint", step=cursor.step, policy_version=cursor.policy_version, path=path.name)
 
 
 def phase_fields(phase: Phase) -> dict[str, object]:

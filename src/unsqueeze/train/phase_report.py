@@ -4,14 +4,16 @@ A step size can be so small that rounding eats it (``docs/paper.md``): the repor
 and how many would have moved had they been stored in bf16.
 """
 
+import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from unsqueeze.algos.schedule import Phase
 from unsqueeze.train.policy import Policy
+from unsqueeze.train.probe import ProbeSamples
 
 NOTHING_MOVED_NATS = 1e-6
 """KL per token on held-out prompts below which a phase that was meant to move the policy did not."""
@@ -50,16 +52,42 @@ class PhaseReport:
     def to_json_object(self) -> dict[str, object]:
         return asdict(self) | {"did_nothing": self.did_nothing}
 
+    @classmethod
+    def from_json_object(cls, fields: Mapping[str, Any]) -> "PhaseReport":
+        """The report back from ``to_json_object``; other keys are passed over."""
+        return cls(**{name: fields[name] for name in cls.__slots__})
+
     def warning(self) -> str | None:
         """One sentence no one can miss, where the phase did nothing."""
         if not self.did_nothing:
             return None
+        if self.num_updates == 0:
+            reason = "no group held both right and wrong answers" if self.kind == "rl" else "there was nothing to learn"
+            return f"{self.kind.upper()} phase {self.phase} DID NOTHING: it took no update, since {reason}."
         return (
             f"{self.kind.upper()} phase {self.phase} DID NOTHING: {self.num_updates} updates moved "
             f"{self.share_moved:.2%} of the weights ({self.share_moved_bf16:.4%} of their bf16 values) by a norm of "
             f"{self.update_norm:.1e}, and held-out prompts by {self.kl_moved:.1e} nats per token. Results will equal "
             f"those of a run without it; raise {self.kind}.learning_rate."
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PhaseStart:
+    """What is remembered of the moment a phase began, to tell afterwards what it did.
+
+    ``seconds_before`` is the time the phase had taken when it was saved, for one that goes on after a stop.
+    """
+
+    weights: Mapping[str, Tensor]
+    samples: ProbeSamples
+    greedy_logp: float
+    version: int
+    clock: float = field(default_factory=time.perf_counter)
+    seconds_before: float = 0.0
+
+    def seconds_so_far(self) -> float:
+        return self.seconds_before + time.perf_counter() - self.clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,33 +116,3 @@ def weight_change(policy: Policy, before: Mapping[str, Tensor]) -> WeightChange:
         count += now.numel()
     norm = squares**0.5
     return WeightChange(norm, norm / max(reference**0.5, 1e-30), moved / count, moved_bf16 / count)
-
-
-def phase_report(
-    phase: Phase,
-    change: WeightChange,
-    *,
-    num_updates: int,
-    seconds: float,
-    nll: tuple[float, float],
-    kl_moved: float,
-    greedy_logp: tuple[float, float],
-) -> PhaseReport:
-    """Put a report together; pairs are (before, after)."""
-    return PhaseReport(
-        phase=phase.number,
-        kind=phase.kind,
-        first_step=phase.first_step,
-        last_step=phase.last_step,
-        num_updates=num_updates,
-        seconds=seconds,
-        update_norm=change.update_norm,
-        relative_update_norm=change.relative_update_norm,
-        share_moved=change.share_moved,
-        share_moved_bf16=change.share_moved_bf16,
-        nll_before=nll[0],
-        nll_after=nll[1],
-        kl_moved=kl_moved,
-        greedy_logp_before=greedy_logp[0],
-        greedy_logp_after=greedy_logp[1],
-    )

@@ -48,10 +48,10 @@ class Policy:
             detail = " ".join(str(error).split())[:300]
             raise UserError(
                 f"model.path is {settings.path!r}, and no causal language model with its tokenizer could be loaded "
-                f"from there. Give a folder in Hugging Face format, a hub name, or 'countdown-0.4m', which ships with the "
-                f"package. The loader said: {detail}"
+                f"from there. Give a folder in Hugging Face format, a hub name, or 'countdown-0.4m', which ships with "
+                f"the package. The loader said: {detail}"
             ) from None
-        model.to(device=resolve_device(settings.device))
+        model = model.to(resolve_device(settings.device))
         if settings.gradient_checkpointing:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         return cls(model, tokenizer, compute_dtype=DTYPES[settings.compute_dtype])

@@ -1,6 +1,7 @@
 """From a recipe to the parts of a run: everything that can be wrong with the input is found here, before training."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,6 @@ from unsqueeze.train.policy import Policy
 from unsqueeze.train.progress import Progress, StopRequest
 from unsqueeze.train.run import Run
 from unsqueeze.verify.countdown import CountdownJudge
-from unsqueeze.verify.math_judge import MathJudge
 from unsqueeze.verify.verdict import Judge
 
 
@@ -65,6 +65,8 @@ def make_judge(data: DataSettings, verify: VerifySettings) -> Judge:
     """Countdown replays the steps in place; everything else goes to worker processes."""
     if data.kind == "countdown":
         return CountdownJudge()
+    from unsqueeze.verify.math_judge import MathJudge
+
     return MathJudge(workers=verify.workers, timeout_s=verify.timeout_s, credit=verify.credit)
 
 
@@ -101,11 +103,28 @@ def load_parts(recipe: Recipe) -> Parts:
     return Parts(policy, reference, prompts, data)
 
 
-def start_run(
-    recipe: Recipe, parts: Parts, path: Path, *, progress: Progress, stop: StopRequest, extra: Mapping[str, Any]
+def open_directory(recipe: Recipe, parts: Parts, path: Path) -> RunDirectory:
+    """A new run directory with everything needed to repeat the run, or the one that is there, to go on with it.
+
+    Raises UserError if the run that is there is of another recipe.
+    """
+    info = run_info(recipe, parts)
+    if not (path / "run.json").exists():
+        return RunDirectory.create(path, info)
+    directory = RunDirectory.open(path)
+    for key in ("recipe", "data"):
+        if directory.info.get(key) != json.loads(json.dumps(info[key])):
+            raise UserError(
+                f"{path} was started with another {key} than the one given now, and cannot go on with this one; resume "
+                f"it with what its run.json holds, or name another directory with --run."
+            )
+    return directory
+
+
+def put_together(
+    recipe: Recipe, parts: Parts, directory: RunDirectory, *, progress: Progress, stop: StopRequest
 ) -> Run:
-    """Make the run directory, with everything needed to repeat the run, and put the parts together."""
-    directory = RunDirectory.create(path, run_info(recipe, parts) | dict(extra))
+    """The parts of a run as one value; starts the engine and the judge."""
     policy = parts.policy
     return Run(
         recipe=recipe,
