@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import transformers
+from rich import box
 from rich.console import Console
 from rich.table import Table
 

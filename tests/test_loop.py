@@ -1,0 +1,149 @@
+"""Algorithm 1 as it runs: phases in order, everything on disk, equal bits from equal seeds, and resuming."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from training import prepare, run_to_end, small_recipe, weights, without_timings
+
+from unsqueeze.store.run_directory import RunDirectory
+from unsqueeze.train.loop import train
+from unsqueeze.train.progress import Interrupted, StopRequest
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory):
+    """One small SPS run: five RL steps in phases of two, an IRL phase after each."""
+    return run_to_end(small_recipe(), tmp_path_factory.mktemp("runs") / "sps")
+
+
+def equal_weights(one, other) -> bool:
+    ours, theirs = weights(one), weights(other)
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_phases_alternate_and_cover_every_step(finished):
+    run, reports = finished
+    assert [(report.kind, report.first_step, report.last_step) for report in reports] == [
+        ("rl", 1, 2),
+        ("irl", 1, 2),
+        ("rl", 3, 4),
+        ("irl", 3, 4),
+        ("rl", 5, 5),
+        ("irl", 5, 5),
+    ]
+    irl = [report for report in reports if report.kind == "irl"]
+    assert all(report.num_updates == 2 for report in irl)
+    assert all(report.share_moved > 0.5 and report.kl_moved > 0 for report in irl)
+    # NLL is what the phase descends on, with a step size far above the noise: it must fall on the phase's own batch.
+    assert all(report.nll_after < report.nll_before for report in irl)
+
+
+def test_everything_is_on_disk(finished):
+    run, _ = finished
+    directory = RunDirectory.open(run.directory.path)
+    assert directory.rollouts.steps() == [1, 2, 3, 4, 5]
+    groups = directory.rollouts.read(3)
+    assert len(groups) == 4
+    assert all(len(group.rollouts) == 4 for group in groups)
+    # Two RL updates at most, then two of IRL, were behind the policy that sampled step 3.
+    versions = {rollout.policy_version for group in groups for rollout in group.rollouts}
+    events = directory.journal.read()
+    irl_end = next(event for event in events if event["event"] == "phase_finished" and event["kind"] == "irl")
+    began = next(event for event in events if event["event"] == "phase_started" and event["phase"] == 2)
+    assert versions == {began["policy_version"]}
+    assert began["policy_version"] >= irl_end["num_updates"] == 2
+    assert directory.demos.numbers() == [1, 3, 5]
+    assert directory.evals.steps() == [0, 5]
+    assert directory.checkpoints.steps() == [1, 2, 3, 4, 5]
+    metrics = directory.metrics.read()
+    assert [record["kind"] for record in metrics] == ["rl", "rl", "irl", "irl"] * 2 + ["rl", "irl", "irl"]
+
+
+def test_the_exported_policy_is_the_one_in_training(finished):
+    run, _ = finished
+    from transformers import AutoModelForCausalLM
+
+    path = run.directory.checkpoints.path(5) / "policy"
+    exported = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+    trained = dict(run.policy.model.named_parameters())
+    assert all(torch.equal(parameter, trained[name]) for name, parameter in exported.named_parameters())
+
+
+def test_equal_seeds_give_equal_bits(finished, tmp_path: Path):
+    run, _ = finished
+    again, _ = run_to_end(small_recipe(), tmp_path / "again")
+    assert equal_weights(run, again)
+    assert without_timings(run.directory.metrics.read()) == without_timings(again.directory.metrics.read())
+
+
+def test_another_seed_gives_another_run(finished, tmp_path: Path):
+    run, _ = finished
+    other, _ = run_to_end(small_recipe(seed=4), tmp_path / "other")
+    assert not equal_weights(run, other)
+
+
+def test_no_irl_steps_equal_plain_rl(tmp_path: Path):
+    """Reduction: IRL phases of zero steps change no bit of the control run, the phase boundaries notwithstanding."""
+    control, _ = run_to_end(small_recipe(irl=None), tmp_path / "control")
+    idle, reports = run_to_end(small_recipe(irl={"steps": 0}), tmp_path / "idle")
+    assert equal_weights(control, idle)
+    losses = [record["loss"] for record in control.directory.metrics.read()]
+    assert losses == [record["loss"] for record in idle.directory.metrics.read()]
+    assert all(report.did_nothing for report in reports if report.kind == "irl")
+
+
+def test_microbatches_change_nothing_but_rounding(finished, tmp_path: Path):
+    run, _ = finished
+    split, _ = run_to_end(small_recipe(rl={"tokens_per_microbatch": 60}), tmp_path / "split")
+    ours, theirs = run.directory.metrics.read(), split.directory.metrics.read()
+    # The first update sees the same weights and rollouts; its gradient may differ by rounding alone.
+    assert theirs[0]["grad_norm"] == pytest.approx(ours[0]["grad_norm"], rel=1e-5)
+    assert theirs[0]["loss"] == pytest.approx(ours[0]["loss"], rel=1e-5, abs=1e-7)
+
+
+class StopAfter(StopRequest):
+    """Asks to stop at the n-th safe point."""
+
+    def __init__(self, checks: int) -> None:
+        super().__init__()
+        self._left = checks
+
+    def check(self) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise Interrupted
+
+
+@pytest.mark.parametrize("checks", [0, 7, 16, 26])
+@pytest.mark.parametrize("every_steps", [1, 2, None])
+def test_a_stopped_run_goes_on_as_if_it_never_stopped(finished, tmp_path: Path, checks: int, every_steps: int | None):
+    whole, _ = finished
+    recipe = small_recipe(checkpoint={"every_steps": every_steps})
+    run, reference = prepare(recipe, tmp_path / "run", stop=StopAfter(checks))
+    with pytest.raises(Interrupted):
+        train(run, reference=reference)
+    run.directory.close()
+
+    resumed, _ = run_to_end(recipe, tmp_path / "run")
+
+    assert equal_weights(whole, resumed)
+    assert without_timings(whole.directory.metrics.read()) == without_timings(resumed.directory.metrics.read())
+    reports = [event for event in resumed.directory.journal.read() if event["event"] == "phase_finished"]
+    expected = [event for event in whole.directory.journal.read() if event["event"] == "phase_finished"]
+    for report, wanted in zip(reports[-3:], expected[-3:], strict=True):
+        assert report["kl_moved"] == wanted["kl_moved"]
+        assert report["update_norm"] == wanted["update_norm"]
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "overrides"),
+    [("dapo", {}), ("gspo", {}), ("dr_grpo", {}), ("grpo", {"kl_coefficient": 0.1, "entropy_coefficient": 0.01})],
+)
+def test_every_named_algorithm_trains(tmp_path: Path, algorithm: str, overrides: dict):
+    before, _ = prepare(small_recipe(), tmp_path / "before")
+    run, reports = run_to_end(
+        small_recipe(rl={"algorithm": algorithm, "steps": 2, **overrides}, irl=None), tmp_path / algorithm
+    )
+    assert not equal_weights(before, run)
+    assert reports[0].num_updates >= 1
