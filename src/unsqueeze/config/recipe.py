@@ -19,6 +19,14 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
+class LoraSettings(Settings):
+    rank: int = Field(16, ge=1)
+    alpha: int = Field(32, ge=1)
+    """The adapters' output is scaled by alpha / rank."""
+    target_modules: tuple[str, ...] | Literal["all-linear"] = "all-linear"
+    """Names of the layers that get an adapter."""
+
+
 class ModelSettings(Settings):
     path: str = "countdown-0.4m"
     """A folder in Hugging Face format, a hub name, or the name of a model that ships inside the package."""
@@ -28,6 +36,8 @@ class ModelSettings(Settings):
     """Precision of forward and backward passes. The weights themselves are kept in fp32 while training."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
+    lora: LoraSettings | None = None
+    """Train low-rank adapters instead of the weights; the exported policy has them merged. Needs the extra `peft`."""
     trust_remote_code: bool = False
     """Run Python code that comes with the model. Only for models whose authors you trust."""
 
@@ -111,6 +121,18 @@ class OptimizerSettings(Settings):
     """Gradients are scaled down to this norm where theirs is larger."""
 
 
+class DynamicSamplingSettings(Settings):
+    max_resample_times: int = Field(3, ge=0)
+    """How often more prompts may be drawn to fill a batch up with informative groups."""
+    rule: Literal["keep", "ms_swift"] = "keep"
+    """`keep` trains on every informative group that was found; `ms_swift` reproduces that trainer's rule."""
+
+
+class OverlongSettings(Settings):
+    soft_cache_length: int = Field(ge=1)
+    """Responses longer than rollout.max_tokens less this are punished, linearly down to −1 (DAPO)."""
+
+
 class RlSettings(OptimizerSettings):
     algorithm: str = "grpo"
     """One of the named settings of the surrogate; the fields below override single ones."""
@@ -122,6 +144,14 @@ class RlSettings(OptimizerSettings):
     learning_rate: float = Field(5e-5, gt=0)
     tokens_per_microbatch: int = Field(16384, ge=1)
     """Padded tokens, prompt and response, of one forward and backward pass: memory and speed, not the result."""
+    steps_per_generation: int = Field(1, ge=1)
+    """Optimizer steps from one generation, each on prompts of its own, with the sampling policy's log-probs."""
+    dynamic_sampling: DynamicSamplingSettings | None = None
+    """Draw further prompts for those whose answers are all right or all wrong (DAPO); null takes them as they come."""
+    overlong: OverlongSettings | None = None
+    """Soft punishment of overlong responses (DAPO); null leaves the reward 0 or 1."""
+    reference: Literal["base", "iteration"] = "base"
+    """What the KL term pulls towards: the base policy, or the policy at the start of the RL phase."""
     ratio: Ratio | None = None
     aggregation: Aggregation | None = None
     clip_low: float | None = Field(None, ge=0, le=1)
@@ -157,7 +187,17 @@ class IrlSettings(OptimizerSettings):
     quantile: float = Field(0.5, gt=0, le=1)
     likelihood: Likelihood = "mean"
     steps: int = Field(4, ge=0)
-    """Optimizer steps of one IRL phase; 0 selects and stores demonstrations and moves nothing."""
+    """Optimizer steps of one IRL phase, at most; 0 selects and stores demonstrations and moves nothing."""
+    passes: float | None = Field(None, gt=0)
+    """Instead of steps: passes over the demonstrations."""
+    kl_budget: float | None = Field(None, gt=0)
+    """Stop as soon as held-out prompts have moved by this many nats per token; steps or passes bound it from above."""
+    kl_guard: float = Field(0.0, ge=0)
+    """Weight of a KL penalty (k3) towards the policy at the start of the phase, on the demonstrations."""
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """How the learning rate goes over the steps of one phase; the latter two end at zero."""
+    optimizer_state: Literal["fresh", "persistent"] = "fresh"
+    """Whether AdamW's moments start anew with every phase."""
     batch_size: int = Field(512, ge=1)
     """Demonstrations of one optimizer step."""
     learning_rate: float = Field(5e-5, gt=0)

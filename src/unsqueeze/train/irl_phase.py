@@ -1,7 +1,10 @@
 """An IRL phase: choose demonstrations among the phase's own rollouts (L2TE) and raise their likelihood."""
 
+import math
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,7 +19,8 @@ from unsqueeze.config.recipe import IrlSettings
 from unsqueeze.rollout.types import Group
 from unsqueeze.store.demos import Demonstration
 from unsqueeze.train.batch import Row, TokenBatch
-from unsqueeze.train.optimize import make_optimizer, optimizer_step
+from unsqueeze.train.optimize import optimizer_step
+from unsqueeze.train.phase_report import PhaseStart
 from unsqueeze.train.run import Run
 
 
@@ -67,25 +71,34 @@ def choose_from_group(group: Group, settings: IrlSettings, rng: np.random.Genera
     ]
 
 
-def irl_steps(run: Run, settings: IrlSettings, phase: Phase, rows: Sequence[Row]) -> int:
-    """The optimizer steps of an IRL phase, with fresh optimizer state; returns how many were taken."""
-    if not rows:
-        return 0
-    optimizer = make_optimizer(run.policy, settings)
+def irl_steps(
+    run: Run,
+    settings: IrlSettings,
+    phase: Phase,
+    demonstrations: Sequence[Row],
+    start: PhaseStart,
+    optimizer: torch.optim.Optimizer,
+) -> None:
+    """The optimizer steps of an IRL phase: a given number, or until held-out prompts moved by the KL budget."""
+    total = num_updates(settings, len(demonstrations))
+    rows = with_start_logp(run, demonstrations) if settings.kl_guard > 0 else demonstrations
     batches = demonstration_batches(len(rows), settings.batch_size, run.rng("irl", phase.number))
-    with run.progress.task(f"phase {phase.number}: IRL", settings.steps) as advance:
-        for update in range(1, settings.steps + 1):
+    with run.progress.task(f"phase {phase.number}: IRL", total) as advance:
+        for update in range(1, total + 1):
             run.stop.check()
-            start = time.perf_counter()
+            begun = time.perf_counter()
+            for group in optimizer.param_groups:
+                group["lr"] = settings.learning_rate * rate_share(settings.schedule, update, total)
             batch = with_weights([rows[i] for i in next(batches)], settings, max_tokens=run.recipe.rollout.max_tokens)
             result = optimizer_step(
                 run.policy,
                 optimizer,
                 batch,
-                demonstration_loss,
+                partial(demonstration_loss, kl_guard=settings.kl_guard),
                 tokens_per_microbatch=run.recipe.rl.tokens_per_microbatch,
                 max_grad_norm=settings.max_grad_norm,
             )
+            kl_moved = run.probe.kl_moved(run.policy, start.samples) if settings.kl_budget else None
             run.record(
                 kind="irl",
                 phase=phase.number,
@@ -94,17 +107,46 @@ def irl_steps(run: Run, settings: IrlSettings, phase: Phase, rows: Sequence[Row]
                 policy_version=run.policy.version,
                 loss=result.loss,
                 grad_norm=result.grad_norm,
+                **result.metrics,
+                kl_moved=kl_moved,
                 num_demonstrations=len(batch),
-                update_s=time.perf_counter() - start,
+                update_s=time.perf_counter() - begun,
             )
             advance(1)
+            if settings.kl_budget and kl_moved is not None and kl_moved >= settings.kl_budget:
+                break
     run.engine.sync(run.policy)
-    return settings.steps
 
 
-def demonstration_loss(logp_NT: Tensor, entropy_NT: Tensor, batch: TokenBatch) -> LossOutput:
+def num_updates(settings: IrlSettings, num_demonstrations: int) -> int:
+    """How many optimizer steps a phase takes at most: none without demonstrations."""
+    if num_demonstrations == 0:
+        return 0
+    if settings.passes is None:
+        return settings.steps
+    batches_a_pass = max(1, num_demonstrations // settings.batch_size)
+    return math.ceil(settings.passes * batches_a_pass)
+
+
+def rate_share(schedule: str, update: int, total: int) -> float:
+    """The share of the learning rate at ``update`` of ``total`` (from 1): 1 at first, falling towards 0 at the end."""
+    done = (update - 1) / total
+    if schedule == "linear":
+        return 1 - done
+    if schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * done))
+    return 1.0
+
+
+def with_start_logp(run: Run, rows: Sequence[Row]) -> list[Row]:
+    """The rows with the log-probs of the policy as it is now, at the start of the phase."""
+    logp = run.policy.score(rows, max_tokens=run.recipe.rl.tokens_per_microbatch)
+    return [replace(row, logp_ref=logp_T) for row, logp_T in zip(rows, logp, strict=True)]
+
+
+def demonstration_loss(logp_NT: Tensor, entropy_NT: Tensor, batch: TokenBatch, *, kl_guard: float) -> LossOutput:
     """The IRL loss of a token batch."""
-    return nll_loss(logp_NT, batch.mask_NT, batch.weights_N)
+    return nll_loss(logp_NT, batch.mask_NT, batch.weights_N, logp_start_NT=batch.logp_ref_NT, kl_guard=kl_guard)
 
 
 def demonstration_batches(count: int, batch_size: int, rng: np.random.Generator) -> Iterator[list[int]]:
@@ -130,7 +172,4 @@ def with_weights(rows: Sequence[Row], settings: IrlSettings, *, max_tokens: int)
         num_tokens=int(lengths_N.sum()),
         max_tokens=max_tokens,
     )
-    return [
-        Row(prompt_tokens=row.prompt_tokens, tokens=row.tokens, weight=float(weight))
-        for row, weight in zip(rows, weights_N, strict=True)
-    ]
+    return [replace(row, weight=float(weight)) for row, weight in zip(rows, weights_N, strict=True)]

@@ -10,32 +10,31 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from unsqueeze.algos.schedule import Phase
 from unsqueeze.evaluate.evaluate import evaluate
 from unsqueeze.train.irl_phase import choose_demonstrations, irl_steps
 from unsqueeze.train.measure import finish_phase, first_rollouts, mean_nll, start_phase
 from unsqueeze.train.optimize import make_optimizer
 from unsqueeze.train.phase_report import PhaseReport, PhaseStart
-from unsqueeze.train.policy import DTYPES, Policy
+from unsqueeze.train.policy import DTYPES
+from unsqueeze.train.reference import Reference
 from unsqueeze.train.rl_phase import rl_step
 from unsqueeze.train.run import Run
-from unsqueeze.train.state import Cursor, load_state, save_state
+from unsqueeze.train.state import Cursor, Optimizers, load_state, save_state
 from unsqueeze.train.stream import ProblemStream
 
 NLL_ROWS = 128
 """Rows of a phase's own batch on which its report measures the NLL."""
 
 
-def train(run: Run, *, reference: Policy | None) -> list[PhaseReport]:
+def train(run: Run, *, reference: Reference | None) -> list[PhaseReport]:
     """Run every phase of the recipe that is not done yet; returns the reports of those.
 
     Evaluations and checkpoints of step s are of the policy that goes on from there: after the IRL phase, where one
     follows step s. Raises Interrupted, with the weights whole, if the user asks to stop.
     """
-    optimizer = make_optimizer(run.policy, run.recipe.rl)
-    cursor, start = resume(run, optimizer)
+    optimizers = make_optimizers(run)
+    cursor, start = resume(run, optimizers)
     stream = ProblemStream(run.train_problems, seed=run.recipe.seed, position=cursor.problems_taken)
     reports: list[PhaseReport] = []
     if cursor.step == 0:
@@ -45,45 +44,57 @@ def train(run: Run, *, reference: Policy | None) -> list[PhaseReport]:
             run.directory.journal.append("phase_started", **phase_fields(phase), policy_version=run.policy.version)
             start = start_phase(run, phase)
         if phase.kind == "rl":
+            if reference is not None and run.recipe.rl.reference == "iteration":
+                reference.set_weights(start.weights)
             first_step = max(phase.first_step, cursor.step + 1)
             with run.progress.task(f"phase {phase.number}: RL", phase.last_step - first_step + 1) as advance:
                 for step in range(first_step, phase.last_step + 1):
                     run.stop.check()
                     problems = stream.take(run.recipe.rl.prompts_per_step)
-                    rl_step(run, optimizer, reference, problems, phase=phase.number, step=step)
+                    rl_step(run, optimizers.rl, reference, problems, phase=phase.number, step=step)
                     advance(1)
                     cursor = replace(cursor, step=step, phase=phase.number, phase_begun=True)
                     if step < phase.last_step:
-                        finish_step(run, cursor, stream, optimizer, start)
+                        finish_step(run, cursor, stream, optimizers, start)
             rows, nll_before = first_rollouts(run, phase, NLL_ROWS)
         else:
             assert run.recipe.irl is not None
             demonstrations = choose_demonstrations(run, run.recipe.irl, phase)
             rows = demonstrations[:NLL_ROWS]
             nll_before = mean_nll(run, rows)
-            irl_steps(run, run.recipe.irl, phase, demonstrations)
+            optimizer = optimizers.irl or make_optimizer(run.policy, run.recipe.irl)
+            irl_steps(run, run.recipe.irl, phase, demonstrations, start, optimizer)
         reports.append(finish_phase(run, phase, start, rows, nll_before))
         start = None
         cursor = replace(cursor, phase=phase.number + 1, phase_begun=False)
         if phase.kind == "irl" or run.recipe.irl is None:
-            finish_step(run, cursor, stream, optimizer, start)
+            finish_step(run, cursor, stream, optimizers, start)
     return reports
 
 
-def resume(run: Run, optimizer: torch.optim.Optimizer) -> tuple[Cursor, PhaseStart | None]:
+def make_optimizers(run: Run) -> Optimizers:
+    """The RL optimizer, and the IRL optimizer where its state lives on from phase to phase."""
+    irl = run.recipe.irl
+    return Optimizers(
+        rl=make_optimizer(run.policy, run.recipe.rl),
+        irl=make_optimizer(run.policy, irl) if irl and irl.optimizer_state == "persistent" else None,
+    )
+
+
+def resume(run: Run, optimizers: Optimizers) -> tuple[Cursor, PhaseStart | None]:
     """Where to go on: at the last checkpoint, with the metrics cut back to it, or at the very beginning."""
     step = run.directory.checkpoints.latest()
     if step is None:
         run.directory.metrics.truncate(0)
         return Cursor(), None
-    cursor, start = load_state(run.directory.checkpoints.path(step) / "state", run.policy, optimizer)
+    cursor, start = load_state(run.directory.checkpoints.path(step) / "state", run.policy, optimizers)
     run.engine.sync(run.policy)
     run.directory.metrics.truncate(cursor.metrics_lines)
     return cursor, start
 
 
 def finish_step(
-    run: Run, cursor: Cursor, stream: ProblemStream, optimizer: torch.optim.Optimizer, start: PhaseStart | None
+    run: Run, cursor: Cursor, stream: ProblemStream, optimizers: Optimizers, start: PhaseStart | None
 ) -> None:
     """Evaluate and save after the step, where the recipe wants it; both at the end in any case."""
     is_last = cursor.step == run.recipe.rl.steps
@@ -91,7 +102,7 @@ def finish_step(
     if is_last or (evaluation.every_steps and cursor.step % evaluation.every_steps == 0):
         evaluate_policy(run, step=cursor.step)
     if is_last or (checkpoint.every_steps and cursor.step % checkpoint.every_steps == 0):
-        save_checkpoint(run, cursor, stream, optimizer, start)
+        save_checkpoint(run, cursor, stream, optimizers, start)
 
 
 def evaluate_policy(run: Run, *, step: int) -> None:
@@ -142,7 +153,7 @@ def describe_evaluation(summary: Mapping[str, object]) -> str:
 
 
 def save_checkpoint(
-    run: Run, cursor: Cursor, stream: ProblemStream, optimizer: torch.optim.Optimizer, start: PhaseStart | None
+    run: Run, cursor: Cursor, stream: ProblemStream, optimizers: Optimizers, start: PhaseStart | None
 ) -> None:
     """The policy in Hugging Face format and the state to go on from, complete or absent."""
     if cursor.step in run.directory.checkpoints.steps():
@@ -157,7 +168,7 @@ def save_checkpoint(
 
     def write(aside: Path) -> None:
         run.policy.save(aside / "policy", dtype=dtype)
-        save_state(aside / "state", cursor, run.policy, optimizer, start)
+        save_state(aside / "state", cursor, run.policy, optimizers, start)
 
     path = run.directory.checkpoints.save(cursor.step, write)
     run.directory.journal.append("checkpoint", step=cursor.step, policy_version=cursor.policy_version, path=path.name)

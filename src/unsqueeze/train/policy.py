@@ -1,7 +1,8 @@
 """The policy: a causal language model with fp32 weights, its tokenizer, and the log-probs it gives."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from unsqueeze.config.recipe import ModelSettings
 from unsqueeze.errors import UserError
 from unsqueeze.models import embedded_model_path
+from unsqueeze.train.adapters import add_adapters
 from unsqueeze.train.batch import Row, TokenBatch, collate, microbatches
 from unsqueeze.train.head import token_logprobs
 
@@ -27,12 +29,20 @@ class Policy:
     the policy that is trained must be the policy that sampled.
     """
 
-    def __init__(self, model: PreTrainedModel, tokenizer: Any, *, compute_dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: Any,
+        *,
+        compute_dtype: torch.dtype = torch.float32,
+        adapters: Any = None,
+    ) -> None:
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.compute_dtype = compute_dtype
         self.version = 0
         self.pad = _pad_token(tokenizer)
+        self._adapters = adapters
         self._split_head = _head_is_plain(model)
 
     @classmethod
@@ -54,11 +64,12 @@ class Policy:
         model = model.to(resolve_device(settings.device))
         if settings.gradient_checkpointing:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        return cls(model, tokenizer, compute_dtype=DTYPES[settings.compute_dtype])
+        adapters = add_adapters(model, settings.lora) if settings.lora is not None else None
+        return cls(model, tokenizer, compute_dtype=DTYPES[settings.compute_dtype], adapters=adapters)
 
     @property
     def device(self) -> torch.device:
-        return next(iter(self.trainable()))[1].device
+        return next(iter(self.model.parameters())).device
 
     def trainable(self) -> Iterator[tuple[str, nn.Parameter]]:
         """The parameters that training moves, by name; tied weights once."""
@@ -96,13 +107,30 @@ class Policy:
                 scored[i] = logp_T[: len(row.tokens)].copy()
         return [scored[i] for i in range(len(rows))]
 
+    @property
+    def has_adapters(self) -> bool:
+        """Whether low-rank adapters are trained instead of the weights."""
+        return self._adapters is not None
+
+    def without_adapters(self) -> contextlib.AbstractContextManager[Any]:
+        """The base policy, for the duration."""
+        assert self._adapters is not None, "there are no adapters to switch off"
+        return self._adapters.disable_adapter()  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def put_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Set every trained weight to the one of its name. Raises KeyError if one is missing."""
+        for name, parameter in self.trainable():
+            parameter.copy_(weights[name])
+
     def save(self, path: Path, *, dtype: torch.dtype) -> None:
-        """Write model and tokenizer in Hugging Face format; the weights in training keep their precision."""
+        """Write model and tokenizer in Hugging Face format, adapters merged; training goes on as before."""
+        model = self.model if self._adapters is None else copy.deepcopy(self._adapters).merge_and_unload()
         if dtype is torch.float32:
-            self.model.save_pretrained(path)
+            model.save_pretrained(path)
         else:
-            state = {name: t.to(dtype) if t.is_floating_point() else t for name, t in self.model.state_dict().items()}
-            self.model.save_pretrained(path, state_dict=state)
+            state = {name: t.to(dtype) if t.is_floating_point() else t for name, t in model.state_dict().items()}
+            model.save_pretrained(path, state_dict=state)
         self.tokenizer.save_pretrained(path)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,14 +19,14 @@ from unsqueeze.tasks.problem import Problem
 from unsqueeze.train.batch import Row, TokenBatch
 from unsqueeze.train.generate import GeneratedBatch, generate_batch, rewards_PG
 from unsqueeze.train.optimize import StepResult, optimizer_step
-from unsqueeze.train.policy import Policy
+from unsqueeze.train.reference import Reference
 from unsqueeze.train.run import Run
 
 
 def rl_step(
     run: Run,
     optimizer: torch.optim.Optimizer,
-    reference: Policy | None,
+    reference: Reference | None,
     problems: Sequence[Problem],
     *,
     phase: int,
@@ -116,22 +117,12 @@ def surrogate_loss(logp_NT: Tensor, entropy_NT: Tensor, batch: TokenBatch, *, se
     )
 
 
-def with_reference(rows: Sequence[Row], reference: Policy, run: Run) -> list[Row]:
+def with_reference(rows: Sequence[Row], reference: Reference, run: Run) -> list[Row]:
     """The rows with the reference policy's log-probs, at the temperature of the rollouts."""
     logp = reference.score(
         rows, max_tokens=run.recipe.rl.tokens_per_microbatch, temperature=run.recipe.rollout.temperature
     )
-    return [
-        Row(
-            prompt_tokens=row.prompt_tokens,
-            tokens=row.tokens,
-            weight=row.weight,
-            advantage=row.advantage,
-            logp_behaviour=row.logp_behaviour,
-            logp_ref=logp_T,
-        )
-        for row, logp_T in zip(rows, logp, strict=True)
-    ]
+    return [replace(row, logp_ref=logp_T) for row, logp_T in zip(rows, logp, strict=True)]
 
 
 def rollout_metrics(groups: Sequence[Group]) -> dict[str, Any]:

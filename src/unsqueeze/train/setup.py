@@ -19,6 +19,7 @@ from unsqueeze.tasks.problem import Problem
 from unsqueeze.tasks.prompts import PromptBuilder
 from unsqueeze.train.policy import Policy
 from unsqueeze.train.progress import Progress, StopRequest
+from unsqueeze.train.reference import Reference, make_reference
 from unsqueeze.train.run import Run
 from unsqueeze.verify.countdown import CountdownJudge
 from unsqueeze.verify.verdict import Judge
@@ -75,7 +76,7 @@ class Parts:
     """What a recipe needs before it has a run directory."""
 
     policy: Policy
-    reference: Policy | None
+    reference: Reference | None
     prompts: PromptBuilder
     data: Data
 
@@ -92,7 +93,6 @@ def load_parts(recipe: Recipe) -> Parts:
         )
     torch.manual_seed(recipe.seed)
     policy = Policy.load(recipe.model)
-    reference = Policy.load(recipe.model) if recipe.rl.surrogate.kl_coefficient > 0 else None
     prompts = PromptBuilder(
         tokenizer=policy.tokenizer,
         mode=recipe.prompt.mode,
@@ -100,7 +100,7 @@ def load_parts(recipe: Recipe) -> Parts:
         system=recipe.prompt.system,
     )
     _check_lengths(recipe, policy, prompts, data)
-    return Parts(policy, reference, prompts, data)
+    return Parts(policy, make_reference(policy, recipe), prompts, data)
 
 
 def open_directory(recipe: Recipe, parts: Parts, path: Path) -> RunDirectory:

@@ -3,7 +3,8 @@
 ``state/`` is plain data: safetensors and JSON.
 
     weights.safetensors      the fp32 weights in training
-    optimizer.safetensors    the RL optimizer's moments, by name of weight (the IRL optimizer starts fresh each phase)
+    optimizer-rl.safetensors the RL optimizer's moments, by name of weight
+    optimizer-irl.safetensors the same, where the IRL optimizer keeps its state from phase to phase
     phase_start.safetensors  inside a phase only: the weights, and samples of the policy, of the moment it began
     state.json               step, phase, version, how many problems were handed out, lines of metrics
 """
@@ -41,42 +42,51 @@ class Cursor:
     metrics_lines: int = 0
 
 
-def save_state(
-    folder: Path, cursor: Cursor, policy: Policy, optimizer: torch.optim.Optimizer, start: PhaseStart | None
-) -> None:
-    """Write everything into the empty folder ``folder``."""
+@dataclass(frozen=True, slots=True)
+class Optimizers:
+    """The RL optimizer, and the IRL optimizer only where its state lives on from phase to phase."""
+
+    rl: torch.optim.Optimizer
+    irl: torch.optim.Optimizer | None = None
+
+    def by_name(self) -> dict[str, torch.optim.Optimizer]:
+        return {"rl": self.rl} if self.irl is None else {"rl": self.rl, "irl": self.irl}
+
+
+def save_state(folder: Path, cursor: Cursor, policy: Policy, optimizers: Optimizers, start: PhaseStart | None) -> None:
+    """Write everything into the new folder ``folder``."""
     folder.mkdir(parents=True)
     save_file({name: parameter.detach().contiguous() for name, parameter in policy.trainable()}, _weights(folder))
-    save_file(_optimizer_tensors(policy, optimizer), folder / "optimizer.safetensors")
+    for kind, optimizer in optimizers.by_name().items():
+        save_file(_optimizer_tensors(policy, optimizer), _optimizer(folder, kind))
     if start is not None:
         save_file(_start_tensors(start), folder / "phase_start.safetensors")
     fields = asdict(cursor) | {"phase_start": None if start is None else _start_numbers(start)}
     (folder / "state.json").write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
 
 
-def load_state(folder: Path, policy: Policy, optimizer: torch.optim.Optimizer) -> tuple[Cursor, PhaseStart | None]:
+def load_state(folder: Path, policy: Policy, optimizers: Optimizers) -> tuple[Cursor, PhaseStart | None]:
     """Bring policy and optimizer back to where ``save_state`` left them. RunError if the folder is damaged."""
     try:
         fields = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         numbers = fields.pop("phase_start")
         cursor = Cursor(**fields)
         start = _load_start(folder, numbers) if numbers is not None else None
-        _restore_weights(policy, load_file(_weights(folder)))
-        _restore_optimizer(policy, optimizer, load_file(folder / "optimizer.safetensors"))
+        policy.put_weights(load_file(_weights(folder)))
+        for kind, optimizer in optimizers.by_name().items():
+            _restore_optimizer(policy, optimizer, load_file(_optimizer(folder, kind)))
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise RunError(f"{folder} cannot be resumed from, it is damaged or of another model: {error}.") from error
     policy.version = cursor.policy_version
     return cursor, start
 
 
+def _optimizer(folder: Path, kind: str) -> Path:
+    return folder / f"optimizer-{kind}.safetensors"
+
+
 def _weights(folder: Path) -> Path:
     return folder / "weights.safetensors"
-
-
-@torch.no_grad()
-def _restore_weights(policy: Policy, saved: Mapping[str, Tensor]) -> None:
-    for name, parameter in policy.trainable():
-        parameter.copy_(saved[name])
 
 
 def _optimizer_tensors(policy: Policy, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
