@@ -32,6 +32,7 @@ def finish_phase(run: Run, phase: Phase, start: PhaseStart, own_rows: Sequence[R
         last_step=phase.last_step,
         num_updates=run.policy.version - start.version,
         seconds=seconds,
+        share_of_rl_seconds=seconds / last_rl_seconds(run) if phase.kind == "irl" else None,
         update_norm=change.update_norm,
         relative_update_norm=change.relative_update_norm,
         share_moved=change.share_moved,
@@ -46,6 +47,14 @@ def finish_phase(run: Run, phase: Phase, start: PhaseStart, own_rows: Sequence[R
     if warning := report.warning():
         run.progress.warn(warning)
     return report
+
+
+def last_rl_seconds(run: Run) -> float:
+    """How long the last RL phase took, from the journal."""
+    events = run.directory.journal.read()
+    return next(
+        event["seconds"] for event in reversed(events) if event["event"] == "phase_finished" and event["kind"] == "rl"
+    )
 
 
 def probe_greedy_logp(run: Run) -> float:

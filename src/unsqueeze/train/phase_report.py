@@ -23,6 +23,7 @@ NOTHING_MOVED_NATS = 1e-6
 class PhaseReport:
     """Log-probs and KL in nats per token; shares in [0, 1]; norms are L2 over all trained weights.
 
+    ``share_of_rl_seconds``, of an IRL phase, is its time over that of the RL phase before it.
     ``nll_before`` and ``nll_after`` are on the phase's own batch: the demonstrations of an IRL phase, the first
     rollouts of an RL phase. ``kl_moved`` estimates KL(policy before ‖ policy after) on held-out prompts (k3, on samples
     of the policy before).
@@ -34,6 +35,7 @@ class PhaseReport:
     last_step: int
     num_updates: int
     seconds: float
+    share_of_rl_seconds: float | None
     update_norm: float
     relative_update_norm: float
     share_moved: float

@@ -61,7 +61,7 @@ class Policy:
                 f"from there. Give a folder in Hugging Face format, a hub name, or 'countdown-0.4m', which ships with "
                 f"the package. The loader said: {detail}"
             ) from None
-        model = model.to(resolve_device(settings.device))
+        torch.nn.Module.to(model, resolve_device(settings.device))
         if settings.gradient_checkpointing:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         adapters = add_adapters(model, settings.lora) if settings.lora is not None else None
@@ -115,7 +115,7 @@ class Policy:
     def without_adapters(self) -> contextlib.AbstractContextManager[Any]:
         """The base policy, for the duration."""
         assert self._adapters is not None, "there are no adapters to switch off"
-        return self._adapters.disable_adapter()  # type: ignore[no-any-return]
+        return self._adapters.disable_adapter()
 
     @torch.no_grad()
     def put_weights(self, weights: Mapping[str, Tensor]) -> None:
@@ -126,11 +126,12 @@ class Policy:
     def save(self, path: Path, *, dtype: torch.dtype) -> None:
         """Write model and tokenizer in Hugging Face format, adapters merged; training goes on as before."""
         model = self.model if self._adapters is None else copy.deepcopy(self._adapters).merge_and_unload()
-        if dtype is torch.float32:
-            model.save_pretrained(path)
-        else:
-            state = {name: t.to(dtype) if t.is_floating_point() else t for name, t in model.state_dict().items()}
+        state = {name: t.to(dtype) if t.is_floating_point() else t for name, t in model.state_dict().items()}
+        in_training, model.config.dtype = model.config.dtype, dtype
+        try:
             model.save_pretrained(path, state_dict=state)
+        finally:
+            model.config.dtype = in_training
         self.tokenizer.save_pretrained(path)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:

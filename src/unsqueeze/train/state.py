@@ -13,9 +13,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -108,7 +110,7 @@ def _restore_optimizer(policy: Policy, optimizer: torch.optim.Optimizer, saved: 
 
 def _start_tensors(start: PhaseStart) -> dict[str, Tensor]:
     samples = start.samples
-    arrays = {
+    arrays: dict[str, list[NDArray[Any]]] = {
         "prompt": [row.prompt_tokens for row in samples.rows],
         "response": [row.tokens for row in samples.rows],
         "logp": list(samples.logp),
