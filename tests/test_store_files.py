@@ -185,6 +185,22 @@ def test_a_full_disk_leaves_the_lines_that_were_there(tmp_path: Path, monkeypatc
     assert lines.read() == [{"step": 0}, {"step": 1}]
 
 
+def test_truncated_a_file_keeps_its_first_lines_and_goes_on(tmp_path: Path) -> None:
+    lines = JsonLines(tmp_path / "metrics.jsonl")
+    lines.truncate(0)
+    assert not lines.path.exists()
+    for step in range(3):
+        lines.append({"step": step})
+    lines.path.write_bytes(lines.path.read_bytes() + b"torn")
+    with pytest.raises(RunError, match=r"metrics\.jsonl has 3 lines where 4 were written"):
+        lines.truncate(4)
+    lines.truncate(2)
+    lines.append({"step": 9})
+    assert lines.read() == [{"step": 0}, {"step": 1}, {"step": 9}]
+    lines.truncate(0)
+    assert lines.read() == []
+
+
 def test_numbers_that_are_not_finite_become_null() -> None:
     value = {
         "a": float("nan"),

@@ -35,25 +35,16 @@ class JsonLines:
 
     def read(self) -> list[dict[str, Any]]:
         """Every whole line, in order; empty if the file does not exist. RunError naming the first broken line."""
-        if not self.path.exists():
-            return []
-        try:
-            whole, _, _torn = self.path.read_bytes().rpartition(b"\n")
-        except OSError as error:
-            raise RunError(f"cannot read {self.path}: {error.strerror or error}.") from error
-        lines = whole.split(b"\n") if whole else []
-        return [self._parse(line, number) for number, line in enumerate(lines, start=1)]
+        return [self._parse(line, number) for number, line in enumerate(self._whole_lines(), start=1)]
 
     def truncate(self, num_lines: int) -> None:
         """Keeps the first ``num_lines`` lines. RunError if there are fewer, or the file system refuses."""
-        self.close()
-        if not self.path.exists() and num_lines == 0:
-            return
-        lines = self.path.read_bytes().split(b"\n")[:-1] if self.path.exists() else []
+        lines = self._whole_lines()
         if len(lines) < num_lines:
             raise RunError(f"{self.path} has {len(lines)} lines where {num_lines} were written; the file was damaged.")
-        kept = b"".join(line + b"\n" for line in lines[:num_lines])
-        write_atomically(self.path, kept, replace=True)
+        if lines:
+            self.close()
+            write_atomically(self.path, b"".join(line + b"\n" for line in lines[:num_lines]), replace=True)
 
     def close(self) -> None:
         """Lets go of the file. A later ``append`` opens it again."""
@@ -70,6 +61,12 @@ class JsonLines:
         else:
             os.ftruncate(descriptor, _length_of_whole_lines(self.path))
         return descriptor
+
+    def _whole_lines(self) -> list[bytes]:
+        try:
+            return self.path.read_bytes().split(b"\n")[:-1] if self.path.exists() else []
+        except OSError as error:
+            raise RunError(f"cannot read {self.path}: {error.strerror or error}.") from error
 
     def _parse(self, line: bytes, number: int) -> dict[str, Any]:
         try:
