@@ -1,13 +1,18 @@
 """A run directory is made once, never over another, and found again whole."""
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from unsqueeze.errors import RunError, UserError
+from unsqueeze.store.demos import DEMO_SCHEMA
+from unsqueeze.store.evals import SAMPLE_SCHEMA
 from unsqueeze.store.provenance import git_state, provenance, sha256_of
+from unsqueeze.store.rollouts import ROLLOUT_SCHEMA
 from unsqueeze.store.run_directory import RunDirectory
 
 
@@ -92,6 +97,15 @@ def test_the_commit_is_that_of_tracked_files_only(tmp_path: Path) -> None:
     assert git_state(tmp_path) == {"commit": git("rev-parse", "HEAD"), "modified": False}
     (tmp_path / "__init__.py").write_text("changed = True")
     assert git_state(tmp_path) == {"commit": git("rev-parse", "HEAD"), "modified": True}
+
+
+@pytest.mark.parametrize(
+    ("heading", "schema"), [("rollouts", ROLLOUT_SCHEMA), ("demos", DEMO_SCHEMA), ("evals", SAMPLE_SCHEMA)]
+)
+def test_the_documentation_lists_the_columns_that_are_there(heading: str, schema: pa.Schema) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "run-directory.md").read_text()
+    section = page.split(f"## `{heading}/`")[1].split("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == schema.names
 
 
 def test_the_hash_of_a_file_is_its_sha_256(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What L2TE chose for an IRL phase: ``demos/irl-000.parquet``, one row a demonstration.
+"""What L2TE chose for an IRL phase: ``demos/irl-001.parquet``, one row a demonstration.
 
 The response itself is stored once, among the rollouts; ``step``, ``group`` and ``index`` say where.
 """
@@ -54,7 +54,7 @@ class DemoWriter:
         self.folder = folder
 
     def write(self, number: int, demos: Sequence[Demonstration]) -> Path:
-        """Stores what the IRL phase ``number`` (0, 1, …) is trained on. RunError if it is stored already."""
+        """Stores what the IRL phase of that number is trained on. RunError if it is stored already."""
         path = self.path(number)
         write_table(path, table_of_rows(demos, DEMO_SCHEMA))
         return path

@@ -1,4 +1,4 @@
-"""Names that carry a number: ``step-000012.parquet``, ``irl-000.parquet``."""
+"""Names that carry a number: ``step-000012.parquet``, ``irl-001.parquet``."""
 
 import re
 from pathlib import Path
