@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from training import prepare, run_to_end, small_recipe, weights, without_timings
 
+from training import prepare, run_to_end, small_recipe, weights, without_timings
 from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.train.loop import train
 from unsqueeze.train.progress import Interrupted, StopRequest
@@ -23,7 +23,7 @@ def equal_weights(one, other) -> bool:
 
 
 def test_phases_alternate_and_cover_every_step(finished):
-    run, reports = finished
+    _, reports = finished
     assert [(report.kind, report.first_step, report.last_step) for report in reports] == [
         ("rl", 1, 2),
         ("irl", 1, 2),
