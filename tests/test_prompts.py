@@ -1,0 +1,108 @@
+"""From a problem to tokens: plain and chat mode on real tokenizers, built here."""
+
+import pytest
+from tokenizers import Tokenizer, pre_tokenizers, processors
+from tokenizers.models import WordLevel
+from transformers import PreTrainedTokenizerFast
+
+from unsqueeze.errors import UserError
+from unsqueeze.tasks.problem import Problem
+from unsqueeze.tasks.prompts import MATH_TEMPLATE, PromptBuilder
+
+PROBLEM = Problem(id="p", prompt="What is \\frac{4}{2} ?", answer="2", task="math")
+CHAT = (
+    "{% for m in messages %}<|{{ m.role }}|> {{ m.content }} <|end|> {% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+WORDS = [
+    "<s>",
+    "<unk>",
+    "<|system|>",
+    "<|user|>",
+    "<|assistant|>",
+    "<|end|>",
+    "What",
+    "is",
+    "\\frac{4}{2}",
+    "?",
+    "Be",
+    "Q:",
+]
+
+
+def tokenizer(*, bos: bool = False, chat_template: str | None = CHAT) -> PreTrainedTokenizerFast:
+    """One token a word; with ``bos`` it puts <s> before every text, as Llama's does."""
+    words = Tokenizer(WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    if bos:
+        words.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    return PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<unk>", chat_template=chat_template)
+
+
+def words(ids: list[int]) -> str:
+    return " ".join(WORDS[i] for i in ids)
+
+
+def test_plain_is_the_problem_with_the_tokenizers_own_special_tokens() -> None:
+    assert words(PromptBuilder(tokenizer=tokenizer()).tokens(PROBLEM)) == "What is \\frac{4}{2} ?"
+    assert words(PromptBuilder(tokenizer=tokenizer(bos=True)).tokens(PROBLEM)) == "<s> What is \\frac{4}{2} ?"
+
+
+def test_a_template_fills_its_place_and_no_other_brace() -> None:
+    builder = PromptBuilder(tokenizer=tokenizer(), template="Q: {problem} \\frac{4}{2}")
+    assert words(builder.tokens(PROBLEM)) == "Q: What is \\frac{4}{2} ? \\frac{4}{2}"
+    assert MATH_TEMPLATE.replace("{problem}", "X") == (
+        "X\n\nPlease reason step by step, and put your final answer within \\boxed{}."
+    )
+
+
+@pytest.mark.parametrize("bos", [False, True])
+def test_chat_opens_the_assistants_turn_and_adds_nothing_of_its_own(bos: bool) -> None:
+    # A tokenizer that puts <s> before every text must not do so here: the chat template brings all special tokens.
+    builder = PromptBuilder(tokenizer=tokenizer(bos=bos), mode="chat")
+    assert words(builder.tokens(PROBLEM)) == "<|user|> What is \\frac{4}{2} ? <|end|> <|assistant|>"
+
+
+def test_chat_with_a_system_message_and_a_template() -> None:
+    builder = PromptBuilder(tokenizer=tokenizer(), mode="chat", template="Q: {problem}", system="Be")
+    assert words(builder.tokens(PROBLEM)) == (
+        "<|system|> Be <|end|> <|user|> Q: What is \\frac{4}{2} ? <|end|> <|assistant|>"
+    )
+
+
+def test_tokens_are_plain_integers() -> None:
+    for mode in ("plain", "chat"):
+        ids = PromptBuilder(tokenizer=tokenizer(), mode=mode).tokens(PROBLEM)
+        assert type(ids) is list
+        assert {type(token) for token in ids} == {int}
+
+
+def test_a_missing_chat_template_says_what_to_do() -> None:
+    with pytest.raises(UserError, match="no chat template; use mode 'plain'"):
+        PromptBuilder(tokenizer=tokenizer(chat_template=None), mode="chat")
+    PromptBuilder(tokenizer=tokenizer(chat_template=None)).tokens(PROBLEM)  # plain mode asks for none
+
+
+def test_a_chat_template_that_fails_is_the_users_to_mend() -> None:
+    builder = PromptBuilder(tokenizer=tokenizer(chat_template="{{ raise_exception('no system role') }}"), mode="chat")
+    with pytest.raises(UserError, match="chat template failed on problem p: no system role"):
+        builder.tokens(PROBLEM)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"mode": "poem"}, "mode is 'poem'"),
+        ({"template": "no place"}, "has no place"),
+        ({"mode": "plain", "system": "Be"}, "needs mode 'chat'"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(settings: dict[str, str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        PromptBuilder(tokenizer=tokenizer(), **settings)  # type: ignore[arg-type]
+
+
+def test_a_prompt_without_tokens_is_refused() -> None:
+    empty = Problem(id="void", prompt=" ", answer="2", task="math")
+    with pytest.raises(UserError, match="problem void gives no tokens"):
+        PromptBuilder(tokenizer=tokenizer()).tokens(empty)
