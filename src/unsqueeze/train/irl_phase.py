@@ -19,13 +19,15 @@ from unsqueeze.config.recipe import IrlSettings
 from unsqueeze.rollout.types import Group
 from unsqueeze.store.demos import Demonstration
 from unsqueeze.train.batch import Row, TokenBatch
-from unsqueeze.train.optimize import optimizer_step
+from unsqueeze.train.optimize import make_optimizer, optimizer_step
 from unsqueeze.train.phase_report import PhaseStart
 from unsqueeze.train.run import Run
 
 
-def choose_demonstrations(run: Run, settings: IrlSettings, phase: Phase) -> list[Row]:
+def choose_demonstrations(run: Run, phase: Phase) -> list[Row]:
     """L2TE over every group that the RL phase generated, read back from the store a step at a time; stored."""
+    settings = run.recipe.irl
+    assert settings is not None
     demonstrations: list[Demonstration] = []
     rows: list[Row] = []
     for step in range(phase.first_step, phase.last_step + 1):
@@ -71,15 +73,16 @@ def choose_from_group(group: Group, settings: IrlSettings, rng: np.random.Genera
     ]
 
 
-def irl_steps(
-    run: Run,
-    settings: IrlSettings,
-    phase: Phase,
-    demonstrations: Sequence[Row],
-    start: PhaseStart,
-    optimizer: torch.optim.Optimizer,
+def irl_phase(
+    run: Run, phase: Phase, start: PhaseStart, demonstrations: Sequence[Row], optimizer: torch.optim.Optimizer | None
 ) -> None:
-    """The optimizer steps of an IRL phase: a given number, or until held-out prompts moved by the KL budget."""
+    """The optimizer steps of an IRL phase: a given number, or until held-out prompts moved by the KL budget.
+
+    Without an ``optimizer`` that lives on from phase to phase, a fresh one is made.
+    """
+    settings = run.recipe.irl
+    assert settings is not None
+    optimizer = optimizer or make_optimizer(run.policy, settings)
     total = num_updates(settings, len(demonstrations))
     rows = with_start_logp(run, demonstrations) if settings.kl_guard > 0 else demonstrations
     batches = demonstration_batches(len(rows), settings.batch_size, run.rng("irl", phase.number))

@@ -12,13 +12,14 @@ from pathlib import Path
 
 from unsqueeze.algos.schedule import Phase
 from unsqueeze.evaluate.evaluate import evaluate
-from unsqueeze.train.irl_phase import choose_demonstrations, irl_steps
+from unsqueeze.train.generate import generate, generation_steps
+from unsqueeze.train.irl_phase import choose_demonstrations, irl_phase
 from unsqueeze.train.measure import finish_phase, first_rollouts, mean_nll, start_phase
 from unsqueeze.train.optimize import make_optimizer
 from unsqueeze.train.phase_report import PhaseReport, PhaseStart
 from unsqueeze.train.policy import DTYPES
 from unsqueeze.train.reference import Reference
-from unsqueeze.train.rl_phase import rl_step
+from unsqueeze.train.rl_step import rl_step
 from unsqueeze.train.run import Run
 from unsqueeze.train.state import Cursor, Optimizers, load_state, save_state
 from unsqueeze.train.stream import ProblemStream
@@ -44,32 +45,47 @@ def train(run: Run, *, reference: Reference | None) -> list[PhaseReport]:
             run.directory.journal.append("phase_started", **phase_fields(phase), policy_version=run.policy.version)
             start = start_phase(run, phase)
         if phase.kind == "rl":
-            if reference is not None and run.recipe.rl.reference == "iteration":
-                reference.set_weights(start.weights)
-            first_step = max(phase.first_step, cursor.step + 1)
-            with run.progress.task(f"phase {phase.number}: RL", phase.last_step - first_step + 1) as advance:
-                for step in range(first_step, phase.last_step + 1):
-                    run.stop.check()
-                    problems = stream.take(run.recipe.rl.prompts_per_step)
-                    rl_step(run, optimizers.rl, reference, problems, phase=phase.number, step=step)
-                    advance(1)
-                    cursor = replace(cursor, step=step, phase=phase.number, phase_begun=True)
-                    if step < phase.last_step:
-                        finish_step(run, cursor, stream, optimizers, start)
+            cursor = rl_phase(run, phase, start, cursor, stream, optimizers, reference)
             rows, nll_before = first_rollouts(run, phase, NLL_ROWS)
         else:
-            assert run.recipe.irl is not None
-            demonstrations = choose_demonstrations(run, run.recipe.irl, phase)
+            demonstrations = choose_demonstrations(run, phase)
             rows = demonstrations[:NLL_ROWS]
             nll_before = mean_nll(run, rows)
-            optimizer = optimizers.irl or make_optimizer(run.policy, run.recipe.irl)
-            irl_steps(run, run.recipe.irl, phase, demonstrations, start, optimizer)
+            irl_phase(run, phase, start, demonstrations, optimizers.irl)
         reports.append(finish_phase(run, phase, start, rows, nll_before))
         start = None
         cursor = replace(cursor, phase=phase.number + 1, phase_begun=False)
         if phase.kind == "irl" or run.recipe.irl is None:
             finish_step(run, cursor, stream, optimizers, start)
     return reports
+
+
+def rl_phase(
+    run: Run,
+    phase: Phase,
+    start: PhaseStart,
+    cursor: Cursor,
+    stream: ProblemStream,
+    optimizers: Optimizers,
+    reference: Reference | None,
+) -> Cursor:
+    """The RL steps of a phase that are not done yet; returns how far training is."""
+    if reference is not None and run.recipe.rl.reference == "iteration":
+        reference.set_weights(start.weights)
+    generations = generation_steps(phase.first_step, phase.last_step, cursor.step, run.recipe.rl.steps_per_generation)
+    with run.progress.task(f"phase {phase.number}: RL", phase.last_step - phase.first_step + 1) as advance:
+        advance(max(0, cursor.step - phase.first_step + 1))
+        for steps in generations:
+            run.stop.check()
+            batches = generate(run, stream, steps, phase=phase.number)
+            for batch in (batch for batch in batches if batch.step > cursor.step):
+                run.stop.check()
+                rl_step(run, optimizers.rl, reference, batch, phase=phase.number)
+                advance(1)
+                cursor = replace(cursor, step=batch.step, phase=phase.number, phase_begun=True)
+                if batch.step < phase.last_step:
+                    finish_step(run, cursor, stream, optimizers, start)
+    return cursor
 
 
 def make_optimizers(run: Run) -> Optimizers:

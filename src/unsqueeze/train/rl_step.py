@@ -1,4 +1,4 @@
-"""An RL phase: sample, judge, compare inside each group, and step on the clipped surrogate."""
+"""One RL step: compare judged rollouts inside each group, and step on the clipped surrogate."""
 
 import time
 from collections.abc import Sequence
@@ -15,9 +15,8 @@ from unsqueeze.algos.aggregation import token_weights
 from unsqueeze.algos.objectives import LossOutput, clipped_surrogate_loss
 from unsqueeze.algos.surrogate import Surrogate
 from unsqueeze.rollout.types import Group, StopReason
-from unsqueeze.tasks.problem import Problem
 from unsqueeze.train.batch import Row, TokenBatch
-from unsqueeze.train.generate import GeneratedBatch, generate_batch, rewards_PG
+from unsqueeze.train.generate import StepBatch, rewards_PG
 from unsqueeze.train.optimize import StepResult, optimizer_step
 from unsqueeze.train.reference import Reference
 from unsqueeze.train.run import Run
@@ -27,18 +26,16 @@ def rl_step(
     run: Run,
     optimizer: torch.optim.Optimizer,
     reference: Reference | None,
-    problems: Sequence[Problem],
+    batch: StepBatch,
     *,
     phase: int,
-    step: int,
 ) -> None:
-    """One RL optimizer step on fresh rollouts of ``problems``; its line of metrics is on disk when this returns.
+    """One RL optimizer step on judged groups; its line of metrics is on disk when this returns.
 
     A batch in which no group is informative has no gradient: the weights stay as they are, and the line says so.
     """
     settings = run.recipe.rl
     surrogate = settings.surrogate
-    batch = generate_batch(run, problems, phase=phase, step=step, on_finished=lambda _: run.stop.check())
     start = time.perf_counter()
     rows = rl_rows(batch.groups, surrogate, max_tokens=run.recipe.rollout.max_tokens)
     result = None
@@ -59,7 +56,7 @@ def rl_step(
     run.record(
         kind="rl",
         phase=phase,
-        step=step,
+        step=batch.step,
         policy_version=run.policy.version,
         **rollout_metrics(batch.groups),
         **update_metrics(result),
@@ -150,7 +147,7 @@ def update_metrics(result: StepResult | None) -> dict[str, Any]:
     return {"updated": True, "loss": result.loss, "grad_norm": result.grad_norm, **result.metrics}
 
 
-def seconds(batch: GeneratedBatch, update_s: float) -> dict[str, float]:
+def seconds(batch: StepBatch, update_s: float) -> dict[str, float]:
     return {
         "generate_s": batch.generate_s,
         "judge_s": batch.judge_s,
