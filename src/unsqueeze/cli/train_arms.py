@@ -58,6 +58,7 @@ def train_arms(recipe: Recipe, arms: Mapping[str, Recipe], directory: Path, cons
                     f"stopped as asked; what was done is in {paths[name]}. Go on with the same command and --resume."
                 )
                 return False
+    console.print(table_caption(results[0].before), highlight=False, soft_wrap=True)
     console.print(results_table(results))
     for result in results:
         for warning in filter(None, (report.warning() for report in result.reports)):
@@ -117,16 +118,20 @@ def _check_directories(directory: Path, paths: Mapping[str, Path], *, resume: bo
         raise UserError(f"{directory} holds no run to resume; leave --resume out to start one there.")
 
 
+def table_caption(summary: Mapping[str, Any]) -> str:
+    """What the numbers of the table are."""
+    return (
+        f"{summary['n_problems']} held-out problems, {max(map(int, summary['pass_at']))} samples each at temperature "
+        f"{summary['temperature']}; % with 95 % intervals over problems, log-probs in nats per token"
+    )
+
+
 def results_table(results: Sequence[ArmResult]) -> Table:
     """base, then a line an arm: Avg@n, Pass@k with 95 % intervals over problems, greedy log-prob, minutes."""
     first = results[0].before
     num_samples = max(map(int, first["pass_at"]))
     ks = sorted({k for k in TABLE_KS if k < num_samples} | {num_samples})
-    title = (
-        f"{first['n_problems']} held-out problems, {num_samples} samples each at temperature {first['temperature']}; "
-        f"% with 95 % intervals over problems"
-    )
-    table = Table(title=title, title_justify="left", box=box.SIMPLE)
+    table = Table(box=box.SIMPLE)
     table.add_column("")
     for heading in (f"Avg@{num_samples}", *(f"Pass@{k}" for k in ks)):
         table.add_column(heading, justify="right", no_wrap=True)
