@@ -14,8 +14,6 @@ memory without changing the result, up to the rounding of matrix products of ano
 Axes: P prompts, n rollouts a prompt, N rows of a slice, T tokens, V vocabulary.
 """
 
-# ruff: noqa: N815  (the fields of _Drawn carry their axes, the house notation)
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -91,7 +89,7 @@ class HfEngine:
                 noise_NT = torch.cat([token_uniforms(n, sampling.max_tokens, seed=mix_seed(seed, p)) for p in wave])
                 for start in range(0, len(noise_NT), self._max_rows):
                     slice_N = torch.arange(start, min(start + self._max_rows, len(noise_NT)))
-                    rows = first.take((slice_N // n).to(self._network.device))
+                    rows = first.take((slice_N // n).to(self._network.device), max_steps=sampling.max_tokens - 1)
                     drawn = self._decode(rows, noise_NT[slice_N], sampling, on_finished)
                     for row, completion in zip(slice_N.tolist(), self._completions(drawn, sampling), strict=True):
                         completions[wave[row // n]].append(completion)

@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
+from unsqueeze.rollout.kv import BufferedLayer
+
 # Attention over masked columns is exact; a recurrent state has no columns to mask.
 _MASKABLE_LAYERS = (DynamicLayer, DynamicSlidingWindowLayer)
 
@@ -26,9 +28,9 @@ _MASKABLE_LAYERS = (DynamicLayer, DynamicSlidingWindowLayer)
 class Rows(Protocol):
     """Sequences that grow by one token a step. ``logits_NV`` are those of the next token."""
 
-    logits_NV: Tensor  # noqa: N815 (axes, the house notation)
+    logits_NV: Tensor
 
-    def take(self, index_N: Tensor) -> "Rows": ...
+    def take(self, index_N: Tensor, max_steps: int) -> "Rows": ...
 
     def keep(self, index_N: Tensor) -> None: ...
 
@@ -89,10 +91,10 @@ class CachedRows:
         self._cache = cache
         self._mask_NT = mask_NT
 
-    def take(self, index_N: Tensor) -> "CachedRows":
-        rows = CachedRows(self._network, self.logits_NV, copy.deepcopy(self._cache), self._mask_NT)
-        rows.keep(index_N)
-        return rows
+    def take(self, index_N: Tensor, max_steps: int) -> "CachedRows":
+        cache = copy.copy(self._cache)
+        cache.layers = [_taken_layer(layer, index_N, max_steps) for layer in self._cache.layers]
+        return CachedRows(self._network, self.logits_NV[index_N], cache, _kept_mask(self._mask_NT, index_N))
 
     def keep(self, index_N: Tensor) -> None:
         self.logits_NV = self.logits_NV[index_N]
@@ -117,7 +119,7 @@ class RecomputedRows:
         self._tokens_NT = tokens_NT
         self._mask_NT = mask_NT
 
-    def take(self, index_N: Tensor) -> "RecomputedRows":
+    def take(self, index_N: Tensor, max_steps: int) -> "RecomputedRows":
         rows = RecomputedRows(self._network, self.logits_NV, self._tokens_NT, self._mask_NT)
         rows.keep(index_N)
         return rows
@@ -131,6 +133,15 @@ class RecomputedRows:
         self._tokens_NT = torch.cat([self._tokens_NT, tokens_N.unsqueeze(-1)], dim=-1)
         self._mask_NT = _grown_mask(self._mask_NT)
         self.logits_NV, _ = self._network(self._tokens_NT, use_cache=False, **_mask_inputs(self._mask_NT))
+
+
+def _taken_layer(layer: Any, index_N: Tensor, max_steps: int) -> Any:
+    """Some rows of a cache layer, as a layer of its own: buffered where it is plain attention."""
+    if type(layer) is DynamicLayer:
+        return BufferedLayer(layer, index_N, max_steps)
+    taken = copy.deepcopy(layer)
+    taken.reorder_cache(index_N)
+    return taken
 
 
 def _mask_inputs(mask_NT: Tensor | None) -> dict[str, Tensor]:

@@ -3,8 +3,8 @@
 Pure functions. Axes: N rows, T tokens, V vocabulary, K candidates (K <= V). Log-probs are in nats.
 
 A token is drawn by inverting the cumulative distribution at one uniform number u per row. The uniforms of a prompt's
-rollouts come from a generator of their own (``token_uniforms``), so what a rollout says depends on the seed, the place of
-its prompt in the call and the logits, but not on which other rows happened to share its batch or when they left it.
+rollouts come from a generator of their own (``token_uniforms``), so what a rollout says depends on the seed, the place
+of its prompt in the call and the logits, but not on which other rows happened to share its batch or when they left.
 """
 
 import torch
@@ -67,7 +67,7 @@ def candidates(scaled_NV: Tensor, *, top_k: int = 0, top_p: float = 1.0) -> tupl
 
 
 def draw(weights_NK: Tensor, uniforms_N: Tensor) -> Tensor:
-    """The column drawn in proportion to the weights, shape N: the first whose cumulative weight exceeds u times the total.
+    """The column drawn in proportion to the weights, shape N: the first whose cumulative weight exceeds u * total.
 
     A column of weight 0 is never drawn. A row of weights that are not finite gives an arbitrary column.
     """

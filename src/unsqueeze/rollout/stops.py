@@ -43,6 +43,6 @@ class StopStrings:
         return text if place < 0 else text[:place]
 
     def _find(self, text: str, before: str) -> int:
-        """The first place in ``text`` of a stop string not whole in ``before`` (the text less its last token), or -1."""
+        """First place in ``text`` of a stop string not whole in ``before`` (the text less its last token), or -1."""
         places = [text.find(s, max(0, len(before) - len(s) + 1)) for s in self._stop]
         return min((place for place in places if place >= 0), default=-1)
