@@ -16,12 +16,16 @@ def weights(lengths: list[int] | Tensor, aggregation: str, **denominators: int) 
     return token_weights(torch.as_tensor(lengths), aggregation, **denominators)
 
 
+def doubles(values: list[float]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
 def test_by_hand() -> None:
     # Two responses of 2 and 4 tokens out of a batch of 4 responses and 20 tokens, at most 10 tokens each.
     batch = {"num_rollouts": 4, "num_tokens": 20, "max_tokens": 10}
-    torch.testing.assert_close(weights([2, 4], "sequence_mean", **batch), torch.tensor([1 / 8, 1 / 16]))
-    torch.testing.assert_close(weights([2, 4], "token_mean", **batch), torch.tensor([1 / 20, 1 / 20]))
-    torch.testing.assert_close(weights([2, 4], "constant", **batch), torch.tensor([1 / 40, 1 / 40]))
+    torch.testing.assert_close(weights([2, 4], "sequence_mean", **batch), doubles([1 / 8, 1 / 16]))
+    torch.testing.assert_close(weights([2, 4], "token_mean", **batch), doubles([1 / 20, 1 / 20]))
+    torch.testing.assert_close(weights([2, 4], "constant", **batch), doubles([1 / 40, 1 / 40]))
 
 
 def test_an_empty_response_weighs_nothing_and_divides_nothing_by_zero() -> None:
@@ -43,7 +47,7 @@ def test_means_weigh_one_in_all(batch: Tokens) -> None:
     denominators = {"num_rollouts": filled, "num_tokens": int(lengths_N.sum()), "max_tokens": batch.max_tokens}
     for aggregation in ("sequence_mean", "token_mean"):
         total = (weights(lengths_N, aggregation, **denominators) * lengths_N).sum()
-        torch.testing.assert_close(total, torch.tensor(1.0))
+        assert total == pytest.approx(1.0, rel=1e-12)
     # Dr. GRPO's constant weighs one only if every response is as long as it may be.
     total = (weights(lengths_N, "constant", **denominators) * lengths_N).sum()
     assert total == pytest.approx(float(lengths_N.sum()) / (filled * batch.max_tokens))

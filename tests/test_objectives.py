@@ -220,7 +220,7 @@ def test_parts_add_up_to_the_whole(batch: Tokens, settings: Surrogate, data: st.
     whole_loss, whole_gradient = value_and_gradient(batch, settings, weights_N)
     whole = surrogate(batch, settings, weights_N)
     loss = torch.zeros((), dtype=torch.float64)
-    weight = torch.zeros(())
+    weight = torch.zeros((), dtype=torch.float64)
     gradient = torch.zeros_like(whole_gradient)
     metrics = dict.fromkeys(whole.metrics, 0.0)
     for part in data.draw(splits(len(weights_N))):
@@ -233,7 +233,7 @@ def test_parts_add_up_to_the_whole(batch: Tokens, settings: Surrogate, data: st.
             metrics[key] += value.item()
     torch.testing.assert_close(loss, whole_loss, rtol=1e-6, atol=1e-9)
     torch.testing.assert_close(gradient, whole_gradient, rtol=1e-6, atol=1e-9)
-    torch.testing.assert_close(weight, whole.weight, rtol=1e-5, atol=0)
+    torch.testing.assert_close(weight, whole.weight, rtol=1e-6, atol=0)
     assert metrics == pytest.approx({key: value.item() for key, value in whole.metrics.items()}, rel=1e-6, abs=1e-9)
 
 

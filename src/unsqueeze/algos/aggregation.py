@@ -21,6 +21,8 @@ def token_weights(
     ``max_tokens`` is the generation limit: a part of the batch gets the same weights alone as it has in the whole, and
     gradients of parts add up to the gradient of the whole.
 
+    The weights are float64 and lose nothing before they meet log-probs of whatever precision.
+
     ``sequence_mean`` 1 / (num_rollouts · |y_i|)        (Eq. 23, 28; 0 for an empty response)
     ``token_mean``    1 / num_tokens                    (Eq. 26)
     ``constant``      1 / (num_rollouts · max_tokens)   (Dr. GRPO)
@@ -32,7 +34,7 @@ def token_weights(
             f"token_weights: denominators must be positive; got num_rollouts={num_rollouts}, "
             f"num_tokens={num_tokens}, max_tokens={max_tokens}."
         )
-    lengths = lengths_N.to(torch.float32)
+    lengths = lengths_N.to(torch.float64)
     if aggregation == "sequence_mean":
         return torch.where(lengths > 0, 1.0 / (num_rollouts * lengths.clamp(min=1)), torch.zeros_like(lengths))
     if aggregation == "token_mean":
