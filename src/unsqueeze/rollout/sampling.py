@@ -10,20 +10,6 @@ of its prompt in the call and the logits, but not on which other rows happened t
 import torch
 from torch import Tensor
 
-_GOLDEN = 0x9E3779B97F4A7C15
-_MASK64 = (1 << 64) - 1
-
-
-def mix_seed(seed: int, index: int) -> int:
-    """The seed of stream ``index`` under ``seed``: one step of SplitMix64 (Steele, Lea, Flood 2014), 63 bits.
-
-    Neighbouring seeds and indices give unrelated streams, on every platform and in every process.
-    """
-    state = (seed * _GOLDEN + (index + 1) * 0xD1342543DE82EF95) & _MASK64
-    state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK64
-    state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK64
-    return (state ^ (state >> 31)) >> 1
-
 
 def token_uniforms(num_rows: int, num_tokens: int, *, seed: int) -> Tensor:
     """Numbers in [0, 1) that decide the draws of ``num_rows`` rollouts: float64, drawn on the CPU on every device."""
