@@ -242,14 +242,15 @@ def main() -> None:
     model = build_model(settings, tokenizer)
     print(f"{sum(weight.numel() for weight in model.parameters()):,} parameters, {len(tokenizer)} tokens")
 
-    began = time.perf_counter()
+    began, cpu_began = time.perf_counter(), time.process_time()
     rng = random.Random(f"countdown-pretraining-{arguments.seed}")
     loss = train(model, batches(rng, difficulty, tokenizer, settings.batch_size), settings)
-    train_s = time.perf_counter() - began
+    train_s, train_cpu_s = time.perf_counter() - began, time.process_time() - cpu_began
 
     _, problems = countdown_problems(0, 192, seed=arguments.seed, difficulty=difficulty)
     measured = measure(model, tokenizer, problems, num_samples=128, temperature=0.7, seed=arguments.seed)
-    print(f"trained in {train_s:.0f} s; on {len(problems)} held-out problems at temperature 0.7: {measured}")
+    print(f"trained in {train_s:.0f} s ({train_cpu_s:.0f} s of CPU)")
+    print(f"on {len(problems)} held-out problems at temperature 0.7: {measured}")
 
     model.generation_config = GenerationConfig(
         do_sample=True,
@@ -266,6 +267,7 @@ def main() -> None:
         "settings": asdict(settings),
         "difficulty": asdict(difficulty),
         "train_seconds": round(train_s),
+        "train_cpu_seconds": round(train_cpu_s),
         "threads": arguments.threads,
         "final_loss_nats_per_token": round(loss, 4),
         "measured": {"num_problems": len(problems), "num_samples": 128, "temperature": 0.7, **measured},

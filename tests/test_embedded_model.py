@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import random
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
@@ -25,6 +26,15 @@ from unsqueeze.tasks.prompts import PromptBuilder
 
 SCRIPT = Path(__file__).parents[1] / "scripts/train_countdown_model.py"
 TWO_MEGABYTES = 2 * 1024**2
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Matrices this small lose more to threads waiting for each other than they gain, the more so on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -99,9 +109,16 @@ def test_the_record_says_how_it_was_made_and_how_able_it_is() -> None:
     assert measured["pass@128"] >= 0.90
 
 
+def test_the_page_prints_what_the_record_holds() -> None:
+    measured = json.loads((embedded_model_path() / "training.json").read_text(encoding="utf-8"))["measured"]
+    names = ("avg@128", "pass@8", "pass@32", "pass@128", "unparsable")
+    row = "| " + " | ".join(f"{measured[name]:.3f}" for name in names) + " |"
+    assert row in (SCRIPT.parents[1] / "docs/countdown.md").read_text(encoding="utf-8")
+
+
 def test_it_is_right_about_one_time_in_three_and_nearly_always_once_in_32(model, tokenizer, script) -> None:
-    # The record's Avg@128 is over 192 problems. Accuracy differs from problem to problem with a standard deviation of
-    # about 0.2, so a mean over 24 of them has one of about 0.04: the bounds are some four of these around 0.3.
+    # Accuracy differs from problem to problem with a standard deviation of about 0.27, so a mean over 24 of them has one
+    # of about 0.055; the bounds are some three of these around the recorded mean. Pass@32 is looser still.
     _, problems = countdown_problems(0, 24, seed=7)
     measured = script.measure(model, tokenizer, problems, num_samples=32, temperature=0.7, seed=7)
     assert 0.15 <= measured["avg@32"] <= 0.50
