@@ -117,8 +117,8 @@ def test_the_page_prints_what_the_record_holds() -> None:
 
 
 def test_it_is_right_about_one_time_in_three_and_nearly_always_once_in_32(model, tokenizer, script) -> None:
-    # Accuracy differs from problem to problem with a standard deviation of about 0.27, so a mean over 24 of them has one
-    # of about 0.055; the bounds are some three of these around the recorded mean. Pass@32 is looser still.
+    # Accuracy differs from problem to problem with a standard deviation of about 0.27, so a mean over 24 of them has
+    # one of about 0.055; the bounds are some three of these around the recorded mean. Pass@32 is looser still.
     _, problems = countdown_problems(0, 24, seed=7)
     measured = script.measure(model, tokenizer, problems, num_samples=32, temperature=0.7, seed=7)
     assert 0.15 <= measured["avg@32"] <= 0.50
