@@ -31,7 +31,7 @@ class CountdownDifficulty:
     """What the problems look like. The defaults are the setting the embedded model was trained for.
 
     ``max_result`` bounds every intermediate result of the solutions the generator draws. It keeps the vocabulary of a
-    small model small; it is no rule of the game, and the checker does not ask for it.
+    small model small; it is no rule of the game, and the checker does not ask for it. ``max_target`` None is the same.
     """
 
     count: int = 4
@@ -39,7 +39,7 @@ class CountdownDifficulty:
     max_number: int = 15
     operators: str = "+-*"
     min_target: int = 10
-    max_target: int = 99
+    max_target: int | None = None
     max_result: int = 99
 
     def __post_init__(self) -> None:
@@ -50,13 +50,17 @@ class CountdownDifficulty:
                 f"countdown: numbers from {self.min_number} to {self.max_number} with results up to {self.max_result}; "
                 "it must hold that 0 <= min_number <= max_number <= max_result."
             )
-        if not 0 <= self.min_target <= self.max_target <= self.max_result:
+        if not 0 <= self.min_target <= self.highest_target <= self.max_result:
             raise UserError(
-                f"countdown: targets from {self.min_target} to {self.max_target} with results up to "
+                f"countdown: targets from {self.min_target} to {self.highest_target} with results up to "
                 f"{self.max_result}; it must hold that 0 <= min_target <= max_target <= max_result."
             )
         if not self.operators or set(self.operators) - set(OPERATORS):
             raise UserError(f"countdown: operators are {self.operators!r}; choose one or more of {OPERATORS!r}.")
+
+    @property
+    def highest_target(self) -> int:
+        return self.max_result if self.max_target is None else self.max_target
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +158,7 @@ def random_solution(
         if steps is None:
             continue
         target = steps[-1].result
-        if difficulty.min_target <= target <= difficulty.max_target and is_held_out(numbers, target) is held_out:
+        if difficulty.min_target <= target <= difficulty.highest_target and is_held_out(numbers, target) is held_out:
             return numbers, steps
     raise UserError(f"countdown: no problem with a solution was found for {difficulty}; widen its ranges.")
 
