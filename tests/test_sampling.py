@@ -11,7 +11,6 @@ from transformers import TopKLogitsWarper, TopPLogitsWarper
 from unsqueeze.rollout.sampling import (
     candidates,
     draw,
-    mix_seed,
     sample_tokens,
     scaled_logits,
     token_logp,
