@@ -41,6 +41,7 @@ INWARD: dict[str, set[str]] = {
     },
 }
 INWARD["cli"] = set(INWARD) | {"__version__"}
+INWARD["__main__"] = {"cli"}
 
 # What the pure rings may import of others: an allowlist, so that whatever reads a clock, a file or a process is out.
 COMPUTING = {
