@@ -153,7 +153,7 @@ def simulate_squeezing(
     The two gradient components of Fig. 1 on a distribution of one's choice; ``step`` > 0. Raises ValueError if an
     outcome does not exist.
     """
-    p = np.asarray(p_V, dtype=np.float64)
+    p = p_V
     for outcome in (*positives, *negatives):
         _check(p, outcome)
     direction: Array = np.zeros(p.size)
@@ -161,14 +161,14 @@ def simulate_squeezing(
     np.subtract.at(direction, list(negatives), 1.0)
     trace = [p]
     for _ in range(num_steps):
-        p = _normalised(p, step * (direction - float(direction.sum()) * p))
+        p = _normalised(p, step * (direction - (len(positives) - len(negatives)) * p))
         trace.append(p)
     return SqueezingTrace(probabilities=np.stack(trace), positives=tuple(positives), negatives=tuple(negatives))
 
 
 def bump(num_outcomes: int, width: float) -> Array:
     """A discrete bell over the outcomes, p(i) ∝ exp(−(i − centre)² / (2·width²)): wide is balanced, narrow is peaky."""
-    offset = np.arange(num_outcomes) - (num_outcomes - 1) / 2
+    offset: Array = np.arange(num_outcomes, dtype=np.float64) - (num_outcomes - 1) / 2
     return _normalised(np.full(num_outcomes, 1.0 / num_outcomes), -(offset**2) / (2 * width**2))
 
 
