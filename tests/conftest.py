@@ -13,8 +13,8 @@ from jaxtyping import install_import_hook
 # Annotations such as Float[Tensor, "N T"] are checked at every call, under test only.
 install_import_hook(["unsqueeze.algos", "unsqueeze.metrics"], "beartype.beartype")
 
-# Sums over threads depend on how many there are; one or two is what every machine has.
-torch.set_num_threads(min(2, os.cpu_count() or 1))
+# Models this small are no faster on two threads, and far slower where the machine has other work to do.
+torch.set_num_threads(1)
 
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)

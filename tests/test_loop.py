@@ -115,8 +115,7 @@ class StopAfter(StopRequest):
             raise Interrupted
 
 
-@pytest.mark.parametrize("checks", [0, 7, 16, 26])
-@pytest.mark.parametrize("every_steps", [1, 2, None])
+@pytest.mark.parametrize(("checks", "every_steps"), [(0, 1), (7, 1), (14, 2), (14, None), (21, 1)])
 def test_a_stopped_run_goes_on_as_if_it_never_stopped(finished, tmp_path: Path, checks: int, every_steps: int | None):
     whole, _ = finished
     recipe = small_recipe(checkpoint={"every_steps": every_steps})
@@ -147,3 +146,61 @@ def test_every_named_algorithm_trains(tmp_path: Path, algorithm: str, overrides:
     )
     assert not equal_weights(before, run)
     assert reports[0].num_updates >= 1
+
+
+def test_steps_per_generation_share_the_sampling_policy(tmp_path: Path):
+    """Four steps from one generation; the RL phase of five steps ends in a generation of one."""
+    run, _ = run_to_end(small_recipe(rl={"steps_per_generation": 4}, irl=None), tmp_path / "gspo")
+    assert run.directory.rollouts.steps() == [1, 5]
+    first, last = run.directory.rollouts.read(1), run.directory.rollouts.read(5)
+    assert (len(first), len(last)) == (16, 4)
+    assert {rollout.policy_version for group in first for rollout in group.rollouts} == {0}
+    records = run.directory.metrics.read()
+    assert [record["num_groups"] for record in records] == [4] * 5
+    assert [record["num_sampled"] for record in records] == [64, 0, 0, 0, 16]
+    # Every problem of the stream is used once: 20 of two passes over 12.
+    numbers = [group.rollouts[0].group for group in first + last]
+    assert numbers == list(range(20))
+
+
+@pytest.mark.parametrize("rule", ["keep", "ms_swift"])
+def test_dynamic_sampling_trains_on_informative_groups(tmp_path: Path, rule: str):
+    rl = {"steps": 3, "dynamic_sampling": {"max_resample_times": 2, "rule": rule}}
+    run, _ = run_to_end(small_recipe(rl=rl, irl=None), tmp_path / rule)
+    records = run.directory.metrics.read()
+    assert any(record["num_resamples"] > 0 for record in records)
+    if rule == "keep":
+        assert all(record["informative_groups"] == 1.0 for record in records if record["num_groups"])
+        assert all(record["num_informative_lost"] == 0 for record in records)
+    assert all(record["num_groups"] + record["num_missing"] >= 4 for record in records)
+
+
+def test_dynamic_sampling_goes_on_after_a_stop(tmp_path: Path):
+    rl = {"steps": 4, "steps_per_generation": 2, "dynamic_sampling": {"max_resample_times": 2}}
+    recipe = small_recipe(rl=rl, checkpoint={"every_steps": 1})
+    whole, _ = run_to_end(recipe, tmp_path / "whole")
+    run, reference = prepare(recipe, tmp_path / "run", stop=StopAfter(12))
+    with pytest.raises(Interrupted):
+        train(run, reference=reference)
+    run.directory.close()
+    resumed, _ = run_to_end(recipe, tmp_path / "run")
+    assert equal_weights(whole, resumed)
+    assert without_timings(whole.directory.metrics.read()) == without_timings(resumed.directory.metrics.read())
+
+
+def test_lora_trains_adapters_and_exports_them_merged(tmp_path: Path):
+    recipe = small_recipe(model={"lora": {"rank": 4}}, rl={"steps": 2, "kl_coefficient": 0.1})
+    run, reports = run_to_end(recipe, tmp_path / "lora")
+    assert reports[0].num_updates >= 1
+    names = [name for name, _ in run.policy.trainable()]
+    assert names
+    assert all("lora" in name for name in names)
+    from transformers import AutoModelForCausalLM
+
+    exported = AutoModelForCausalLM.from_pretrained(run.directory.checkpoints.path(2) / "policy", dtype=torch.float32)
+    assert not any("lora" in name for name, _ in exported.named_parameters())
+    tokens = torch.tensor([run.prompt_tokens(run.test_problems[0])])
+    with torch.no_grad():
+        assert torch.allclose(exported(tokens).logits, run.policy.model(tokens).logits, atol=1e-5)
+        with run.policy.without_adapters():
+            assert not torch.allclose(exported(tokens).logits, run.policy.model(tokens).logits, atol=1e-5)

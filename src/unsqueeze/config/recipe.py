@@ -256,6 +256,12 @@ class Recipe(Settings):
                 f"irl.k is {self.irl.k} but rl.group_size is {self.rl.group_size}; "
                 f"at most all {self.rl.group_size} rollouts of a group can be selected"
             )
+        overlong = self.rl.overlong
+        if overlong is not None and overlong.soft_cache_length > self.rollout.max_tokens:
+            raise ValueError(
+                f"rl.overlong.soft_cache_length is {overlong.soft_cache_length} but rollout.max_tokens is "
+                f"{self.rollout.max_tokens}; the punished part cannot be longer than the response"
+            )
         num_train = self.data.num_train
         if num_train is not None and self.rl.prompts_per_step > num_train:
             raise ValueError(

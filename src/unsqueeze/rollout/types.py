@@ -69,7 +69,7 @@ class Rollout:
 
     ``group`` numbers the groups of a run in the order of generation; ``index`` is the place inside the group;
     ``policy_version`` counts the optimizer steps (RL and IRL) that the sampling policy had behind it; ``step`` is the
-    RL step the rollout was generated for.
+    first RL step that the rollout was generated for.
     """
 
     problem_id: str

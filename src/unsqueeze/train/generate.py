@@ -1,8 +1,8 @@
 """Rollouts for RL steps: sampled, judged and on disk before anything is learned from them.
 
-One *generation* serves one or more optimizer steps (``rl.steps_per_generation``). Its groups are stored step by step;
-a generation that is stored is read back instead of made again. The number of a group is the place of its problem in the
-stream of training problems, so what is stored also says how far the stream was read.
+One *generation* serves one or more optimizer steps (``rl.steps_per_generation``) and is stored as one file, under its
+first step; one that is stored is read back instead of made again. The number of a group is the place of its problem in
+the stream of training problems, so what is stored also says how far the stream was read.
 """
 
 import time
@@ -11,21 +11,39 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from unsqueeze.algos.advantages import informative_groups
+from unsqueeze.algos.dynamic_sampling import DynamicSampling, SamplingState, deal
+from unsqueeze.config.recipe import RlSettings
 from unsqueeze.rollout.types import Completion, Group, Rollout
 from unsqueeze.tasks.problem import Problem
 from unsqueeze.train.run import Run, int32
 from unsqueeze.train.stream import ProblemStream
 
 
-@dataclass(frozen=True, slots=True)
-class StepBatch:
-    """The judged groups of one optimizer step; the seconds are those of the whole generation, at its first step."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seconds:
+    """What a generation cost; zeros for the later steps it serves."""
 
-    step: int
-    groups: list[Group]
     generate_s: float = 0.0
     judge_s: float = 0.0
     store_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepBatch:
+    """What one optimizer step learns from: ``groups``, out of everything its generation ``sampled``.
+
+    ``num_resamples`` counts rounds of further prompts, ``num_missing`` and ``num_informative_lost`` the informative
+    groups that the generation fell short of, and those that were found but not used; all 0 without dynamic sampling.
+    """
+
+    step: int
+    groups: list[Group]
+    sampled: list[Group]
+    num_resamples: int = 0
+    num_missing: int = 0
+    num_informative_lost: int = 0
+    seconds: Seconds = Seconds()
 
 
 def generation_steps(first_step: int, last_step: int, done: int, steps_per_generation: int) -> list[range]:
@@ -41,61 +59,106 @@ def generation_steps(first_step: int, last_step: int, done: int, steps_per_gener
 
 def generate(run: Run, stream: ProblemStream, steps: range, *, phase: int) -> list[StepBatch]:
     """The batches of a generation, from the store or from the present policy, and the stream moved past them."""
-    begun = time.perf_counter()
     store = run.directory.rollouts
-    if all(store.path(step).exists() for step in steps):
-        batches = [StepBatch(step, store.read(step)) for step in steps]
-        batches[0] = replace(batches[0], store_s=time.perf_counter() - begun)
+    if store.path(steps[0]).exists():
+        begun = time.perf_counter()
+        sampled = store.read(steps[0])
+        seconds = Seconds(store_s=time.perf_counter() - begun)
     else:
-        batches = _sample(run, stream, steps, phase)
-    last = max(group.rollouts[0].group for batch in batches for group in batch.groups)
-    stream.position = max(stream.position, last + 1)
-    return batches
+        sampled, seconds = sample(run, stream, steps, phase)
+        begun = time.perf_counter()
+        store.write(steps[0], sampled)
+        seconds = replace(seconds, store_s=time.perf_counter() - begun)
+    stream.position = max(stream.position, sampled[-1].rollouts[0].group + 1)
+    batches = step_batches(sampled, steps, run.recipe.rl)
+    return [replace(batches[0], seconds=seconds), *batches[1:]]
 
 
-def _sample(run: Run, stream: ProblemStream, steps: range, phase: int) -> list[StepBatch]:
+def sample(run: Run, stream: ProblemStream, steps: range, phase: int) -> tuple[list[Group], Seconds]:
+    """Groups for ``steps``: one round of prompts, or as many as dynamic sampling asks for."""
     settings = run.recipe.rl
+    groups, seconds = sample_round(run, stream, settings.prompts_per_step * len(steps), steps[0], phase)
+    if settings.dynamic_sampling is None:
+        return groups, seconds
+    rule = dynamic_sampling(settings, len(steps))
+    state = rule.absorb(SamplingState(), informative(groups))
+    while count := rule.request(state):
+        more, further = sample_round(run, stream, count, steps[0], phase)
+        state = rule.absorb(state, informative(more))
+        groups += more
+        seconds = Seconds(generate_s=seconds.generate_s + further.generate_s, judge_s=seconds.judge_s + further.judge_s)
+    return groups, seconds
+
+
+def sample_round(run: Run, stream: ProblemStream, count: int, step: int, phase: int) -> tuple[list[Group], Seconds]:
+    """G judged rollouts for each of the next ``count`` problems."""
+    group_size = run.recipe.rl.group_size
     begun = time.perf_counter()
     first_group = stream.position
-    problems = stream.take(settings.prompts_per_step * len(steps))
+    problems = stream.take(count)
     prompts = [run.prompt_tokens(problem) for problem in problems]
     completions = run.engine.generate(
         prompts,
-        settings.group_size,
+        group_size,
         run.rollout_sampling,
-        seed=run.seed("rollouts", steps[0]),
+        seed=run.seed("rollouts", first_group),
         on_finished=lambda _: run.stop.check(),
     )
     generated = time.perf_counter()
     judgements = run.judge.judge(
-        [problem for problem in problems for _ in range(settings.group_size)],
+        [problem for problem in problems for _ in range(group_size)],
         [completion.text for group in completions for completion in group],
     )
-    judged = time.perf_counter()
-    batches: list[StepBatch] = []
-    for i, step in enumerate(steps):
-        places = range(i * settings.prompts_per_step, (i + 1) * settings.prompts_per_step)
-        groups = [
-            Group(
-                problem=problems[place],
-                rollouts=_rollouts(
-                    run, problems[place], prompts[place], completions[place], first_group + place, phase, step
-                ),
-                judgements=tuple(judgements[place * settings.group_size : (place + 1) * settings.group_size]),
-            )
-            for place in places
-        ]
-        # On a second try after a stop between two of these files, the first ones are there, and the same.
-        if not run.directory.rollouts.path(step).exists():
-            run.directory.rollouts.write(step, groups)
-        batches.append(StepBatch(step, groups))
-    batches[0] = replace(
+    groups = [
+        Group(
+            problem=problem,
+            rollouts=_rollouts(run, problem, prompts[i], completions[i], first_group + i, phase, step),
+            judgements=tuple(judgements[i * group_size : (i + 1) * group_size]),
+        )
+        for i, problem in enumerate(problems)
+    ]
+    return groups, Seconds(generate_s=generated - begun, judge_s=time.perf_counter() - generated)
+
+
+def step_batches(sampled: Sequence[Group], steps: range, settings: RlSettings) -> list[StepBatch]:
+    """Deal what a generation sampled to the steps it serves; with dynamic sampling, what its rule keeps."""
+    if settings.dynamic_sampling is None:
+        dealt = deal(sampled, len(steps))
+        return [StepBatch(step=step, groups=groups, sampled=groups) for step, groups in zip(steps, dealt, strict=True)]
+    rule = dynamic_sampling(settings, len(steps))
+    outcome = rule.final(rule.replay(informative(sampled)))
+    dealt = deal([sampled[place] for place in outcome.kept], len(steps))
+    batches = [StepBatch(step=step, groups=groups, sampled=[]) for step, groups in zip(steps, dealt, strict=True)]
+    first = replace(
         batches[0],
-        generate_s=generated - begun,
-        judge_s=judged - generated,
-        store_s=time.perf_counter() - judged,
+        sampled=list(sampled),
+        num_resamples=outcome.num_resamples,
+        num_missing=outcome.num_missing,
+        num_informative_lost=outcome.num_informative_lost,
     )
-    return batches
+    return [first, *batches[1:]]
+
+
+def dynamic_sampling(settings: RlSettings, num_steps: int) -> DynamicSampling:
+    """The rule of a recipe, for a generation that serves ``num_steps``."""
+    assert settings.dynamic_sampling is not None
+    return DynamicSampling(
+        target_groups=settings.prompts_per_step * num_steps,
+        max_resample_times=settings.dynamic_sampling.max_resample_times,
+        rule=settings.dynamic_sampling.rule,
+    )
+
+
+def informative(groups: Sequence[Group]) -> list[bool]:
+    """Which groups hold both right and wrong answers."""
+    return [bool(flag) for flag in informative_groups(rewards_PG(groups))]
+
+
+def rewards_PG(groups: Sequence[Group]) -> torch.Tensor:  # noqa: N802
+    """Rewards of judged groups, float32; NaN where an answer could not be judged."""
+    return torch.tensor(
+        [[judgement.verdict.reward for judgement in group.judgements] for group in groups], dtype=torch.float32
+    )
 
 
 def _rollouts(
@@ -119,11 +182,4 @@ def _rollouts(
             step=step,
         )
         for index, completion in enumerate(completions)
-    )
-
-
-def rewards_PG(groups: Sequence[Group]) -> torch.Tensor:  # noqa: N802
-    """Rewards of judged groups, float32; NaN where an answer could not be judged."""
-    return torch.tensor(
-        [[judgement.verdict.reward for judgement in group.judgements] for group in groups], dtype=torch.float32
     )

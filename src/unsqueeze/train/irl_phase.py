@@ -25,12 +25,13 @@ from unsqueeze.train.run import Run
 
 
 def choose_demonstrations(run: Run, phase: Phase) -> list[Row]:
-    """L2TE over every group that the RL phase generated, read back from the store a step at a time; stored."""
+    """L2TE over every group that the RL phase generated, read back from the store one generation at a time."""
     settings = run.recipe.irl
     assert settings is not None
     demonstrations: list[Demonstration] = []
     rows: list[Row] = []
-    for step in range(phase.first_step, phase.last_step + 1):
+    generations = [step for step in run.directory.rollouts.steps() if phase.first_step <= step <= phase.last_step]
+    for step in generations:
         for group in run.directory.rollouts.read(step):
             rng = run.rng("l2te", group.rollouts[0].group)
             for demonstration in choose_from_group(group, settings, rng):

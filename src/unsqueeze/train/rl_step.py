@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -10,47 +10,43 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unsqueeze.algos.advantages import group_advantages, informative_groups
+from unsqueeze.algos.advantages import group_advantages
 from unsqueeze.algos.aggregation import token_weights
 from unsqueeze.algos.objectives import LossOutput, clipped_surrogate_loss
+from unsqueeze.algos.overlong import overlong_punishment
 from unsqueeze.algos.surrogate import Surrogate
+from unsqueeze.config.recipe import RlSettings
 from unsqueeze.rollout.types import Group, StopReason
 from unsqueeze.train.batch import Row, TokenBatch
-from unsqueeze.train.generate import StepBatch, rewards_PG
+from unsqueeze.train.generate import StepBatch, informative, rewards_PG
 from unsqueeze.train.optimize import StepResult, optimizer_step
 from unsqueeze.train.reference import Reference
 from unsqueeze.train.run import Run
 
 
 def rl_step(
-    run: Run,
-    optimizer: torch.optim.Optimizer,
-    reference: Reference | None,
-    batch: StepBatch,
-    *,
-    phase: int,
+    run: Run, optimizer: torch.optim.Optimizer, reference: Reference | None, batch: StepBatch, *, phase: int
 ) -> None:
     """One RL optimizer step on judged groups; its line of metrics is on disk when this returns.
 
     A batch in which no group is informative has no gradient: the weights stay as they are, and the line says so.
     """
     settings = run.recipe.rl
-    surrogate = settings.surrogate
-    start = time.perf_counter()
-    rows = rl_rows(batch.groups, surrogate, max_tokens=run.recipe.rollout.max_tokens)
+    begun = time.perf_counter()
+    rows = rl_rows(batch.groups, settings, max_tokens=run.recipe.rollout.max_tokens)
+    if reference is not None:
+        rows = with_reference(rows, reference, run)
     result = None
     if rows:
-        if reference is not None:
-            rows = with_reference(rows, reference, run)
         result = optimizer_step(
             run.policy,
             optimizer,
             rows,
-            partial(surrogate_loss, settings=surrogate),
+            partial(surrogate_loss, settings=settings.surrogate),
             tokens_per_microbatch=settings.tokens_per_microbatch,
             max_grad_norm=settings.max_grad_norm,
             temperature=run.recipe.rollout.temperature,
-            with_entropy=surrogate.entropy_coefficient > 0,
+            with_entropy=settings.surrogate.entropy_coefficient > 0,
         )
         run.engine.sync(run.policy)
     run.record(
@@ -59,25 +55,32 @@ def rl_step(
         step=batch.step,
         policy_version=run.policy.version,
         **rollout_metrics(batch.groups),
+        **sampling_metrics(batch),
         **update_metrics(result),
-        **seconds(batch, time.perf_counter() - start),
+        **asdict(batch.seconds),
+        update_s=time.perf_counter() - begun,
     )
 
 
-def rl_rows(groups: Sequence[Group], surrogate: Surrogate, *, max_tokens: int) -> list[Row]:
+def rl_rows(groups: Sequence[Group], settings: RlSettings, *, max_tokens: int) -> list[Row]:
     """The rows that carry gradient, with advantages (Eq. 25) and weights over the WHOLE batch.
 
     Without a KL or entropy term a response of advantage 0 adds nothing to the gradient and is left out; the
     denominators count it all the same, so this saves time and changes nothing. Rollouts that were not judged are no
     part of the batch: they are not in the denominators either.
     """
-    rewards = rewards_PG(groups)
-    advantages_N = group_advantages(rewards, surrogate.advantage_scale).flatten()
-    judged_N = ~torch.isnan(rewards).flatten()
+    surrogate = settings.surrogate
     rollouts_N = [rollout for group in groups for rollout in group.rollouts]
-    lengths_N = torch.tensor([len(rollout.completion.tokens) for rollout in rollouts_N])
+    lengths_N = torch.tensor([len(rollout.completion.tokens) for rollout in rollouts_N], dtype=torch.int64)
+    rewards = rewards_PG(groups)
+    judged_N = ~torch.isnan(rewards).flatten()
     if not judged_N.any():
         return []
+    if settings.overlong is not None:
+        rewards = rewards + overlong_punishment(
+            lengths_N, max_tokens=max_tokens, soft_cache_length=settings.overlong.soft_cache_length
+        ).view_as(rewards)
+    advantages_N = group_advantages(rewards, surrogate.advantage_scale).flatten()
     weights_N = token_weights(
         lengths_N,
         surrogate.aggregation,
@@ -123,7 +126,9 @@ def with_reference(rows: Sequence[Row], reference: Reference, run: Run) -> list[
 
 
 def rollout_metrics(groups: Sequence[Group]) -> dict[str, Any]:
-    """What the rollouts of a step were like. ``entropy`` is −mean log-prob of the sampled tokens: nats per token."""
+    """What the rollouts trained on were like. ``entropy`` is −mean log-prob of the sampled tokens: nats per token."""
+    if not groups:
+        return {"reward": None}
     rewards = rewards_PG(groups)
     completions = [rollout.completion for group in groups for rollout in group.rollouts]
     lengths = [len(completion.tokens) for completion in completions]
@@ -131,12 +136,24 @@ def rollout_metrics(groups: Sequence[Group]) -> dict[str, Any]:
     judged = rewards[~torch.isnan(rewards)]
     return {
         "reward": float(judged.mean()) if judged.numel() else None,
-        "informative_groups": float(informative_groups(rewards).float().mean()),
+        "informative_groups": float(np.mean(informative(groups))),
         "not_judged": rewards.numel() - judged.numel(),
         "entropy": -float(np.mean(logp_M, dtype=np.float64)),
-        "response_tokens": sum(lengths),
         "response_tokens_mean": float(np.mean(lengths)),
         "truncated": float(np.mean([completion.stop_reason is StopReason.LENGTH for completion in completions])),
+    }
+
+
+def sampling_metrics(batch: StepBatch) -> dict[str, int]:
+    """What was sampled for this step, and what became of it."""
+    rollouts = [rollout for group in batch.sampled for rollout in group.rollouts]
+    return {
+        "num_groups": len(batch.groups),
+        "num_sampled": len(rollouts),
+        "sampled_tokens": sum(len(rollout.completion.tokens) for rollout in rollouts),
+        "num_resamples": batch.num_resamples,
+        "num_missing": batch.num_missing,
+        "num_informative_lost": batch.num_informative_lost,
     }
 
 
@@ -145,12 +162,3 @@ def update_metrics(result: StepResult | None) -> dict[str, Any]:
     if result is None:
         return {"updated": False, "loss": None, "grad_norm": None}
     return {"updated": True, "loss": result.loss, "grad_norm": result.grad_norm, **result.metrics}
-
-
-def seconds(batch: StepBatch, update_s: float) -> dict[str, float]:
-    return {
-        "generate_s": batch.generate_s,
-        "judge_s": batch.judge_s,
-        "store_s": batch.store_s,
-        "update_s": update_s,
-    }

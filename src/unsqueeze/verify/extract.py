@@ -30,10 +30,8 @@ _TEXT_GROUP = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mbox|operatorna
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 _WORD = re.compile(r"[A-Za-z]{2,}")
 _SHORT_WORDS = frozenset(["is", "of", "to", "in", "it", "we", "so", "be", "by", "at", "as", "no", "if", "on", "an"])
-_MATH_WORDS = frozenset(
-    ["sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "log", "exp"]
-    + ["sqrt", "inf", "infinity", "max", "min", "gcd", "lcm", "mod", "det", "and", "or"]
-)
+_FUNCTIONS = ["sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "log"]
+_MATH_WORDS = frozenset([*_FUNCTIONS, "exp", "sqrt", "inf", "infinity", "max", "min", "gcd", "lcm", "mod", "and", "or"])
 
 
 def check_credit(credit: str) -> Credit:
@@ -91,7 +89,8 @@ def conclusive_box(text: str) -> str | None:
 
 def _prose_words(text: str) -> list[str]:
     stripped = _COMMAND.sub(" ", _TEXT_GROUP.sub(" ", text))
-    words = (word.lower() for word in _WORD.findall(stripped))
+    # bE is a product, be and Be are words
+    words = [word.lower() for word in _WORD.findall(stripped) if len(word) > 2 or word[1].islower()]
     return [word for word in words if word in _SHORT_WORDS or (len(word) > 2 and word not in _MATH_WORDS)]
 
 
