@@ -151,9 +151,10 @@ def report(arguments: argparse.Namespace) -> str:
     shares = {f"{share:.0%}": compare(partial(independent_flags, share), arguments) for share in SHARES}
     return f"""# Dynamic sampling: informative groups trained per completion generated
 
-Made by `python benchmarks/dynamic_sampling.py` at commit `{git["commit"][:12]}`{modified}. Simulated: no model, no time.
-Batches of {arguments.prompts} groups × {arguments.group_size} completions, `max_resample_times` {arguments.resamples};
-{arguments.batches:,} optimizer batches a seed, seeds {seeds}; means over seeds, the ratio with its extremes.
+Made by `python benchmarks/dynamic_sampling.py` at commit `{git["commit"][:12]}`{modified}.
+Simulated: no model, no time. Batches of {arguments.prompts} groups × {arguments.group_size} completions,
+`max_resample_times` {arguments.resamples}; {arguments.batches:,} optimizer batches a seed, seeds {seeds}; means over
+seeds, the ratio with its extremes.
 
 *trained / 1,000*: informative groups trained on per 1,000 completions generated. *batch*: informative groups of a
 batch, mean. *lost*: share of the informative groups found that is not trained on.
@@ -168,8 +169,8 @@ batch, mean. *lost*: share of the informative groups found that is not trained o
 
 ## What it says
 
-- `keep` trains on every informative group it finds, that is on (share / group size) groups per completion: the most that
-  any rule can which does not know beforehand which prompts are informative. It is never worse, at any share.
+- `keep` trains on every informative group it finds, that is on (share / group size) groups per completion: the most
+  that any rule can which does not know beforehand which prompts are informative. It is never worse, at any share.
 - ms-swift's rule samples {arguments.resamples + 1} batches at most and looks at {arguments.resamples} of them.
   Below a share of 1/{arguments.resamples} they seldom hold a full batch together, and it falls back on the first one:
   {arguments.resamples + 1} batches are generated for one, and the ratio tends to {arguments.resamples + 1}.
