@@ -32,6 +32,8 @@ class StopStrings:
     def met(self, tokens_NT: Tensor) -> Tensor:
         """Which rows, all of T tokens, hold a stop string that ends in their last tokens: bool, shape N."""
         tails = tokens_NT[:, -self._window :].tolist()
+        if not tails:  # batch_decode of no rows gives one empty text
+            return torch.zeros(0, dtype=torch.bool)
         texts = self._tokenizer.batch_decode(tails, skip_special_tokens=False)
         before = self._tokenizer.batch_decode([tail[:-1] for tail in tails], skip_special_tokens=False)
         return torch.tensor([self._find(t, b) >= 0 for t, b in zip(texts, before, strict=True)], dtype=torch.bool)
