@@ -218,16 +218,19 @@ def test_stop_strings_end_a_completion_and_stay_out_of_its_text() -> None:
 
 
 def test_a_stop_string_may_span_tokens_and_waits_for_min_tokens() -> None:
-    model, prompt = tiny_llama(), [BOS, 5]
-    engine = HfEngine(model, TOKENIZER)
-    ((free,),) = engine.generate([prompt], 1, Sampling(max_tokens=12, temperature=0, min_tokens=12), seed=0)
-    words = free.text.split()
-    ((stopped,),) = engine.generate(
-        [prompt], 1, Sampling(max_tokens=12, temperature=0, stop=(f"{words[2]} {words[3]}",)), seed=0
-    )
-    assert (stopped.text.split(), len(stopped.tokens)) == (words[:2], 4)
-    ((late,),) = engine.generate([prompt], 1, Sampling(max_tokens=12, temperature=0, min_tokens=6, stop=("w",)), seed=0)
+    engine = HfEngine(tiny_llama(), TOKENIZER)
+
+    def greedy(min_tokens: int, *stop: str) -> Completion:
+        sampling = Sampling(max_tokens=12, temperature=0, min_tokens=min_tokens, stop=stop)
+        return engine.generate([[BOS, 5]], 1, sampling, seed=0)[0][0]
+
+    words = greedy(12).text.split()
+    assert len(words) == 12
+    spanning = greedy(4, f"{words[2]} {words[3]}")  # the end token is barred just as long
+    assert (spanning.text.split(), len(spanning.tokens)) == (words[:2], 4)
+    late = greedy(6, "w")
     assert (late.text.split(), len(late.tokens)) == (words[:5], 6)
+    assert spanning.stop_reason is late.stop_reason is StopReason.STOP
 
 
 def test_top_k_one_is_greedy() -> None:
