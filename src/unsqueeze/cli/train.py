@@ -7,7 +7,7 @@ import typer
 import yaml
 from rich.console import Console
 
-from unsqueeze.config.load import arms_of, load_recipe, shipped_recipes
+from unsqueeze.config.load import arms_of, describe_shipped_recipes, load_recipe
 
 INTERRUPTED = 130
 """The exit code shells give to a command ended by Ctrl-C."""
@@ -15,7 +15,7 @@ INTERRUPTED = 130
 
 def train(
     recipe: Annotated[
-        str, typer.Argument(help="A recipe file, or the name of a shipped one: " + ", ".join(shipped_recipes()))
+        str, typer.Argument(help="A recipe file, or the name of a shipped one: " + describe_shipped_recipes())
     ] = "quickstart",
     run: Annotated[
         Path | None, typer.Option(help="The run directory. Default: runs/NAME, NAME from the recipe.")

@@ -1,6 +1,7 @@
 """From a file (or the name of a shipped recipe) and overrides to a checked recipe, or to one clear sentence."""
 
 import difflib
+from collections import Counter
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -17,6 +18,14 @@ def shipped_recipes() -> list[str]:
     """Names of the recipes inside the package, folders of them included (``paper/...``)."""
     root = Path(str(resources.files("unsqueeze") / "recipes"))
     return sorted(path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.yaml"))
+
+
+def describe_shipped_recipes() -> str:
+    """The shipped recipes in one line; folders of many only by name and number."""
+    names = shipped_recipes()
+    folders = Counter(name.partition("/")[0] for name in names if "/" in name)
+    singles = [name for name in names if "/" not in name]
+    return ", ".join([*singles, *(f"{folder}/… ({number})" for folder, number in sorted(folders.items()))])
 
 
 def load_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -58,7 +67,7 @@ def _find(source: str) -> Path:
     names = shipped_recipes()
     near = difflib.get_close_matches(source, names, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise UserError(f"recipe {source!r} is neither a file nor a shipped recipe ({', '.join(names)}).{hint}")
+    raise UserError(f"recipe {source!r} is neither a file nor a shipped recipe ({describe_shipped_recipes()}).{hint}")
 
 
 def _read(path: Path, source: str) -> dict[str, Any]:
