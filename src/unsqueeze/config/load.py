@@ -31,7 +31,8 @@ def describe_shipped_recipes() -> str:
 def load_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe from a file or from the shipped ones, apply ``a.b=v`` overrides, and check it.
 
-    Raises UserError naming the file and the field.
+    In a recipe with arms an override goes wherever its section stands: ``irl.k=2`` changes the arms that have an IRL
+    phase, and gives none to a control without one. Raises UserError naming the file and the field.
     """
     raw = _read(_find(source), source)
     for override in overrides:
@@ -72,7 +73,7 @@ def _find(source: str) -> Path:
 
 def _read(path: Path, source: str) -> dict[str, Any]:
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         detail = " ".join(str(error).split())
         raise UserError(f"recipe {source}: this is not YAML: {detail}") from None
@@ -81,6 +82,20 @@ def _read(path: Path, source: str) -> dict[str, Any]:
     if not isinstance(raw, dict) or not all(isinstance(key, str) for key in raw):
         raise UserError(f"recipe {source}: a recipe is a mapping of names to settings; this file holds something else.")
     return raw
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Plain YAML would let the second of two equal keys win in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key_node, _ in node.value:
+            if key_node.value in seen:
+                line = key_node.start_mark.line + 1
+                raise yaml.YAMLError(f"line {line}: the key {key_node.value!r} stands here a second time")
+            if isinstance(key_node.value, str):
+                seen.add(key_node.value)
+        return super().construct_mapping(node, deep)
 
 
 def _apply_override(raw: dict[str, Any], override: str) -> None:
@@ -92,6 +107,20 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         raise UserError(f"--set {override!r}: the value {text!r} is not YAML; quote it if it is a text.") from None
+    arms = raw.get("arms")
+    arms_with_section = [
+        changes
+        for changes in (arms.values() if isinstance(arms, dict) else [])
+        if isinstance(changes, dict) and keys[0] in changes
+    ]
+    for part in arms_with_section:
+        _put(part, keys, value, override)
+    if keys[0] in raw or not arms_with_section:
+        _put(raw, keys, value, override)
+
+
+def _put(raw: dict[str, Any], keys: Sequence[str], value: Any, override: str) -> None:
+    """Set the value at a path of keys, making the mappings on the way."""
     where = raw
     for key in keys[:-1]:
         inner = where.get(key)
