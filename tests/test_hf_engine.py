@@ -126,7 +126,7 @@ def test_greedy_equals_generate(name: str, attention: str) -> None:
         ids = torch.tensor([prompt])
         expected = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=24, do_sample=False)
         assert completion.tokens.tolist() == expected[0, len(prompt) :].tolist()
-        np.testing.assert_array_equal(completion.logp_behaviour, completion.logp_sampling)
+        assert completion.logp_behaviour is completion.logp_sampling
 
 
 @pytest.mark.parametrize("name", MODELS)
