@@ -40,6 +40,8 @@ INWARD: dict[str, set[str]] = {
         "evaluate",
     },
 }
+INWARD["api"] = {"errors", "metrics", "verify"}
+INWARD["__init__"] = {"api"}
 INWARD["cli"] = set(INWARD) | {"__version__"}
 INWARD["__main__"] = {"cli"}
 
@@ -54,6 +56,7 @@ COMPUTING = {
     "operator",
     "random",
     "re",
+    "statistics",
     "typing",
 }
 PURE: dict[str, set[str]] = {

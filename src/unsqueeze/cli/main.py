@@ -10,7 +10,10 @@ import typer
 from rich.console import Console
 
 from unsqueeze import __version__
+from unsqueeze.cli.compare import compare
+from unsqueeze.cli.score import score
 from unsqueeze.cli.train import train
+from unsqueeze.cli.verify import verify
 from unsqueeze.errors import UnsqueezeError, UserError
 
 app = typer.Typer(
@@ -37,6 +40,9 @@ def root(
 
 
 app.command()(train)
+app.command()(verify)
+app.command()(score)
+app.command()(compare)
 
 
 def main() -> None:

@@ -1,19 +1,32 @@
-"""Bootstrap intervals over problems.
+"""Intervals for a mean over problems, by a weighted bootstrap over problems.
 
 The unit that is resampled is the problem, not the sample: samples of one problem are not independent evidence about a
-benchmark. Axes: P problems, B resamples.
+benchmark. The plain percentile bootstrap is too narrow for the thirty problems of a contest (its nominal 95 % interval
+covered 81 % to 96 % of the time in our simulations, ``benchmarks/coverage.py``), most of all where a few problems are
+solved sometimes and the others never. So the weights here are Rubin's (The Bayesian Bootstrap, Ann. Statist. 9, 1981,
+130–134) with two corrections, explained and measured in ``docs/statistics.md``:
+
+- Gamma(c) instead of Gamma(1) weights, with c chosen so that the variance of the resampled mean is that of Student's
+  interval, s²/n · (t/z)², instead of the too small s²/(n+1) · (n−1)/n;
+- for values that lie between bounds, such as rates in [0, 1], one pseudo-problem at each bound with weight Gamma(φ/2),
+  where φ in [0, 1] is the variance of the values as a share of the largest that their mean allows. For values that are
+  0 or 1 that is the prior of Jeffreys (Beta(½, ½)); for values that hardly vary it is nothing.
+
+Axes: P problems, B resamples.
 """
 
 from dataclasses import asdict, dataclass
 from math import nan
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from unsqueeze.errors import UserError
 
-# Resample indices held at a time: 2**21 of 8 bytes, 16 MiB.
-_CHUNK_INDICES = 1 << 21
+# Weights held at a time: 2**21 of 8 bytes, 16 MiB.
+_CHUNK_WEIGHTS = 1 << 21
+_SMALLEST_SHAPE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +42,22 @@ class Estimate:
         return {name: None if value != value else value for name, value in asdict(self).items()}
 
 
-def stratum_indices(num_problems: int, strata: ArrayLike | None) -> list[NDArray[np.intp]]:
+def student_quantile(probability: float, degrees: int) -> float:
+    """Quantile of Student's t, by the Cornish–Fisher expansion (Abramowitz & Stegun 26.7.5).
+
+    Right to 0.5 % at 95 % confidence from four degrees of freedom on, and to 1e-4 from ten.
+    """
+    z = NormalDist().inv_cdf(probability)
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    return z + sum(term / float(degrees) ** power for power, term in enumerate(terms, start=1))
+
+
+def strata_of(num_problems: int, strata: ArrayLike | None) -> list[NDArray[np.intp]]:
     """The positions of the problems of each stratum. One stratum where ``strata`` is None."""
     if strata is None:
         return [np.arange(num_problems)]
@@ -40,45 +68,96 @@ def stratum_indices(num_problems: int, strata: ArrayLike | None) -> list[NDArray
     return [np.flatnonzero(where_P == stratum) for stratum in range(where_P.max(initial=-1) + 1)]
 
 
-def bootstrap_means(
-    values_P: NDArray[np.float64], *, strata: ArrayLike | None, num_resamples: int, seed: int
+def _variance_share(values: NDArray[np.float64]) -> float:
+    """φ: the variance of values in [0, 1] as a share of mean · (1 − mean), the largest it can be. 1 at a bound."""
+    mean = float(values.mean())
+    largest = mean * (1 - mean)
+    if largest <= 0 or values.size < 2:
+        return 1.0
+    return min(1.0, float(values.var(ddof=1)) / largest)
+
+
+def _resampled_means(
+    rng: np.random.Generator, values: NDArray[np.float64], shape: float, bound_shape: float, num_resamples: int
 ) -> NDArray[np.float64]:
-    """Means of ``num_resamples`` resamples of the problems, each stratum resampled within itself. Shape (B,)."""
+    """Weighted means of one stratum, with Gamma(shape) weights and a pseudo-value at 0 and at 1. Shape (B,)."""
+    low_B = rng.standard_gamma(bound_shape, num_resamples)
+    high_B = rng.standard_gamma(bound_shape, num_resamples)
+    means_B = np.empty(num_resamples)
+    # Equal values share one weight: a sum of gammas of one scale is a gamma again.
+    distinct, counts = np.unique(values, return_counts=True)
+    chunk = max(1, _CHUNK_WEIGHTS // distinct.size)
+    for start in range(0, num_resamples, chunk):
+        stop = min(start + chunk, num_resamples)
+        # The gammas of a small shape can all underflow to 0; then the weights are equal.
+        weights = rng.standard_gamma(shape * counts, (stop - start, distinct.size)) + np.finfo(np.float64).tiny
+        total = weights.sum(axis=1) + low_B[start:stop] + high_B[start:stop]
+        means_B[start:stop] = (weights @ distinct + high_B[start:stop]) / total
+    return means_B
+
+
+def bootstrap_means(
+    values_P: NDArray[np.float64],
+    *,
+    strata: ArrayLike | None = None,
+    bounds: tuple[float, float] | None = None,
+    confidence: float = 0.95,
+    num_resamples: int = 10_000,
+    seed: int = 0,
+) -> NDArray[np.float64]:
+    """Means of ``num_resamples`` weighted resamples of the problems, each stratum resampled within itself. Shape (B,).
+
+    ``confidence`` is the one the quantiles will be taken at: the correction t/z depends on it a little.
+    """
     rng = np.random.default_rng(seed)
-    sums_B = np.zeros(num_resamples)
-    for members in stratum_indices(values_P.size, strata):
-        chunk = max(1, _CHUNK_INDICES // members.size)
-        for start in range(0, num_resamples, chunk):
-            stop = min(start + chunk, num_resamples)
-            picks = rng.integers(members.size, size=(stop - start, members.size))
-            sums_B[start:stop] += values_P[members][picks].sum(axis=1)
-    return sums_B / values_P.size
+    groups = strata_of(values_P.size, strata)
+    offset, scale = (bounds[0], bounds[1] - bounds[0]) if bounds else (0.0, 1.0)
+    upper = (1 + confidence) / 2
+    student = student_quantile(upper, max(1, values_P.size - len(groups)))
+    narrowing = (NormalDist().inv_cdf(upper) / student) ** 2
+    means_B = np.zeros(num_resamples)
+    for members in groups:
+        values = (values_P[members] - offset) / scale
+        # The mean of n values with Dirichlet(c, …, c) weights has the variance (population variance) / (n c + 1).
+        shape = max(_SMALLEST_SHAPE, ((members.size - 1) * narrowing - 1) / members.size)
+        share = members.size / values_P.size
+        bound_shape = _variance_share(values) / 2 * share if bounds else 0.0
+        means_B += share * (offset + scale * _resampled_means(rng, values, shape, bound_shape, num_resamples))
+    return means_B
 
 
 def bootstrap_mean(
     values_P: ArrayLike,
     *,
     strata: ArrayLike | None = None,
+    bounds: tuple[float, float] | None = None,
     confidence: float = 0.95,
     num_resamples: int = 10_000,
     seed: int = 0,
 ) -> Estimate:
-    """Mean over problems with its interval by bootstrap over problems.
+    """Mean over problems with its interval by weighted bootstrap over problems.
 
-    values_P: finite floats, shape (P,). strata: one label per problem, or None; problems are resampled inside their
-    stratum, and the mean is over all problems. No problem gives NaN throughout; a single one gives no interval.
+    values_P: finite floats, shape (P,), in any unit. strata: one label per problem, or None; problems are resampled
+    inside their stratum, and the mean is over all problems. bounds: the least and the largest value there can be, where
+    there are such; give (0, 1) for rates, so that thirty zeros do not look like certainty. No problem gives NaN
+    throughout; a single one gives no interval. Raises UserError for values that are not finite or out of bounds.
     """
     values_P = np.asarray(values_P, dtype=np.float64).reshape(-1)
     if not 0 < confidence < 1:
         raise UserError(f"intervals: confidence is {confidence}; it must lie between 0 and 1, such as 0.95.")
     if not np.isfinite(values_P).all():
         raise UserError("intervals: a value is NaN or infinite; leave problems without a value out.")
+    if bounds and values_P.size and not (bounds[0] <= values_P.min() and values_P.max() <= bounds[1]):
+        raise UserError(
+            f"intervals: a value lies outside the bounds {bounds}; give bounds that hold them all, or none."
+        )
     if values_P.size == 0:
         return Estimate(nan, nan, nan)
     mean = float(values_P.mean())
     if values_P.size == 1:
         return Estimate(mean, nan, nan)
-    means_B = bootstrap_means(values_P, strata=strata, num_resamples=num_resamples, seed=seed)
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(means_B, [tail, 1 - tail])
-    return Estimate(mean, float(low), float(high))
+    means_B = bootstrap_means(
+        values_P, strata=strata, bounds=bounds, confidence=confidence, num_resamples=num_resamples, seed=seed
+    )
+    low, high = np.quantile(means_B, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Estimate(mean, min(mean, float(low)), max(mean, float(high)))

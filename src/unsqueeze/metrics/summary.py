@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from unsqueeze.errors import UserError
 from unsqueeze.metrics.intervals import Estimate, bootstrap_mean
 from unsqueeze.metrics.passk import pass_at_k_per_problem
+from unsqueeze.metrics.tally import Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,19 +21,22 @@ class Summary:
 
     ``avg`` is Avg@n, the mean over problems of the share of correct samples. ``pass_at[k]`` is the mean of the unbiased
     Pass@k over the problems that have at least k samples, and ``num_undefined[k]`` says how many have fewer and take no
-    part; where all have fewer the estimate is NaN.
+    part; where all have fewer the estimate is NaN. ``coverage`` is the share of problems with at least one correct
+    sample, at whatever n each has; ``majority`` is maj@n, None where the answers are not known.
     """
 
     n_problems: int
     avg: Estimate
     pass_at: dict[int, Estimate]
     num_undefined: dict[int, int]
+    coverage: Estimate
+    majority: Estimate | None = None
 
     def to_json_object(self) -> dict[str, object]:
         """``{"n_problems", "avg", "pass_at": {"1": {"mean", "low", "high"}, …}}`` and, beside them, what is undefined.
 
         ``avg`` is the number, its interval stands in ``avg_low`` and ``avg_high``; undefined values are null, and
-        ``num_undefined`` names the ks that some problems are too short of samples for.
+        ``num_undefined`` names the ks that some problems have too few samples for, and how many problems.
         """
         avg = self.avg.to_json_object()
         return {
@@ -41,6 +45,8 @@ class Summary:
             "avg_low": avg["low"],
             "avg_high": avg["high"],
             "pass_at": {str(k): estimate.to_json_object() for k, estimate in self.pass_at.items()},
+            "coverage": self.coverage.to_json_object(),
+            "majority": None if self.majority is None else self.majority.to_json_object(),
             "num_undefined": {str(k): count for k, count in self.num_undefined.items() if count},
         }
 
@@ -57,12 +63,14 @@ def summarise(
     ks: Iterable[int],
     *,
     strata: ArrayLike | None = None,
+    majority_P: ArrayLike | None = None,
     seed: int = 0,
 ) -> Summary:
     """Avg@n and Pass@k for every k of ``ks``, each with a 95 % bootstrap interval over problems (stratified).
 
-    num_samples_P (judged samples, n may differ), num_correct_P: integers, shape (P,). A problem with no judged sample
-    has no Avg@n either and takes no part in it.
+    num_samples_P (judged samples, n may differ), num_correct_P: integers, shape (P,). majority_P: maj@n of every
+    problem (``metrics.vote``), where known. A problem with no judged sample has no Avg@n, coverage or maj@n either, and
+    takes no part in them.
     """
     samples_P = np.asarray(num_samples_P, dtype=np.int64).reshape(-1)
     correct_P = np.asarray(num_correct_P, dtype=np.int64).reshape(-1)
@@ -72,12 +80,44 @@ def summarise(
 
     def over_defined(values_P: np.ndarray) -> Estimate:
         defined_P = np.isfinite(values_P)
-        return bootstrap_mean(values_P[defined_P], strata=labels_P[defined_P], seed=seed)
+        return bootstrap_mean(values_P[defined_P], strata=labels_P[defined_P], bounds=(0.0, 1.0), seed=seed)
 
     pass_P = {k: pass_at_k_per_problem(samples_P, correct_P, k) for k in sorted(set(ks))}
+    judged_P = samples_P > 0
+    solved_P = np.where(judged_P, (correct_P > 0).astype(np.float64), np.nan)
     return Summary(
         n_problems=int(samples_P.size),
         avg=over_defined(pass_at_k_per_problem(samples_P, correct_P, 1)),
         pass_at={k: over_defined(values_P) for k, values_P in pass_P.items()},
         num_undefined={k: int(np.isnan(values_P).sum()) for k, values_P in pass_P.items()},
+        coverage=over_defined(solved_P),
+        majority=None if majority_P is None else over_defined(np.where(judged_P, np.asarray(majority_P), np.nan)),
     )
+
+
+def summarise_tally(tally: Tally, ks: Iterable[int], *, seed: int = 0) -> Summary:
+    """``summarise`` of a whole tally, its intervals stratified by benchmark."""
+    return summarise(
+        tally.num_samples_P,
+        tally.num_correct_P,
+        ks,
+        strata=tally.benchmarks,
+        majority_P=tally.majority_P,
+        seed=seed,
+    )
+
+
+def summaries_by_benchmark(tally: Tally, ks: Iterable[int], *, seed: int = 0) -> dict[str, Summary]:
+    """A summary of every benchmark by its name. Empty where there is but one."""
+    if len(tally.strata) < 2:
+        return {}
+    wanted = list(ks)
+    labels_P = np.asarray(tally.benchmarks)
+    summaries = {}
+    for name in tally.strata:
+        of_this_P = labels_P == name
+        majority_P = None if tally.majority_P is None else tally.majority_P[of_this_P]
+        summaries[name or "no benchmark"] = summarise(
+            tally.num_samples_P[of_this_P], tally.num_correct_P[of_this_P], wanted, majority_P=majority_P, seed=seed
+        )
+    return summaries

@@ -1,0 +1,154 @@
+"""From files of samples to a tally: who solved what, how often."""
+
+import re
+from collections.abc import Hashable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from unsqueeze.errors import UserError
+from unsqueeze.evaluate.sample_files import (
+    STANDARD,
+    Record,
+    gold_field,
+    prediction_field,
+    problem_id_field,
+    read_samples,
+)
+from unsqueeze.evaluate.verdict_files import Advance, chunked
+from unsqueeze.metrics.tally import Tallier, Tally
+from unsqueeze.store.evals import EvalWriter
+from unsqueeze.verify.exact import exact_number
+from unsqueeze.verify.extract import Credit
+from unsqueeze.verify.math_judge import MathJudge
+from unsqueeze.verify.verdict import Judgement, Verdict
+
+COLUMNS = ("problem_id", "benchmark", "correct", "verdict", "extracted", "gold", "prediction")
+"""The columns of a Parquet file that scoring may need."""
+
+_SPACING = re.compile(r"\s+|\\[,;:! ]|\\left|\\right|\$")
+
+
+class LazyJudge:
+    """A judge that starts its workers only when there is something to judge."""
+
+    def __init__(self, *, workers: int, timeout_s: float, memory_mb: int, credit: Credit) -> None:
+        self._settings = {"workers": workers, "timeout_s": timeout_s, "memory_mb": memory_mb, "credit": credit}
+        self._judge: MathJudge | None = None
+
+    def judge_answers(self, golds: list[str], responses: list[str]) -> list[Judgement]:
+        if self._judge is None:
+            self._judge = MathJudge(**self._settings)  # type: ignore[arg-type]
+        return self._judge.judge_answers(golds, responses)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._judge is not None:
+            self._judge.close()
+
+
+def sample_source(source: str) -> str:
+    """The file of samples that a path means: itself, or what the directory of a run or an evaluation holds.
+
+    Of a run, the last complete evaluation. UserError naming what was looked for where there is none.
+    """
+    path = Path(source)
+    if source == STANDARD or not path.is_dir():
+        return source
+    if (path / "samples.parquet").is_file():
+        return str(path / "samples.parquet")
+    for folder in (path / "evals", path):
+        writer = EvalWriter(folder)
+        if steps := writer.steps():
+            return str(writer.samples_path(steps[-1]))
+    raise UserError(
+        f"{source} holds neither samples.parquet nor a finished evaluation (evals/step-*.parquet with its .json). "
+        "Give a sample file, the directory of an evaluation, or the directory of a run."
+    )
+
+
+def tally_samples(source: str, judge: LazyJudge, *, by: str = "benchmark", on_finished: Advance | None = None) -> Tally:
+    """Count the samples of a file. Each says ``correct``, or ``verdict``, or has ``gold`` and ``prediction`` to judge.
+
+    ``by`` names the field that tells benchmarks apart, where there is one. UserError naming the line of a sample that
+    has none of the three.
+    """
+    tallier = Tallier()
+    records = read_samples(source, tuple(dict.fromkeys((*COLUMNS, by))))
+    for chunk in chunked(records, lambda record: len(record.line)):
+        for record, outcome in zip(chunk, _outcomes(chunk, judge), strict=True):
+            correct, answer, known = outcome
+            benchmark = record.fields.get(by)
+            tallier.add(
+                problem_id_field(record), correct, benchmark="" if benchmark is None else str(benchmark), answer=answer
+            )
+            if not known:
+                tallier.answers_unknown()
+        if on_finished:
+            on_finished(len(chunk))
+    tally = tallier.tally()
+    if not tally.problem_ids:
+        raise UserError(f"{source}: no samples. Every line needs problem_id and correct, or gold and prediction.")
+    return tally
+
+
+def _outcomes(records: list[Record], judge: LazyJudge) -> Iterator[tuple[bool | None, Hashable | None, bool]]:
+    """Of every sample: is it correct (None: not judged), what it answered, and whether that is known."""
+    unjudged = [record for record in records if "correct" not in record.fields and "verdict" not in record.fields]
+    for record in unjudged:
+        if not {"gold", "prediction"} <= set(record.fields):
+            found = ", ".join(map(str, record.fields)) or "none"
+            raise UserError(
+                f"{record.where}: no field 'correct', no 'verdict', and not both 'gold' and 'prediction' "
+                f"(fields there: {found})."
+            )
+    judgements = iter(
+        judge.judge_answers([gold_field(r) for r in unjudged], [prediction_field(r) for r in unjudged])
+        if unjudged
+        else []
+    )
+    for record in records:
+        if "correct" in record.fields:
+            yield _stated_correct(record), _as_vote(record.fields.get("extracted")), "extracted" in record.fields
+        elif "verdict" in record.fields:
+            yield _stated_verdict(record), _as_vote(record.fields.get("extracted")), "extracted" in record.fields
+        else:
+            judgement = next(judgements)
+            yield _outcome(judgement.verdict), _as_vote(judgement.extracted), True
+
+
+def _outcome(verdict: Verdict) -> bool | None:
+    return verdict is Verdict.CORRECT if verdict.judged else None
+
+
+def _stated_correct(record: Record) -> bool | None:
+    value = record.fields["correct"]
+    if value is None or (isinstance(value, bool | int | float) and value in (0, 1)):
+        return None if value is None else bool(value)
+    raise UserError(
+        f"{record.where}: field 'correct' is {value!r}. It must be true, false, 1, 0, or null (not judged)."
+    )
+
+
+def _stated_verdict(record: Record) -> bool | None:
+    value = record.fields["verdict"]
+    try:
+        return _outcome(Verdict(value))
+    except ValueError:
+        allowed = ", ".join(Verdict)
+        raise UserError(f"{record.where}: field 'verdict' is {value!r}. It must be one of {allowed}.") from None
+
+
+def _as_vote(extracted: object) -> Hashable | None:
+    """An answer as something that equal answers share: a number, or the text without its spacing."""
+    if not isinstance(extracted, str) or not extracted.strip():
+        return None
+    number = exact_number(extracted)
+    if number is not None:
+        return number
+    # A fixed few bytes an answer, however long it is.
+    return hash(_SPACING.sub("", extracted).replace("dfrac", "frac").replace("tfrac", "frac"))

@@ -1,0 +1,176 @@
+"""Verdicts for files of samples, in one pass: what is read is judged and written before more is read."""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+from unsqueeze.errors import UserError
+from unsqueeze.evaluate.sample_files import (
+    BATCH_ROWS,
+    STANDARD,
+    Record,
+    gold_field,
+    is_parquet,
+    open_lines,
+    open_parquet,
+    prediction_field,
+    read_jsonl,
+)
+from unsqueeze.store.atomic import atomic_file
+from unsqueeze.verify.math_judge import MathJudge
+from unsqueeze.verify.verdict import Judgement
+
+_CHUNK_SAMPLES = 2048
+_CHUNK_CHARACTERS = 1 << 22
+
+Advance = Callable[[int], None]
+_Sized = TypeVar("_Sized")
+
+
+def chunked(
+    items: Iterable[_Sized], length: Callable[[_Sized], int], most: int = _CHUNK_SAMPLES
+) -> Iterator[list[_Sized]]:
+    """Lists of items, none longer than ``most``, none much longer than four million characters in all."""
+    chunk: list[_Sized] = []
+    characters = 0
+    for item in items:
+        chunk.append(item)
+        characters += length(item)
+        if len(chunk) >= most or characters >= _CHUNK_CHARACTERS:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
+        yield chunk
+
+
+def count_samples(source: str) -> int | None:
+    """How many samples a file holds, every one checked to have its fields. None for standard input, read but once."""
+    if source == STANDARD:
+        return None
+    if is_parquet(source):
+        with open_parquet(source) as file:
+            for name in ("gold", "prediction"):
+                if name not in file.schema_arrow.names:
+                    found = ", ".join(file.schema_arrow.names)
+                    raise UserError(f"{source}: no column {name!r} (columns there: {found}).")
+            return int(file.metadata.num_rows)
+    count = 0
+    with open_lines(source) as stream:
+        for record in read_jsonl(stream, source):
+            gold_field(record)
+            prediction_field(record)
+            count += 1
+    return count
+
+
+def write_verdicts(
+    source: str, out: str, judge: MathJudge, *, explain: bool = False, on_finished: Advance | None = None
+) -> Counter[str]:
+    """Copy ``source`` to ``out`` with a verdict for every sample; returns how many there are of each.
+
+    Everything else stays as it is and where it is: JSON lines are copied character by character. ``explain`` adds
+    ``extracted`` and ``reason``. A file appears at ``out`` when it is complete, and not before.
+    """
+    if is_parquet(source):
+        if not is_parquet(out):
+            raise UserError(
+                f"--out {out}: the input is Parquet, so the output is too; name it with .parquet at its end."
+            )
+        return _verdicts_of_parquet(source, out, judge, explain, on_finished)
+    if is_parquet(out):
+        raise UserError(f"--out {out}: the input is JSON Lines, so the output is too; name it with .jsonl at its end.")
+    with open_lines(source) as lines, _written(out) as stream:
+        name = "standard input" if source == STANDARD else source
+        return _verdicts_of_lines(read_jsonl(lines, name), stream, judge, explain, on_finished)
+
+
+@contextmanager
+def _written(out: str) -> Iterator[IO[bytes]]:
+    if out == STANDARD:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    with atomic_file(Path(out), replace=True) as path, open(path, "wb") as stream:
+        yield stream
+
+
+def _judge(records: Sequence[Record], judge: MathJudge, on_finished: Advance | None) -> list[Judgement]:
+    golds = [gold_field(record) for record in records]
+    return judge.judge_answers(golds, [prediction_field(record) for record in records], on_finished=on_finished)
+
+
+def _verdicts_of_lines(
+    records: Iterator[Record], out: IO[bytes], judge: MathJudge, explain: bool, on_finished: Advance | None
+) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for chunk in chunked(records, lambda record: len(record.line)):
+        judgements = _judge(chunk, judge, on_finished)
+        for record, judgement in zip(chunk, judgements, strict=True):
+            out.write(_with_verdict(record, judgement, explain))
+        out.flush()
+        counts.update(judgement.verdict.value for judgement in judgements)
+    return counts
+
+
+def _new_fields(judgement: Judgement, explain: bool) -> dict[str, str | None]:
+    fields: dict[str, str | None] = {"verdict": judgement.verdict.value}
+    return fields | {"extracted": judgement.extracted, "reason": judgement.reason} if explain else fields
+
+
+def _with_verdict(record: Record, judgement: Judgement, explain: bool) -> bytes:
+    added = _new_fields(judgement, explain)
+    if any(name in record.fields for name in added):
+        return json.dumps({**record.fields, **added}).encode("ascii") + b"\n"
+    # Before the closing brace of the line as it was, so that nothing else of it changes.
+    return record.line.rstrip().removesuffix(b"}") + b", " + json.dumps(added)[1:].encode("ascii") + b"\n"
+
+
+def _verdicts_of_parquet(
+    source: str, out: str, judge: MathJudge, explain: bool, on_finished: Advance | None
+) -> Counter[str]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    counts: Counter[str] = Counter()
+    with open_parquet(source) as file, atomic_file(Path(out), replace=True) as path:
+        names = ["verdict", "extracted", "reason"] if explain else ["verdict"]
+        schema = _with_columns(file.schema_arrow, names, pa)
+        with pq.ParquetWriter(path, schema) as writer:
+            first_row = 1
+            for batch in file.iter_batches(batch_size=BATCH_ROWS):
+                rows = batch.select(["gold", "prediction"]).to_pylist()
+                records = [Record(f"{source}, row {first_row + place}", row) for place, row in enumerate(rows)]
+                judgements = _judge(records, judge, on_finished)
+                added = [_new_fields(judgement, explain) for judgement in judgements]
+                columns = dict(zip(batch.schema.names, batch.columns, strict=True)) | {
+                    name: pa.array([fields[name] for fields in added], pa.string()) for name in names
+                }
+                writer.write_batch(pa.record_batch([columns[name] for name in schema.names], schema=schema))
+                counts.update(judgement.verdict.value for judgement in judgements)
+                first_row += len(rows)
+    return counts
+
+
+def _with_columns(schema: Any, names: Sequence[str], pa: Any) -> Any:
+    """The schema with these text columns, in place of those of the same name or at its end."""
+    for name in names:
+        place = schema.get_field_index(name)
+        field = pa.field(name, pa.string())
+        schema = schema.append(field) if place < 0 else schema.set(place, field)
+    return schema
+
+
+def describe_counts(counts: Counter[str]) -> str:
+    """``19,200 answers: 9,412 correct, …`` in the order of ``Verdict``."""
+    from unsqueeze.verify.verdict import Verdict
+
+    if not counts:
+        return "no answers"
+    parts = [
+        f"{counts[verdict.value]:,} {verdict.value.replace('_', ' ')}" for verdict in Verdict if counts[verdict.value]
+    ]
+    return f"{counts.total():,} answers: {', '.join(parts)}"

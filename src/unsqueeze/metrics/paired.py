@@ -1,0 +1,86 @@
+"""Two models on the same problems: the difference, its interval, and whether it could be chance.
+
+Axes: P problems, B sign patterns.
+"""
+
+from dataclasses import dataclass
+from math import nan
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from unsqueeze.errors import UserError
+from unsqueeze.metrics.intervals import Estimate, bootstrap_mean
+
+_MAX_EXACT_PROBLEMS = 16
+_CHUNK_SIGNS = 1 << 22
+_TIE = 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class PairedDifference:
+    """Second minus first, in the unit of the values, over ``num_problems`` problems that both have a value for.
+
+    ``std`` is the standard deviation of the differences between problems, NaN for fewer than two.
+    """
+
+    num_problems: int
+    difference: Estimate
+    p_value: float
+    std: float
+
+
+def sign_flip_p_value(differences_P: ArrayLike, *, num_resamples: int = 10_000, seed: int = 0) -> float:
+    """Two-sided p-value of the sign-flip (randomisation) test of "the differences are symmetric around zero".
+
+    Where it makes no difference which model is which, each difference might as well have had the other sign. The value
+    is the share of sign patterns whose mean is at least as far from zero as the mean that was seen: of all 2^P patterns
+    up to 16 differences that are not zero, beyond that of ``num_resamples`` random ones, the one that was seen counted
+    among them (so it is never 0). NaN without problems.
+    """
+    differences = np.asarray(differences_P, dtype=np.float64).reshape(-1)
+    if differences.size == 0:
+        return nan
+    moved = differences[differences != 0]
+    if moved.size == 0:
+        return 1.0
+    seen = abs(float(moved.sum())) - _TIE
+    if moved.size <= _MAX_EXACT_PROBLEMS:
+        patterns = np.arange(1 << moved.size)[:, None] >> np.arange(moved.size) & 1
+        return float((np.abs((2 * patterns - 1) @ moved) >= seen).mean())
+    return (1 + _count_as_far(moved, seen, num_resamples, seed)) / (1 + num_resamples)
+
+
+def _count_as_far(moved: NDArray[np.float64], seen: float, num_resamples: int, seed: int) -> int:
+    rng = np.random.default_rng(seed)
+    count = 0
+    chunk = max(1, _CHUNK_SIGNS // moved.size)
+    for start in range(0, num_resamples, chunk):
+        size = (min(chunk, num_resamples - start), moved.size)
+        signs = 2.0 * rng.integers(2, size=size, dtype=np.int8) - 1.0
+        count += int((np.abs(signs @ moved) >= seen).sum())
+    return count
+
+
+def paired_difference(
+    first_P: ArrayLike, second_P: ArrayLike, *, strata: ArrayLike | None = None, seed: int = 0
+) -> PairedDifference:
+    """``second - first`` over problems, with a 95 % bootstrap interval and the sign-flip p-value.
+
+    first_P, second_P: one value per problem, in the same order, shape (P,). A problem where either is NaN (Pass@k with
+    fewer than k samples) takes no part. Raises UserError where the lengths differ.
+    """
+    first = np.asarray(first_P, dtype=np.float64).reshape(-1)
+    second = np.asarray(second_P, dtype=np.float64).reshape(-1)
+    if first.shape != second.shape:
+        raise UserError(f"compare: {first.size} values against {second.size}; both must be on the same problems.")
+    differences = second - first
+    defined_P = np.isfinite(differences)
+    differences = differences[defined_P]
+    labels = None if strata is None else np.asarray(strata)[defined_P]
+    return PairedDifference(
+        num_problems=differences.size,
+        difference=bootstrap_mean(differences, strata=labels, seed=seed),
+        p_value=sign_flip_p_value(differences, seed=seed),
+        std=float(differences.std(ddof=1)) if differences.size > 1 else nan,
+    )
