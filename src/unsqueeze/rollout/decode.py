@@ -55,10 +55,10 @@ class Drawn:
         tokens_NT = self.tokens_NT.to("cpu", torch.int32).numpy()
         logp_behaviour_NT = self.logp_behaviour_NT.cpu().numpy()
         logp_sampling_NT = self.logp_sampling_NT.cpu().numpy()
+        one_logp = self.logp_sampling_NT is self.logp_behaviour_NT
         ended = []
         for row, (length, code) in enumerate(zip(self.length_N.tolist(), self.reason_N.tolist(), strict=True)):
             logp_behaviour = logp_behaviour_NT[row, :length].copy()
-            one_logp = self.logp_sampling_NT is self.logp_behaviour_NT
             ended.append(
                 Ended(
                     tokens=tokens_NT[row, :length].copy(),
@@ -83,10 +83,11 @@ def decode(
     device = rows.logits_NV.device
     noise_NT = noise_NT.to(device)
     end_E = torch.tensor(end_ids, dtype=torch.long, device=device)
-    drawn = Drawn(*noise_NT.shape, device, one_logp=sampling.temperature in (0, 1))
-    place_N = torch.arange(noise_NT.shape[0], device=device)  # where in ``drawn`` each row of the batch belongs
+    num_rows, num_tokens = noise_NT.shape
+    drawn = Drawn(num_rows, num_tokens, device, one_logp=sampling.temperature in (0, 1))
+    place_N = torch.arange(num_rows, device=device)  # where in ``drawn`` each row of the batch belongs
     waiting_N = torch.zeros_like(place_N, dtype=torch.bool)  # ended, and still in the batch
-    for step in range(sampling.max_tokens):
+    for step in range(num_tokens):
         may_end = step + 1 >= sampling.min_tokens
         tokens_N, logp_behaviour_N, logp_sampling_N = sample_tokens(
             rows.logits_NV,
@@ -101,13 +102,13 @@ def decode(
         drawn.logp_sampling_NT[place_N, step] = logp_sampling_N
 
         reason_N = torch.full_like(tokens_N, _RUNNING)
-        if step + 1 == sampling.max_tokens:
+        if step + 1 == num_tokens:
             reason_N[:] = _CODES[StopReason.LENGTH]
         if may_end:
             if sampling.stop:
-                candidates = (~waiting_N).nonzero().squeeze(-1)
-                met = stops.met(drawn.tokens_NT[place_N[candidates], : step + 1]).to(device)
-                reason_N[candidates[met]] = _CODES[StopReason.STOP]
+                running = (~waiting_N).nonzero().squeeze(-1)
+                met = stops.met(drawn.tokens_NT[place_N[running], : step + 1]).to(device)
+                reason_N[running[met]] = _CODES[StopReason.STOP]
             reason_N[(tokens_N.unsqueeze(-1) == end_E).any(-1)] = _CODES[StopReason.EOS]
 
         ending_N = (reason_N != _RUNNING) & ~waiting_N
