@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from strategies import Tokens, splits, token_batches
+from strategies import NAN, Tokens, splits, token_batches
 from unsqueeze.algos.aggregation import token_weights
 from unsqueeze.algos.irl import nll_loss
 from unsqueeze.algos.objectives import clipped_surrogate_loss
@@ -92,3 +92,43 @@ def test_gradient_is_that_of_the_on_policy_surrogate_with_advantage_one(batch: T
     )
     (expected,) = torch.autograd.grad(by_rl.loss, leaf)
     torch.testing.assert_close(by_irl, expected, rtol=1e-6, atol=0)
+
+
+# --- the guard ---------------------------------------------------------------------------------------------------
+
+
+def test_guard_by_hand() -> None:
+    # One token, twice as likely as at the start: d = ln 2, k3 = 2 − ln 2 − 1 = 1 − ln 2. NLL of probability 1/2 is ln 2;
+    # with λ = 3 the loss is ln 2 + 3 (1 − ln 2). Its gradient in log π is −1 + 3 (2 − 1) = 2: back towards the start.
+    leaf = torch.tensor([[0.5]], dtype=torch.float64).log().requires_grad_()
+    start = torch.tensor([[0.25]], dtype=torch.float64).log()
+    output = nll_loss(
+        leaf,
+        torch.ones(1, 1, dtype=torch.bool),
+        torch.ones(1, dtype=torch.float64),
+        logp_start_NT=start,
+        kl_guard=3.0,
+    )
+    output.loss.backward()
+    assert output.loss.item() == pytest.approx(math.log(2) + 3 * (1 - math.log(2)))
+    assert output.metrics["kl_start"].item() == pytest.approx(1 - math.log(2))
+    assert leaf.grad is not None
+    assert leaf.grad.item() == pytest.approx(2.0)
+
+
+@given(batch=token_batches(), aggregation=st.sampled_from(AGGREGATIONS), kl_guard=st.floats(0.01, 10))
+def test_guard_has_no_gradient_where_nothing_moved(batch: Tokens, aggregation: str, kl_guard: float) -> None:
+    weights_N = weights_of(batch, aggregation)
+    leaf = batch.logp_policy_NT.clone().requires_grad_()
+    (plain,) = torch.autograd.grad(nll_loss(leaf, batch.mask_NT, weights_N).loss, leaf)
+    guarded = nll_loss(
+        leaf, batch.mask_NT, weights_N, logp_start_NT=leaf.detach().masked_fill(~batch.mask_NT, NAN), kl_guard=kl_guard
+    )
+    (gradient,) = torch.autograd.grad(guarded.loss, leaf)
+    torch.testing.assert_close(gradient, plain)
+    assert guarded.metrics["kl_start"].item() == 0
+
+
+def test_a_guard_without_its_start_is_refused() -> None:
+    with pytest.raises(ValueError, match="logp_start_NT is missing"):
+        nll_loss(torch.zeros(1, 1), torch.ones(1, 1, dtype=torch.bool), torch.ones(1), kl_guard=1.0)
