@@ -1,5 +1,6 @@
 """``unsqueeze train``: from a recipe to run directories and a table of what training did."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -46,8 +47,20 @@ def train(
             typer.echo(yaml.safe_dump(arm.model_dump(mode="json", exclude={"arms"}), sort_keys=False))
         return
 
+    directory = run or Path("runs") / loaded.name
+    paths = {name: directory / name if loaded.arms else directory for name in arms}
+    check_directories(directory, paths.values(), resume=resume)
+
     from unsqueeze.cli.train_arms import train_arms
 
-    directory = run or Path("runs") / loaded.name
-    if not train_arms(loaded, arms, directory, Console(), resume=resume):
+    if not train_arms(arms, paths, Console()):
         raise typer.Exit(INTERRUPTED)
+
+
+def check_directories(directory: Path, paths: Iterable[Path], *, resume: bool) -> None:
+    """A run that exists is gone on with only by ``resume``, and nothing is resumed that does not exist."""
+    present = [path for path in (directory, *paths) if (path / "run.json").exists()]
+    if present and not resume:
+        raise UserError(f"{present[0]} holds a run already; go on with it by --resume, or name another with --run.")
+    if resume and not present:
+        raise UserError(f"{directory} holds no run to resume; leave --resume out to start one there.")

@@ -13,7 +13,6 @@ from rich.table import Table
 
 from unsqueeze.cli.progress import TerminalProgress
 from unsqueeze.config.recipe import Recipe
-from unsqueeze.errors import UserError
 from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.train.loop import train
 from unsqueeze.train.phase_report import PhaseReport
@@ -35,14 +34,12 @@ class ArmResult:
     reports: list[PhaseReport]
 
 
-def train_arms(recipe: Recipe, arms: Mapping[str, Recipe], directory: Path, console: Console, *, resume: bool) -> bool:
-    """Train every arm and print the table. False if the user stopped it.
+def train_arms(arms: Mapping[str, Recipe], paths: Mapping[str, Path], console: Console) -> bool:
+    """Train every arm in its directory, or go on with it, and print the table. False if the user stopped it.
 
     All arms are loaded once before the first is trained, so that a mistake in the last is found in the first second.
     """
     silence_transformers()
-    paths = {name: directory / name if recipe.arms else directory for name in arms}
-    _check_directories(directory, paths, resume=resume)
     for arm in arms.values():
         load_parts(arm)
     stop = StopRequest()
@@ -108,14 +105,6 @@ def arm_result(name: str, recipe: Recipe, directory: RunDirectory) -> ArmResult:
 def silence_transformers() -> None:
     """Its bars over the loading of a few files would stand between a person and the run's own progress."""
     transformers.utils.logging.disable_progress_bar()
-
-
-def _check_directories(directory: Path, paths: Mapping[str, Path], *, resume: bool) -> None:
-    present = [path for path in (directory, *paths.values()) if (path / "run.json").exists()]
-    if present and not resume:
-        raise UserError(f"{present[0]} holds a run already; go on with it by --resume, or name another with --run.")
-    if resume and not present:
-        raise UserError(f"{directory} holds no run to resume; leave --resume out to start one there.")
 
 
 def table_caption(summary: Mapping[str, Any]) -> str:

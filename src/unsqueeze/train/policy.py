@@ -127,11 +127,11 @@ class Policy:
         """Write model and tokenizer in Hugging Face format, adapters merged; training goes on as before."""
         model = self.model if self._adapters is None else copy.deepcopy(self._adapters).merge_and_unload()
         state = {name: t.to(dtype) if t.is_floating_point() else t for name, t in model.state_dict().items()}
-        in_training, model.config.dtype = model.config.dtype, dtype
-        try:
-            model.save_pretrained(path, state_dict=state)
-        finally:
-            model.config.dtype = in_training
+        model.save_pretrained(path, state_dict=state)
+        # That wrote the precision of the weights in training into the configuration, not that of the saved ones.
+        config = copy.deepcopy(model.config)
+        config.dtype = dtype
+        config.save_pretrained(path)
         self.tokenizer.save_pretrained(path)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
