@@ -1,7 +1,7 @@
 """The errors a user can meet.
 
     UnsqueezeError
-    ├── UserError (also ValueError)          the input is wrong: what was given, what is allowed, what to do (exit code 2)
+    ├── UserError (also ValueError)          the input is wrong: what was given, what is allowed, what to do (exit 2)
     │   └── MissingExtraError (ImportError)  an optional package is needed; names the command that installs it
     └── RunError (also RuntimeError)         the input was fine and the work failed (exit code 1)
 
