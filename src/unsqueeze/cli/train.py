@@ -9,6 +9,7 @@ import yaml
 from rich.console import Console
 
 from unsqueeze.config.load import arms_of, describe_shipped_recipes, load_recipe
+from unsqueeze.errors import UserError
 
 INTERRUPTED = 130
 """The exit code shells give to a command ended by Ctrl-C."""
