@@ -1,7 +1,12 @@
 """Dynamic sampling: by hand, and that no informative group is ever lost."""
 
+import importlib.util
 import random
+import sys
 from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 from hypothesis import given
@@ -176,3 +181,40 @@ def test_deal_gives_all_in_order_and_evenly(items: list[int], num_steps: int) ->
     assert [item for part in dealt for item in part] == items
     assert len(dealt) == num_steps
     assert max(map(len, dealt)) - min(map(len, dealt)) <= 1
+
+
+# --- the benchmark -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def benchmark_script() -> ModuleType:
+    path = Path(__file__).parents[1] / "benchmarks" / "dynamic_sampling.py"
+    spec = importlib.util.spec_from_file_location("benchmark_of_dynamic_sampling", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up there
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("share", "at_least"), [(0.1, 3.5), (0.2, 3.2), (0.3, 1.8), (0.5, 1.1), (0.8, 1.4), (1.0, 1.0)]
+)
+def test_yield_against_the_ms_swift_rule(
+    benchmark_script: ModuleType, share: float, at_least: float, seed: int
+) -> None:
+    tallies = {}
+    for name in ("keep", "ms_swift"):
+        rule = DynamicSampling(target_groups=16, max_resample_times=3, rule=name)
+        outcomes = benchmark_script.run_rule(rule, benchmark_script.independent_flags(share, seed), 400)
+        tallies[name] = benchmark_script.Tally(outcomes, group_size=8)
+    assert tallies["keep"].lost == 0
+    assert tallies["keep"].trained_per_1000 >= at_least * tallies["ms_swift"].trained_per_1000
+
+
+def test_groups_of_a_profile_are_informative_as_often_as_they_should(benchmark_script: ModuleType) -> None:
+    # Uniform pass rates, G = 8: 1 − 2/9 = 7/9 of the groups. Over 20,000 the standard error is 0.0029.
+    flags = benchmark_script.group_flags(benchmark_script.PROFILES["uniform pass rates"], 8, seed=0)
+    assert sum(islice(flags, 20_000)) / 20_000 == pytest.approx(7 / 9, abs=0.015)

@@ -98,8 +98,8 @@ def test_gradient_is_that_of_the_on_policy_surrogate_with_advantage_one(batch: T
 
 
 def test_guard_by_hand() -> None:
-    # One token, twice as likely as at the start: d = ln 2, k3 = 2 − ln 2 − 1 = 1 − ln 2. NLL of probability 1/2 is ln 2;
-    # with λ = 3 the loss is ln 2 + 3 (1 − ln 2). Its gradient in log π is −1 + 3 (2 − 1) = 2: back towards the start.
+    # One token, twice as likely as at the start: d = ln 2, k3 = 2 − ln 2 − 1 = 1 − ln 2. The NLL of probability 1/2 is
+    # ln 2; with λ = 3 the loss is ln 2 + 3 (1 − ln 2). Its gradient in log π is −1 + 3 (2 − 1) = 2: back to the start.
     leaf = torch.tensor([[0.5]], dtype=torch.float64).log().requires_grad_()
     start = torch.tensor([[0.25]], dtype=torch.float64).log()
     output = nll_loss(
