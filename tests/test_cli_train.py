@@ -118,6 +118,9 @@ GOOD = [json.dumps({"problem": f"What is {i} + {i}?", "answer": str(2 * i)}) for
         (["rl.steps"], ["rl.steps", "section.key=value"]),
         (["name=../../etc"], ["name", "../../etc"]),
         (["data.kind=jsonl"], ["train_path"]),
+        (["data.countdown.max_number=150", "data.countdown.max_result=300"], ["no token for", "countdown-0.4m"]),
+        (["data.countdown.max_number=150"], ["countdown", "150", "99"]),
+        (["rl.overlong={soft_cache_length: 30}"], ["soft_cache_length is 30", "max_tokens is 20"]),
         (["data.kind=jsonl", "data.train_path=/none.jsonl", "data.test_path=/none.jsonl"], ["/none.jsonl"]),
     ],
 )

@@ -45,12 +45,16 @@ class ModelSettings(Settings):
 class CountdownSettings(Settings):
     count: int = Field(4, ge=2, le=6)
     """Numbers in a problem."""
-    max_number: int = Field(15, ge=2, le=99)
-    """Numbers are drawn from 1 to this."""
-    operators: str = "+-*"
-    """Which of + - * / are allowed."""
-    max_result: int = Field(99, ge=2, le=99)
-    """Bound on the target and on every intermediate result."""
+    min_number: int = Field(1, ge=1)
+    max_number: int = Field(15, ge=1)
+    """Numbers are drawn from min_number to this."""
+    operators: str = Field("+-*", pattern=r"^[-+*/]+$")
+    """Which of + - * / are allowed; / only where it leaves no remainder."""
+    min_target: int = Field(10, ge=1)
+    max_target: int | None = Field(None, ge=1)
+    """Highest target; null is max_result."""
+    max_result: int = Field(99, ge=1)
+    """Bound on every intermediate result. The embedded model knows the numbers up to 99, and not /."""
 
 
 class DataSettings(Settings):
@@ -178,7 +182,10 @@ class RlSettings(OptimizerSettings):
 
 class IrlSettings(OptimizerSettings):
     every_passes: float | None = Field(None, gt=0)
-    """An RL phase lasts this many passes over the data. Neither this nor every_steps: one pass."""
+    """An RL phase lasts this many passes over the data. Neither this nor every_steps: one pass.
+
+    Further problems that dynamic sampling draws are not counted: a phase has the same number of steps with and without.
+    """
     every_steps: int | None = Field(None, ge=1)
     """An RL phase lasts this many optimizer steps."""
     k: int = Field(3, ge=1)

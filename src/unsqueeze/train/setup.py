@@ -27,14 +27,14 @@ from unsqueeze.verify.verdict import Judge
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """Problems to train on and problems held out; no id in both."""
+    """Problems to train on and problems held out; no problem in both."""
 
     train: Sequence[Problem]
     test: Sequence[Problem]
 
 
 def load_data(settings: DataSettings) -> Data:
-    """Make or read the problems. Raises UserError naming file, line and field, or the ids that both sets hold."""
+    """Make or read the problems. Raises UserError naming file, line and field, or the first problem that both sets hold."""
     if settings.kind == "countdown":
         difficulty = CountdownDifficulty(**settings.countdown.model_dump())
         assert settings.num_train is not None
@@ -56,7 +56,7 @@ def load_data(settings: DataSettings) -> Data:
     shared = {problem.prompt for problem in train} & {problem.prompt for problem in test}
     if shared:
         raise UserError(
-            f"{len(shared)} problems stand in both data.train_path {settings.train_path!r} and data.test_path "
+            f"{len(shared)} problem(s) stand in both data.train_path {settings.train_path!r} and data.test_path "
             f"{settings.test_path!r}, the first being {next(iter(sorted(shared)))[:80]!r}; remove them from one."
         )
     return Data(train, test)
@@ -99,7 +99,7 @@ def load_parts(recipe: Recipe) -> Parts:
         template=recipe.prompt.template,
         system=recipe.prompt.system,
     )
-    _check_lengths(recipe, policy, prompts, data)
+    _check_prompts(recipe, policy, prompts, data)
     return Parts(policy, make_reference(policy, recipe), prompts, data)
 
 
@@ -162,15 +162,22 @@ def run_info(recipe: Recipe, parts: Parts) -> dict[str, Any]:
     }
 
 
-def _check_lengths(recipe: Recipe, policy: Policy, prompts: PromptBuilder, data: Data) -> None:
-    context = getattr(policy.model.config, "max_position_embeddings", None)
-    if context is None:
-        return
-    longest = max((*data.train, *data.test), key=lambda problem: len(prompts.tokens(problem)))
-    needed = len(prompts.tokens(longest)) + recipe.rollout.max_tokens
-    if needed > context:
+def _check_prompts(recipe: Recipe, policy: Policy, prompts: PromptBuilder, data: Data) -> None:
+    """Every prompt must leave room for its response, and be made of words that the model knows."""
+    tokens = {problem.id: prompts.tokens(problem) for problem in (*data.train, *data.test)}
+    unknown = policy.tokenizer.unk_token_id
+    strange = next((problem_id for problem_id, ids in tokens.items() if unknown is not None and unknown in ids), None)
+    if strange is not None:
         raise UserError(
-            f"rollout.max_tokens is {recipe.rollout.max_tokens} and the longest prompt (problem {longest.id}) has "
-            f"{len(prompts.tokens(longest))} tokens, {needed} together, but the model's context is {context}; "
+            f"problem {strange} holds text that the tokenizer of {recipe.model.path!r} has no token for; change the "
+            f"problems (for Countdown, data.countdown), or use a model that knows them."
+        )
+    context = getattr(policy.model.config, "max_position_embeddings", None)
+    longest = max(tokens, key=lambda problem_id: len(tokens[problem_id]))
+    needed = len(tokens[longest]) + recipe.rollout.max_tokens
+    if context is not None and needed > context:
+        raise UserError(
+            f"rollout.max_tokens is {recipe.rollout.max_tokens} and the longest prompt (problem {longest}) has "
+            f"{len(tokens[longest])} tokens, {needed} together, but the model's context is {context}; "
             f"lower rollout.max_tokens or leave that problem out."
         )
