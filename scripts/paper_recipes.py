@@ -108,8 +108,8 @@ LITERAL_RATE = (
     "learning_rate: 5.0e-10  # paper; a thousandth of the RL step, which moves next to nothing: docs/paper.md"
 )
 CALIBRATED_RATE = (
-    "learning_rate: 1.0e-6  # twice the RL step; the paper's 5.0e-10 moves next to nothing (docs/paper.md).\n"
-    "  # The ratio is calibrated on Countdown, and has not been measured on these models."
+    "learning_rate: 6.25e-7  # 1.25 RL steps; the paper's 5.0e-10 moves next to nothing (docs/paper.md).\n"
+    "  # The ratio is the quickstart's, calibrated on Countdown; it has not been measured on these models."
 )
 
 EVALUATION = """\

@@ -202,7 +202,7 @@ class IrlSettings(OptimizerSettings):
     kl_guard: float = Field(0.0, ge=0)
     """Weight of a KL penalty (k3) towards the policy at the start of the phase, on the demonstrations."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """How the learning rate goes over the steps of one phase; the latter two end at zero."""
+    """How the learning rate goes over the steps of one phase; the latter two fall towards zero."""
     optimizer_state: Literal["fresh", "persistent"] = "fresh"
     """Whether AdamW's moments start anew with every phase."""
     batch_size: int = Field(512, ge=1)

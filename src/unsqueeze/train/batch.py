@@ -72,6 +72,7 @@ def collate(rows: Sequence[Row], *, pad: int, device: torch.device) -> TokenBatc
     mask = np.zeros((num, length_T), dtype=bool)
     sources = np.zeros((num, length_T), dtype=np.int64)
     for i, row in enumerate(rows):
+        assert len(row.prompt_tokens) > 0, "the first token of a response needs one before it"
         prompt, total, response = len(row.prompt_tokens), row.num_tokens, len(row.tokens)
         tokens[i, :prompt] = row.prompt_tokens
         tokens[i, prompt:total] = row.tokens

@@ -119,6 +119,12 @@ def irl_phase(
             advance(1)
             if settings.kl_budget and kl_moved is not None and kl_moved >= settings.kl_budget:
                 break
+        else:
+            if settings.kl_budget:
+                run.progress.warn(
+                    f"IRL phase {phase.number} took all its {total} updates without spending irl.kl_budget "
+                    f"{settings.kl_budget:g} nats/token; raise irl.steps or irl.learning_rate."
+                )
     run.engine.sync(run.policy)
 
 

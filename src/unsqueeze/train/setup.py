@@ -34,7 +34,7 @@ class Data:
 
 
 def load_data(settings: DataSettings) -> Data:
-    """Make or read the problems. Raises UserError naming file, line and field, or the first problem that both sets hold."""
+    """Make or read the problems. Raises UserError naming file, line and field, or a problem that is in both sets."""
     if settings.kind == "countdown":
         difficulty = CountdownDifficulty(**settings.countdown.model_dump())
         assert settings.num_train is not None
