@@ -25,8 +25,12 @@ class Contrast:
     paired: PairedDifference
 
     def required_problems(self, difference: float) -> int | None:
-        """Problems needed to see ``difference`` (a share, 0.05 for five points) with power 0.8. None if unknown."""
-        return required_problems(difference, self.paired.std) if isfinite(self.paired.std) else None
+        """Problems needed to see ``difference`` (a share, 0.05 for five points) with power 0.8.
+
+        None where nothing is known of how differences vary: fewer than two problems, or all differences equal.
+        """
+        known = isfinite(self.paired.std) and self.paired.std > 0
+        return required_problems(difference, self.paired.std) if known else None
 
 
 @dataclass(frozen=True, slots=True)

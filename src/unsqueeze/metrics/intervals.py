@@ -20,13 +20,15 @@ from math import nan
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from unsqueeze.errors import UserError
+from unsqueeze.metrics.arrays import Labels, Numbers
 
 # Weights held at a time: 2**21 of 8 bytes, 16 MiB.
 _CHUNK_WEIGHTS = 1 << 21
-_SMALLEST_SHAPE = 0.05
+# Reached below six problems, where Student's correction would leave the weight to one problem and the bounds.
+_SMALLEST_SHAPE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ def student_quantile(probability: float, degrees: int) -> float:
     return z + sum(term / float(degrees) ** power for power, term in enumerate(terms, start=1))
 
 
-def strata_of(num_problems: int, strata: ArrayLike | None) -> list[NDArray[np.intp]]:
+def strata_of(num_problems: int, strata: Labels | None) -> list[NDArray[np.intp]]:
     """The positions of the problems of each stratum. One stratum where ``strata`` is None."""
     if strata is None:
         return [np.arange(num_problems)]
@@ -99,7 +101,7 @@ def _resampled_means(
 def bootstrap_means(
     values_P: NDArray[np.float64],
     *,
-    strata: ArrayLike | None = None,
+    strata: Labels | None = None,
     bounds: tuple[float, float] | None = None,
     confidence: float = 0.95,
     num_resamples: int = 10_000,
@@ -127,9 +129,9 @@ def bootstrap_means(
 
 
 def bootstrap_mean(
-    values_P: ArrayLike,
+    values_P: Numbers,
     *,
-    strata: ArrayLike | None = None,
+    strata: Labels | None = None,
     bounds: tuple[float, float] | None = None,
     confidence: float = 0.95,
     num_resamples: int = 10_000,

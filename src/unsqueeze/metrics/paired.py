@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from math import nan
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from unsqueeze.errors import UserError
+from unsqueeze.metrics.arrays import Labels, Numbers
 from unsqueeze.metrics.intervals import Estimate, bootstrap_mean
 
 _MAX_EXACT_PROBLEMS = 16
@@ -30,7 +31,7 @@ class PairedDifference:
     std: float
 
 
-def sign_flip_p_value(differences_P: ArrayLike, *, num_resamples: int = 10_000, seed: int = 0) -> float:
+def sign_flip_p_value(differences_P: Numbers, *, num_resamples: int = 10_000, seed: int = 0) -> float:
     """Two-sided p-value of the sign-flip (randomisation) test of "the differences are symmetric around zero".
 
     Where it makes no difference which model is which, each difference might as well have had the other sign. The value
@@ -63,7 +64,7 @@ def _count_as_far(moved: NDArray[np.float64], seen: float, num_resamples: int, s
 
 
 def paired_difference(
-    first_P: ArrayLike, second_P: ArrayLike, *, strata: ArrayLike | None = None, seed: int = 0
+    first_P: Numbers, second_P: Numbers, *, strata: Labels | None = None, seed: int = 0
 ) -> PairedDifference:
     """``second - first`` over problems, with a 95 % bootstrap interval and the sign-flip p-value.
 

@@ -14,9 +14,10 @@ Axes: P problems.
 import math
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from unsqueeze.errors import UserError
+from unsqueeze.metrics.arrays import Numbers
 
 # Below exp(-40) = 4e-18 the chance of missing is less than half a unit in the last place of 1.
 _NEGLIGIBLE_NATS = 40.0
@@ -56,7 +57,7 @@ def pass_at_k(num_samples: int, num_correct: int, k: int) -> float:
     return -math.expm1(log_miss)
 
 
-def pass_at_k_per_problem(num_samples_P: ArrayLike, num_correct_P: ArrayLike, k: int) -> NDArray[np.float64]:
+def pass_at_k_per_problem(num_samples_P: Numbers, num_correct_P: Numbers, k: int) -> NDArray[np.float64]:
     """``pass_at_k`` of every problem; n may differ between problems. NaN where a problem has fewer than k samples.
 
     num_samples_P, num_correct_P: integers, shape (P,). Returns float64, shape (P,).

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from unsqueeze.errors import UserError
+from unsqueeze.metrics.arrays import Labels, Numbers
 from unsqueeze.metrics.intervals import Estimate, bootstrap_mean
 from unsqueeze.metrics.passk import pass_at_k_per_problem
 from unsqueeze.metrics.tally import Tally
@@ -58,12 +58,12 @@ def powers_of_two_up_to(num_samples: int) -> list[int]:
 
 
 def summarise(
-    num_samples_P: ArrayLike,
-    num_correct_P: ArrayLike,
+    num_samples_P: Numbers,
+    num_correct_P: Numbers,
     ks: Iterable[int],
     *,
-    strata: ArrayLike | None = None,
-    majority_P: ArrayLike | None = None,
+    strata: Labels | None = None,
+    majority_P: Numbers | None = None,
     seed: int = 0,
 ) -> Summary:
     """Avg@n and Pass@k for every k of ``ks``, each with a 95 % bootstrap interval over problems (stratified).

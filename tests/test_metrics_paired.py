@@ -1,0 +1,113 @@
+"""Differences between two models: hand-derived p-values, power, pairing."""
+
+from math import isnan, nan
+
+import numpy as np
+import pytest
+
+from unsqueeze.errors import UserError
+from unsqueeze.metrics import paired
+from unsqueeze.metrics.comparison import compare_tallies
+from unsqueeze.metrics.paired import paired_difference, sign_flip_p_value
+from unsqueeze.metrics.power import required_problems
+from unsqueeze.metrics.tally import Tallier, Tally
+
+
+def test_sign_flip_by_hand() -> None:
+    # Of the 8 sign patterns of (1, 1, 1) two, +++ and ---, are as far from zero as +++.
+    assert sign_flip_p_value([1, 1, 1]) == pytest.approx(2 / 8)
+    # Sums of (±3, ±1): 4, 2, -2, -4; as far as 2: all four.
+    assert sign_flip_p_value([3, -1]) == 1.0
+    # Zeros have no sign to flip.
+    assert sign_flip_p_value([1, 1, 1, 0, 0]) == pytest.approx(2 / 8)
+    assert sign_flip_p_value([0, 0]) == 1.0
+    assert isnan(sign_flip_p_value([]))
+
+
+def test_sign_flip_ignores_direction_and_scale() -> None:
+    differences = np.random.default_rng(0).normal(0.3, 1, 12)
+    p = sign_flip_p_value(differences)
+    assert p == sign_flip_p_value(-differences) == sign_flip_p_value(100 * differences)
+
+
+def test_random_patterns_agree_with_all_patterns(monkeypatch: pytest.MonkeyPatch) -> None:
+    differences = np.random.default_rng(1).normal(0.4, 1, 14)
+    exact = sign_flip_p_value(differences)
+    monkeypatch.setattr(paired, "_MAX_EXACT_PROBLEMS", 3)
+    monkeypatch.setattr(paired, "_CHUNK_SIGNS", 14 * 1000)
+    estimated = sign_flip_p_value(differences, num_resamples=40_000)
+    assert estimated == pytest.approx(exact, abs=4 * np.sqrt(exact * (1 - exact) / 40_000))
+
+
+def test_the_p_value_is_never_zero() -> None:
+    assert sign_flip_p_value(np.ones(50), num_resamples=999) == pytest.approx(1 / 1000)
+
+
+def test_p_values_are_uniform_where_nothing_differs() -> None:
+    rng = np.random.default_rng(2)
+    p_values = [sign_flip_p_value(rng.normal(size=10)) for _ in range(400)]
+    assert np.mean(np.array(p_values) <= 0.1) == pytest.approx(0.1, abs=0.05)
+
+
+def test_difference_is_second_minus_first_where_both_are_defined() -> None:
+    result = paired_difference([0.2, nan, 0.4, 0.1], [0.5, 1.0, 0.4, nan])
+    assert result.num_problems == 2
+    assert result.difference.mean == pytest.approx(0.15)
+    assert result.std == pytest.approx(0.3 / np.sqrt(2))
+    assert result.difference.low <= 0.15 <= result.difference.high
+    with pytest.raises(UserError):
+        paired_difference([0.1], [0.1, 0.2])
+
+
+def test_pairing_sees_what_the_means_alone_do_not() -> None:
+    rates_P = np.linspace(0, 0.9, 30)
+    result = paired_difference(rates_P, rates_P + 0.05 + 0.01 * np.sin(np.arange(30)))
+    assert result.difference.low > 0.04
+    assert result.p_value < 0.001
+
+
+def test_required_problems_by_hand() -> None:
+    # ((1.959964 + 0.841621) * 0.4 / 0.05)^2 = 22.41268^2 = 502.33
+    assert required_problems(0.05, 0.4) == 503
+    # Half the difference takes four times the problems: 4 * 502.33 = 2009.3
+    assert required_problems(0.025, 0.4) == 2010
+    assert required_problems(0.5, 0.0) == 2
+    for difference, std in [(0.0, 0.4), (-0.1, 0.4), (0.1, nan), (0.1, -1.0)]:
+        with pytest.raises(UserError):
+            required_problems(difference, std)
+    with pytest.raises(UserError):
+        required_problems(0.1, 0.4, power=1.0)
+
+
+def tally(samples: dict[str, str], benchmark: str = "") -> Tally:
+    """``{"a": "1001"}``: problem a, four samples, the first and the last of them correct."""
+    tallier = Tallier()
+    for problem_id, outcomes in samples.items():
+        for outcome in outcomes:
+            tallier.add(problem_id, outcome == "1", benchmark=benchmark)
+    return tallier.tally()
+
+
+def test_comparison_by_hand() -> None:
+    first = tally({"a": "1000", "b": "1100", "gone": "11"})
+    second = tally({"new": "1", "b": "10", "a": "11"})
+    comparison = compare_tallies(first, second, [1, 2, 4])
+    assert comparison.num_problems == 2
+    assert comparison.num_unpaired == (1, 1)
+    assert comparison.avg.first == pytest.approx((1 / 4 + 2 / 4) / 2)
+    assert comparison.avg.second == pytest.approx((1 + 1 / 2) / 2)
+    assert comparison.avg.paired.difference.mean == pytest.approx(0.375)
+    # Pass@2 of the first: a 1/2, b 1 - 1/6 = 5/6; of the second 1 and 1.
+    assert comparison.pass_at[2].first == pytest.approx(2 / 3)
+    assert comparison.pass_at[2].second == 1.0
+    # The second has two samples a problem, so its Pass@4 is undefined and there is nothing to pair.
+    assert isnan(comparison.pass_at[4].paired.difference.mean)
+    written = comparison.to_json_object(difference=0.05)
+    assert written["pass_at"]["4"]["difference"] is None  # type: ignore[index]
+    assert written["n_unpaired_first"] == 1
+
+
+def test_problems_of_the_same_name_in_two_benchmarks_are_two_problems() -> None:
+    comparison = compare_tallies(tally({"1": "1"}, "aime"), tally({"1": "1"}, "hmmt"), [1])
+    assert comparison.num_problems == 0
+    assert comparison.num_unpaired == (1, 1)

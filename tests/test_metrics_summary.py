@@ -1,0 +1,103 @@
+"""Summaries of tallies: uneven n, what is not judged, votes, benchmarks."""
+
+import json
+from math import isnan
+
+import numpy as np
+import pytest
+
+from unsqueeze.errors import UserError
+from unsqueeze.metrics.summary import powers_of_two_up_to, summaries_by_benchmark, summarise, summarise_tally
+from unsqueeze.metrics.tally import Tallier
+from unsqueeze.metrics.vote import majority, majority_at_n
+
+
+def test_summary_by_hand() -> None:
+    summary = summarise([4, 4, 2], [1, 0, 2], [1, 2, 4, 8])
+    assert summary.n_problems == 3
+    assert summary.avg.mean == pytest.approx((1 / 4 + 0 + 1) / 3)
+    assert summary.pass_at[1] == summary.avg
+    assert summary.pass_at[2].mean == pytest.approx((1 / 2 + 0 + 1) / 3)
+    assert summary.pass_at[4].mean == pytest.approx((1 + 0) / 2)  # the third problem has no four samples
+    assert isnan(summary.pass_at[8].mean)
+    assert summary.num_undefined == {1: 0, 2: 0, 4: 1, 8: 3}
+    assert summary.coverage.mean == pytest.approx(2 / 3)
+
+
+def test_json_is_the_contract_and_holds_no_nan() -> None:
+    written = json.loads(json.dumps(summarise([2, 2], [1, 2], [1, 4]).to_json_object(), allow_nan=False))
+    assert written["n_problems"] == 2
+    assert written["avg"] == pytest.approx(0.75)
+    assert set(written["pass_at"]["1"]) == {"mean", "low", "high"}
+    assert written["pass_at"]["4"] == {"mean": None, "low": None, "high": None}
+    assert written["num_undefined"] == {"4": 2}
+    assert written["majority"] is None
+
+
+def test_a_problem_without_judged_samples_takes_no_part() -> None:
+    summary = summarise([4, 0], [2, 0], [1])
+    assert summary.n_problems == 2
+    assert summary.avg.mean == 0.5
+    assert summary.coverage.mean == 1.0
+
+
+def test_counts_must_be_as_many() -> None:
+    with pytest.raises(UserError):
+        summarise([1, 2], [1], [1])
+
+
+def test_the_ks_worth_a_look() -> None:
+    assert powers_of_two_up_to(1) == [1]
+    assert powers_of_two_up_to(128) == [1, 2, 4, 8, 16, 32, 64, 128]
+    assert powers_of_two_up_to(100) == [1, 2, 4, 8, 16, 32, 64, 100]
+    assert powers_of_two_up_to(0) == []
+
+
+def test_majority_by_hand() -> None:
+    assert majority(3, [2, 2]) == 1.0
+    assert majority(2, [3]) == 0.0
+    assert majority(2, [2]) == 0.5  # a tie of two
+    assert majority(1, [1, 1, 1]) == 0.25  # a tie of four
+    assert majority(0, []) == 0.0
+    assert majority_at_n(["4", "5", "5", None, None], [True, False, False, False, False]) == 0.0
+    assert majority_at_n(["1/2", "0.5", "3", "3", "4"], [True, True, False, False, False]) == 0.5
+    assert isnan(majority_at_n([], []))
+    with pytest.raises(UserError):
+        majority_at_n(["1"], [])
+
+
+def test_tally_counts_what_is_not_judged_apart() -> None:
+    tallier = Tallier()
+    for correct, answer in [(True, "5"), (False, "6"), (None, None), (False, "6")]:
+        tallier.add("a", correct, answer=answer)
+    tallier.add("b", None)
+    tally = tallier.tally()
+    assert tally.problem_ids == ("a", "b")
+    np.testing.assert_array_equal(tally.num_samples_P, [3, 0])
+    np.testing.assert_array_equal(tally.num_correct_P, [1, 0])
+    assert tally.num_not_judged == 2
+    assert tally.max_samples == 3
+    summary = summarise_tally(tally, [1])
+    assert summary.majority is not None
+    assert summary.majority.mean == 0.0  # of a: 6 has two votes; b takes no part
+    tallier.answers_unknown()
+    assert tallier.tally().majority_P is None
+
+
+def test_an_empty_tally() -> None:
+    tally = Tallier().tally()
+    assert tally.max_samples == 0
+    assert isnan(summarise_tally(tally, [1]).avg.mean)
+
+
+def test_benchmarks_have_summaries_of_their_own() -> None:
+    tallier = Tallier()
+    for benchmark, problem_id, correct in [("aime", "1", True), ("aime", "2", False), ("hmmt", "1", False)]:
+        tallier.add(problem_id, correct, benchmark=benchmark)
+    tally = tallier.tally()
+    parts = summaries_by_benchmark(tally, [1])
+    assert {name: part.avg.mean for name, part in parts.items()} == {"aime": 0.5, "hmmt": 0.0}
+    assert summarise_tally(tally, [1]).avg.mean == pytest.approx(1 / 3)
+    single = Tallier()
+    single.add("1", True)
+    assert summaries_by_benchmark(single.tally(), [1]) == {}
