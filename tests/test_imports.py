@@ -40,6 +40,7 @@ INWARD: dict[str, set[str]] = {
         "evaluate",
     },
 }
+INWARD["interop"] = {"errors", "seeds", "algos", "tasks", "verify", "store", "evaluate"}
 INWARD["api"] = {"errors", "metrics", "verify"}
 INWARD["__init__"] = {"api"}
 INWARD["cli"] = set(INWARD) | {"__version__"}

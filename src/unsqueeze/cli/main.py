@@ -12,6 +12,7 @@ from rich.console import Console
 from unsqueeze import __version__
 from unsqueeze.cli.compare import compare
 from unsqueeze.cli.score import score
+from unsqueeze.cli.select import select
 from unsqueeze.cli.train import train
 from unsqueeze.cli.verify import verify
 from unsqueeze.errors import UnsqueezeError, UserError
@@ -43,6 +44,7 @@ app.command()(train)
 app.command()(verify)
 app.command()(score)
 app.command()(compare)
+app.command()(select)
 
 
 def main() -> None:

@@ -1,0 +1,1 @@
+"""Rollouts of other programs in, demonstrations for other programs out."""

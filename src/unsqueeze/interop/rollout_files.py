@@ -1,0 +1,205 @@
+"""Rollouts in anybody's files, as L2TE needs them: whose group, how likely, how good, and the words themselves.
+
+A rollout says
+
+    its group       ``problem_id``, or else its ``prompt``; ``step`` and ``group`` part groups further, where given
+    its reward      ``reward`` (a number), or ``correct`` (true or false), or ``verdict``; null: not judged
+    its likelihood  ``mean_logp`` (nats per token), or ``logprobs`` or ``logp_behaviour`` (a list, one a token)
+    its words       ``messages`` that end with the assistant's, or ``prompt`` with ``completion`` (or ``response``, or
+                    ``text``)
+
+Files are JSON Lines or Parquet. Whatever is wrong with a line is one UserError that names file, line and field.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unsqueeze.algos.selection import Likelihood, likelihood
+from unsqueeze.errors import UserError
+from unsqueeze.evaluate.sample_files import STANDARD, Record, read_samples
+from unsqueeze.verify.verdict import Verdict
+
+REWARD_FIELDS = ("reward", "correct", "verdict")
+LOGP_LISTS = ("logprobs", "logp_behaviour")
+COMPLETION_FIELDS = ("completion", "response", "text")
+KEY_COLUMNS = ("problem_id", "step", "group", "prompt", "messages")
+SCALAR_COLUMNS = (*KEY_COLUMNS, *REWARD_FIELDS, "mean_logp", "num_tokens", *LOGP_LISTS)
+WORD_COLUMNS = (*KEY_COLUMNS, *COMPLETION_FIELDS, "stop_reason")
+
+# Sums of rounded logits can end a little above 0; whoever gives probabilities for log-probs is far above it.
+_HIGHEST_LOGP = 1e-3
+
+Key = tuple[str, ...]
+Messages = list[dict[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One rollout, without its words. ``likelihood`` is what L2TE ranks by; NaN where it is not known.
+
+    ``mean_logp`` is nats per token. ``reward`` is NaN where nothing was judged.
+    """
+
+    key: Key
+    problem_id: str
+    mean_logp: float
+    likelihood: float
+    reward: float
+
+
+def rollout_files(source: str) -> list[str]:
+    """The files a path means: itself; those of a run's ``rollouts/``; the Parquet or JSONL files of any other folder.
+
+    UserError where there is nothing, or standard input, which cannot be read twice.
+    """
+    if source == STANDARD:
+        raise UserError(
+            "select reads its rollouts twice (to choose, then to copy), so it cannot take them from a pipe."
+        )
+    path = Path(source)
+    if not path.is_dir():
+        return [source]
+    folder = path / "rollouts" if (path / "rollouts").is_dir() else path
+    for suffix in (".parquet", ".jsonl"):
+        files = sorted(str(file) for file in folder.iterdir() if file.suffix == suffix and file.name[0] != ".")
+        if files:
+            return files
+    raise UserError(
+        f"{source} holds no rollouts: neither a folder rollouts/ nor .parquet or .jsonl files. Give the directory of a "
+        "run, a folder of such files, or one file."
+    )
+
+
+def read_records(files: Sequence[str], columns: Sequence[str]) -> Iterator[Record]:
+    """The lines or rows of every file in turn."""
+    for file in files:
+        yield from read_samples(file, columns)
+
+
+def candidate(record: Record, kind: Likelihood) -> Candidate:
+    """What selection asks of a rollout. UserError naming the field that is missing or wrong."""
+    fields = record.fields
+    problem_id = _problem_id(record)
+    key = (problem_id, *(f"{name} {fields[name]}" for name in ("step", "group") if fields.get(name) is not None))
+    mean_logp, ranked_by = _likelihoods(record, kind)
+    return Candidate(key, problem_id, mean_logp, ranked_by, _reward(record))
+
+
+def words(record: Record) -> tuple[str, str] | Messages:
+    """Prompt and completion, or the whole conversation where it is given as messages."""
+    fields = record.fields
+    if fields.get("messages") is not None:
+        messages = _messages(record, "messages")
+        return messages if messages[-1]["role"] == "assistant" else [*messages, _assistant(_completion(record))]
+    prompt = fields.get("prompt")
+    if isinstance(prompt, list):
+        return [*_messages(record, "prompt"), _assistant(_completion(record))]
+    if not isinstance(prompt, str):
+        raise _wrong(record, "prompt", "Give the prompt as text or as messages, or the whole conversation as messages.")
+    return prompt, _completion(record)
+
+
+def _problem_id(record: Record) -> str:
+    value = record.fields.get("problem_id")
+    if isinstance(value, str | int) and not isinstance(value, bool):
+        return str(value)
+    if value is not None:
+        raise _wrong(record, "problem_id", "Name the problem by text or a whole number.")
+    prompt = record.fields.get("prompt")
+    if isinstance(prompt, str):
+        return prompt
+    if isinstance(prompt, list):
+        return json.dumps(prompt, sort_keys=True, default=str)
+    if record.fields.get("messages") is not None:
+        asked = _messages(record, "messages")
+        return json.dumps(asked[:-1] if asked[-1]["role"] == "assistant" else asked, sort_keys=True)
+    raise _wrong(record, "problem_id", "Name the problem, or give its prompt or messages: they say which group it is.")
+
+
+def _reward(record: Record) -> float:
+    fields = record.fields
+    name = next((name for name in REWARD_FIELDS if name in fields), None)
+    if name is None:
+        raise _wrong(record, "reward", "Give reward (a number), or correct (true or false), or verdict.")
+    value = fields[name]
+    if value is None:
+        return math.nan
+    if name == "verdict":
+        if value in list(Verdict):
+            return Verdict(value).reward
+        raise _wrong(record, name, f"It must be one of {', '.join(Verdict)}.")
+    if isinstance(value, int | float) and math.isfinite(value):
+        return float(value)
+    raise _wrong(record, name, "It must be a number, true or false, or null (not judged).")
+
+
+def _likelihoods(record: Record, kind: Likelihood) -> tuple[float, float]:
+    """The mean log-prob, and what is ranked by: it, or the sum."""
+    fields = record.fields
+    name = next((name for name in LOGP_LISTS if fields.get(name) is not None), None)
+    if name is not None:
+        logp_T = _logprobs(record, name)
+        return likelihood(logp_T, "mean"), likelihood(logp_T, kind)
+    if "mean_logp" not in fields:
+        raise _wrong(record, "mean_logp", "Give mean_logp (nats per token), or logprobs (a list, one a token).")
+    value = fields["mean_logp"]
+    if value is None:
+        return math.nan, math.nan
+    if isinstance(value, bool) or not isinstance(value, int | float) or value > _HIGHEST_LOGP:
+        raise _wrong(record, "mean_logp", "It must be a natural logarithm per token, a number of at most 0.")
+    if kind == "mean":
+        return float(value), float(value)
+    num_tokens = fields.get("num_tokens")
+    if not isinstance(num_tokens, int) or num_tokens < 1:
+        raise _wrong(record, "num_tokens", "For --likelihood sum, give logprobs, or mean_logp with num_tokens.")
+    return float(value), float(value) * num_tokens
+
+
+def _logprobs(record: Record, name: str) -> np.ndarray:
+    values = record.fields[name]
+    advice = "It must be a list with one natural logarithm a token, numbers of at most 0."
+    if not isinstance(values, list) or not all(isinstance(value, int | float) for value in values):
+        raise _wrong(record, name, advice)
+    logp_T = np.array(values, dtype=np.float64)
+    if (logp_T > _HIGHEST_LOGP).any():
+        raise _wrong(record, name, advice)
+    return logp_T
+
+
+def _completion(record: Record) -> str:
+    name = next((name for name in COMPLETION_FIELDS if record.fields.get(name) is not None), "completion")
+    value = record.fields.get(name)
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and len(value) == 1:
+        return _messages(record, name)[0]["content"]
+    raise _wrong(record, name, "Give the response as text.")
+
+
+def _messages(record: Record, name: str) -> Messages:
+    value = record.fields[name]
+    if not isinstance(value, list) or not value or not all(_is_message(entry) for entry in value):
+        raise _wrong(record, name, 'It must be a list of {"role": …, "content": …}, both text.')
+    return [{"role": entry["role"], "content": entry["content"]} for entry in value]
+
+
+def _is_message(entry: Any) -> bool:
+    return isinstance(entry, dict) and isinstance(entry.get("role"), str) and isinstance(entry.get("content"), str)
+
+
+def _assistant(text: str) -> dict[str, str]:
+    return {"role": "assistant", "content": text}
+
+
+def _wrong(record: Record, name: str, advice: str) -> UserError:
+    if name not in record.fields:
+        found = ", ".join(map(str, record.fields)) or "none"
+        return UserError(f"{record.where}: no field {name!r} (fields there: {found}). {advice}")
+    shown = json.dumps(record.fields[name], default=str)[:80]
+    return UserError(f"{record.where}: field {name!r} is {shown}. {advice}")
