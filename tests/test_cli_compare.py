@@ -1,0 +1,78 @@
+"""``unsqueeze compare``: pairing, printing, refusing."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from unsqueeze.cli.main import app
+from unsqueeze.errors import UserError
+
+
+def samples(path: Path, problems: dict[str, str]) -> str:
+    """``{"a": "10"}``: problem a, one correct and one wrong sample; x is not judged."""
+    rows = [
+        {"problem_id": problem_id, "correct": None if mark == "x" else mark == "1"}
+        for problem_id, marks in problems.items()
+        for mark in marks
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+@pytest.fixture
+def two_files(tmp_path: Path) -> list[str]:
+    problems = [str(number) for number in range(20)]
+    first = samples(tmp_path / "a.jsonl", dict.fromkeys(problems, "1000") | {"only a": "1"})
+    second = samples(tmp_path / "b.jsonl", {p: "11x0" if int(p) < 15 else "1000" for p in reversed(problems)})
+    return [first, second]
+
+
+def test_json(two_files: list[str]) -> None:
+    result = CliRunner().invoke(app, ["compare", *two_files, "--json", "--k", "1,2", "--see", "10"])
+    found = json.loads(result.stdout)
+    assert found["n_problems"] == 20
+    assert (found["n_unpaired_first"], found["n_unpaired_second"]) == (1, 0)
+    assert found["num_not_judged_second"] == 15
+    # 15 problems go from 1/4 to 2/3, five stay.
+    gain = 15 / 20 * (2 / 3 - 1 / 4)
+    assert found["avg"]["difference"] == pytest.approx(gain)
+    assert found["avg"]["low"] < gain < found["avg"]["high"]
+    assert found["avg"]["low"] > 0
+    # 15 differences of one sign: of 2^15 patterns two are as far from zero.
+    assert found["avg"]["p_value"] == pytest.approx(2 / 2**15)
+    std = (2 / 3 - 1 / 4) * (15 / 20 * 5 / 20 * 20 / 19) ** 0.5
+    assert found["avg"]["required_problems"] == pytest.approx(((1.959964 + 0.841621) * std / 0.1) ** 2, abs=1)
+    assert found["pass_at"]["2"]["first"] == pytest.approx(0.5)
+
+
+def test_table(two_files: list[str]) -> None:
+    result = CliRunner().invoke(app, ["compare", *two_files])
+    assert result.exit_code == 0
+    assert "+31.2" in result.stdout
+    assert "20 problems in both" in result.stdout
+    assert "1 problems are only in the first" in result.stderr
+    assert "0 samples of the first, 15 of the second were not judged" in result.stderr
+
+
+def test_refusals(tmp_path: Path, two_files: list[str]) -> None:
+    other = samples(tmp_path / "c.jsonl", {"z": "1"})
+    with pytest.raises(UserError, match="no problem in common"):
+        CliRunner().invoke(app, ["compare", two_files[0], other], catch_exceptions=False)
+    with pytest.raises(UserError, match="--see 0"):
+        CliRunner().invoke(app, ["compare", *two_files, "--see", "0"], catch_exceptions=False)
+
+
+def test_a_run_is_its_last_evaluation(tmp_path: Path, two_files: list[str]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    (tmp_path / "run" / "evals").mkdir(parents=True)
+    for step in (0, 50):
+        place = tmp_path / "run" / "evals" / f"step-{step:06d}"
+        pq.write_table(pa.table({"problem_id": ["1", "2"], "correct": [step > 0] * 2}), place.with_suffix(".parquet"))
+        place.with_suffix(".json").write_text("{}")
+    result = CliRunner().invoke(app, ["compare", two_files[0], str(tmp_path / "run"), "--json", "--k", "1"])
+    assert json.loads(result.stdout)["avg"]["second"] == 1.0
+    assert "step-000050.parquet" in result.stderr

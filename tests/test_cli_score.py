@@ -1,0 +1,122 @@
+"""``unsqueeze score``: what it reads, what it prints, what it refuses."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from unsqueeze.cli.main import app
+from unsqueeze.errors import UserError
+
+
+def score(*arguments: str, stdin: str | None = None) -> str:
+    result = CliRunner().invoke(app, ["score", *arguments], input=stdin, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def jsonl(path: Path, rows: list[dict[str, object]]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def test_json_of_correct_flags_is_the_contract(tmp_path: Path) -> None:
+    rows = [{"problem_id": p, "correct": c} for p, flags in (("a", [1, 0, 0, 0]), ("b", [True] * 4)) for c in flags]
+    found = json.loads(score(jsonl(tmp_path / "s.jsonl", rows), "--json"))
+    assert found["n_problems"] == 2
+    assert found["avg"] == pytest.approx((0.25 + 1) / 2)
+    assert set(found["pass_at"]) == {"1", "2", "4"}
+    assert found["pass_at"]["2"]["mean"] == pytest.approx((0.5 + 1) / 2)
+    assert found["pass_at"]["2"]["low"] <= 0.75 <= found["pass_at"]["2"]["high"]
+    assert found["coverage"]["mean"] == 1.0
+    assert found["majority"] is None
+
+
+def test_judges_gold_and_prediction_where_nothing_is_said(tmp_path: Path) -> None:
+    rows = [
+        {"problem_id": 1, "gold": "5", "prediction": r"\boxed{5}"},
+        {"problem_id": 1, "gold": "5", "prediction": "6"},
+        {"problem_id": 1, "gold": "5", "prediction": "$6$ "},
+        {"problem_id": 2, "gold": r"\sqrt{2}", "prediction": r"\frac{2}{\sqrt{2}}"},
+    ]
+    found = json.loads(score(jsonl(tmp_path / "s.jsonl", rows), "--json", "--k", "1,3,9", "--timeout", "30"))
+    assert found["avg"] == pytest.approx((1 / 3 + 1) / 2)
+    # Two votes for 6 against one for 5; and the one vote of problem 2.
+    assert found["majority"]["mean"] == 0.5
+    assert found["pass_at"]["9"] == {"mean": None, "low": None, "high": None}
+    assert found["num_undefined"] == {"3": 1, "9": 2}
+
+
+def test_verdicts_that_are_not_judged_are_left_out_and_counted(tmp_path: Path) -> None:
+    verdicts = ["correct", "wrong", "timed_out", "crashed", "unparsable"]
+    path = jsonl(tmp_path / "s.jsonl", [{"problem_id": "a", "verdict": verdict} for verdict in verdicts])
+    found = json.loads(score(path, "--json"))
+    assert found["avg"] == pytest.approx(1 / 3)
+    assert found["num_not_judged"] == 2
+
+
+def test_standard_input() -> None:
+    assert json.loads(score("-", "--json", stdin='{"problem_id": "a", "correct": true}\n'))["avg"] == 1.0
+
+
+def test_tables_of_every_benchmark_and_of_all(tmp_path: Path) -> None:
+    rows = [
+        {"problem_id": str(n), "correct": n % 2 == 0, "contest": contest}
+        for contest in ("aime", "hmmt")
+        for n in range(4)
+    ]
+    path = jsonl(tmp_path / "s.jsonl", rows)
+    text = score(path, "--by", "contest", "--k", "1,2")
+    assert text.count("Pass@1") == 3
+    assert "aime" in text
+    assert "all benchmarks" in text
+    assert "Pass@2 is undefined: no problem has 2 samples." in text
+    found = json.loads(score(path, "--by", "contest", "--json"))
+    assert set(found["benchmarks"]) == {"aime", "hmmt"}
+    assert found["n_problems"] == 8
+
+
+def test_parquet_and_folders(tmp_path: Path) -> None:
+    folder = tmp_path / "evaluation"
+    folder.mkdir()
+    pq.write_table(pa.table({"problem_id": ["a", "a"], "correct": [True, None]}), folder / "samples.parquet")
+    for source in (folder, folder / "samples.parquet"):
+        assert json.loads(score(str(source), "--json"))["avg"] == 1.0
+    run = tmp_path / "run" / "evals"
+    run.mkdir(parents=True)
+    for step, correct in ((0, False), (100, True), (200, False)):
+        pq.write_table(pa.table({"problem_id": ["a"], "correct": [correct]}), run / f"step-{step:06d}.parquet")
+    for step in (0, 100):  # the evaluation of step 200 was cut off
+        (run / f"step-{step:06d}.json").write_text("{}")
+    assert json.loads(score(str(tmp_path / "run"), "--json"))["avg"] == 1.0
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="neither samples.parquet nor"):
+        score(str(tmp_path / "empty"))
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"correct": True}, "line 1: no field 'problem_id'"),
+        ({"problem_id": "a"}, "line 1: no field 'correct'"),
+        ({"problem_id": "a", "gold": "5"}, "not both 'gold' and 'prediction'"),
+        ({"problem_id": "a", "correct": "yes"}, "field 'correct' is 'yes'"),
+        ({"problem_id": "a", "correct": 0.5}, "field 'correct' is 0.5"),
+        ({"problem_id": "a", "verdict": "right"}, "field 'verdict' is 'right'"),
+        ({"problem_id": None, "correct": True}, "field 'problem_id' is null"),
+    ],
+)
+def test_a_line_that_says_too_little_is_named(row: dict[str, object], words: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as raised:
+        score(jsonl(tmp_path / "s.jsonl", [row]))
+    assert words in str(raised.value)
+
+
+def test_no_samples_and_no_ks(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no samples"):
+        score(jsonl(tmp_path / "s.jsonl", []))
+    with pytest.raises(UserError, match="--k 0"):
+        score(jsonl(tmp_path / "s.jsonl", [{"problem_id": "a", "correct": True}]), "--k", "0")
