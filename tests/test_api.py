@@ -9,7 +9,7 @@ from unsqueeze.verify.verdict import Judgement, Verdict
 
 def test_judge_and_score_a_list() -> None:
     golds = ["5", "5", r"\frac{1}{2}", r"\frac{1}{2}"]
-    judgements = unsqueeze.judge(golds, [r"\boxed{5}", "6", "0.5", "no idea"], timeout_s=30)
+    judgements = unsqueeze.judge(golds, [r"\boxed{5}", "6", "0.5", "I have no idea at all"], timeout_s=30)
     assert [judgement.verdict.value for judgement in judgements] == ["correct", "wrong", "correct", "unparsable"]
     summary = unsqueeze.score(["a", "a", "b", "b"], judgements)
     assert summary.avg.mean == 0.5
