@@ -128,11 +128,17 @@ def test_a_stopped_run_goes_on_as_if_it_never_stopped(finished, tmp_path: Path, 
 
     assert equal_weights(whole, resumed)
     assert without_timings(whole.directory.metrics.read()) == without_timings(resumed.directory.metrics.read())
-    reports = [event for event in resumed.directory.journal.read() if event["event"] == "phase_finished"]
-    expected = [event for event in whole.directory.journal.read() if event["event"] == "phase_finished"]
-    for report, wanted in zip(reports[-3:], expected[-3:], strict=True):
-        assert report["kl_moved"] == wanted["kl_moved"]
-        assert report["update_norm"] == wanted["update_norm"]
+    ours, theirs = last_reports(resumed), last_reports(whole)
+    assert ours.keys() == theirs.keys()
+    for phase, report in ours.items():
+        assert report["kl_moved"] == theirs[phase]["kl_moved"]
+        assert report["update_norm"] == theirs[phase]["update_norm"]
+
+
+def last_reports(run) -> dict[int, dict]:
+    """The last report of each phase: one that was under way at a stop may be told twice."""
+    events = run.directory.journal.read()
+    return {event["phase"]: event for event in events if event["event"] == "phase_finished"}
 
 
 @pytest.mark.parametrize(
@@ -157,7 +163,7 @@ def test_steps_per_generation_share_the_sampling_policy(tmp_path: Path):
     assert {rollout.policy_version for group in first for rollout in group.rollouts} == {0}
     records = run.directory.metrics.read()
     assert [record["num_groups"] for record in records] == [4] * 5
-    assert [record["num_sampled"] for record in records] == [64, 0, 0, 0, 16]
+    assert [record["num_sampled"] for record in records] == [16] * 5
     # Every problem of the stream is used once: 20 of two passes over 12.
     numbers = [group.rollouts[0].group for group in first + last]
     assert numbers == list(range(20))
