@@ -2,9 +2,10 @@
 
 import math
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,8 +20,9 @@ from unsqueeze.config.recipe import IrlSettings
 from unsqueeze.rollout.types import Group
 from unsqueeze.store.demos import Demonstration
 from unsqueeze.train.batch import Row, TokenBatch
-from unsqueeze.train.optimize import make_optimizer, optimizer_step
+from unsqueeze.train.optimize import StepResult, make_optimizer, optimizer_step
 from unsqueeze.train.phase_report import PhaseStart
+from unsqueeze.train.policy import Policy
 from unsqueeze.train.run import Run
 
 
@@ -77,55 +79,114 @@ def choose_from_group(group: Group, settings: IrlSettings, rng: np.random.Genera
 def irl_phase(
     run: Run, phase: Phase, start: PhaseStart, demonstrations: Sequence[Row], optimizer: torch.optim.Optimizer | None
 ) -> None:
-    """The optimizer steps of an IRL phase: a given number, or until held-out prompts moved by the KL budget.
+    """The IRL phase of a run: every update becomes a line of metrics.
 
     Without an ``optimizer`` that lives on from phase to phase, a fresh one is made.
     """
     settings = run.recipe.irl
     assert settings is not None
-    optimizer = optimizer or make_optimizer(run.policy, settings)
     total = num_updates(settings, len(demonstrations))
-    rows = with_start_logp(run, demonstrations) if settings.kl_guard > 0 else demonstrations
-    batches = demonstration_batches(len(rows), settings.batch_size, run.rng("irl", phase.number))
+    done = None
     with run.progress.task(f"phase {phase.number}: IRL", total) as advance:
-        for update in range(1, total + 1):
-            run.stop.check()
-            begun = time.perf_counter()
-            for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate * rate_share(settings.schedule, update, total)
-            batch = with_weights([rows[i] for i in next(batches)], settings, max_tokens=run.recipe.rollout.max_tokens)
-            result = optimizer_step(
-                run.policy,
-                optimizer,
-                batch,
-                partial(demonstration_loss, kl_guard=settings.kl_guard),
-                tokens_per_microbatch=run.recipe.rl.tokens_per_microbatch,
-                max_grad_norm=settings.max_grad_norm,
-            )
-            kl_moved = run.probe.kl_moved(run.policy, start.samples) if settings.kl_budget else None
-            run.record(
-                kind="irl",
-                phase=phase.number,
-                step=phase.last_step,
-                irl_update=update,
-                policy_version=run.policy.version,
-                loss=result.loss,
-                grad_norm=result.grad_norm,
-                **result.metrics,
-                kl_moved=kl_moved,
-                num_demonstrations=len(batch),
-                update_s=time.perf_counter() - begun,
-            )
+        for done in irl_updates(
+            run.policy,
+            settings,
+            demonstrations,
+            optimizer=optimizer or make_optimizer(run.policy, settings),
+            rng=run.rng("irl", phase.number),
+            tokens_per_microbatch=run.recipe.rl.tokens_per_microbatch,
+            kl_moved=lambda: run.probe.kl_moved(run.policy, start.samples),
+            check_stop=run.stop.check,
+        ):
+            run.record(kind="irl", phase=phase.number, step=phase.last_step, **done.to_record())
             advance(1)
-            if settings.kl_budget and kl_moved is not None and kl_moved >= settings.kl_budget:
-                break
-        else:
-            if settings.kl_budget:
-                run.progress.warn(
-                    f"IRL phase {phase.number} took all its {total} updates without spending irl.kl_budget "
-                    f"{settings.kl_budget:g} nats/token; raise irl.steps or irl.learning_rate."
-                )
+    if done is not None and done.budget_unspent(settings, total):
+        run.progress.warn(
+            f"IRL phase {phase.number} took all its {total} updates without spending irl.kl_budget "
+            f"{settings.kl_budget:g} nats/token; raise irl.steps or irl.learning_rate."
+        )
     run.engine.sync(run.policy)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IrlUpdate:
+    """One optimizer step of an IRL phase. ``kl_moved`` (nats per token) is known only where a budget asks for it."""
+
+    number: int
+    policy_version: int
+    result: StepResult
+    kl_moved: float | None
+    num_demonstrations: int
+    seconds: float
+
+    def to_record(self) -> dict[str, Any]:
+        """Its line of metrics."""
+        return {
+            "irl_update": self.number,
+            "policy_version": self.policy_version,
+            "loss": self.result.loss,
+            "grad_norm": self.result.grad_norm,
+            **self.result.metrics,
+            "kl_moved": self.kl_moved,
+            "num_demonstrations": self.num_demonstrations,
+            "update_s": self.seconds,
+        }
+
+    def met_budget(self, settings: IrlSettings) -> bool:
+        """Whether this update spent the KL budget, where there is one."""
+        return bool(settings.kl_budget and self.kl_moved is not None and self.kl_moved >= settings.kl_budget)
+
+    def budget_unspent(self, settings: IrlSettings, total: int) -> bool:
+        """Whether this was the last update that was allowed and the budget is not spent."""
+        return settings.kl_budget is not None and self.number == total and not self.met_budget(settings)
+
+
+def irl_updates(
+    policy: Policy,
+    settings: IrlSettings,
+    demonstrations: Sequence[Row],
+    *,
+    optimizer: torch.optim.Optimizer,
+    rng: np.random.Generator,
+    tokens_per_microbatch: int,
+    kl_moved: Callable[[], float],
+    check_stop: Callable[[], None],
+) -> Iterator[IrlUpdate]:
+    """The optimizer steps of an IRL phase: a given number, or until ``kl_moved`` has reached the KL budget.
+
+    ``kl_moved`` measures how far held-out prompts have moved (nats per token); it is called only for a budget.
+    ``check_stop`` is called before every update and may raise.
+    """
+    total = num_updates(settings, len(demonstrations))
+    rows = demonstrations
+    if settings.kl_guard > 0:
+        rows = with_start_logp(policy, demonstrations, max_tokens=tokens_per_microbatch)
+    batches = demonstration_batches(len(rows), settings.batch_size, rng)
+    for number in range(1, total + 1):
+        check_stop()
+        begun = time.perf_counter()
+        for group in optimizer.param_groups:
+            group["lr"] = settings.learning_rate * rate_share(settings.schedule, number, total)
+        batch = with_weights([rows[i] for i in next(batches)], settings)
+        result = optimizer_step(
+            policy,
+            optimizer,
+            batch,
+            partial(demonstration_loss, kl_guard=settings.kl_guard),
+            tokens_per_microbatch=tokens_per_microbatch,
+            max_grad_norm=settings.max_grad_norm,
+        )
+        update = IrlUpdate(
+            number=number,
+            policy_version=policy.version,
+            result=result,
+            kl_moved=kl_moved() if settings.kl_budget else None,
+            num_demonstrations=len(batch),
+            seconds=time.perf_counter() - begun,
+        )
+        yield update
+        if update.met_budget(settings):
+            return
 
 
 def num_updates(settings: IrlSettings, num_demonstrations: int) -> int:
@@ -148,9 +209,9 @@ def rate_share(schedule: str, update: int, total: int) -> float:
     return 1.0
 
 
-def with_start_logp(run: Run, rows: Sequence[Row]) -> list[Row]:
+def with_start_logp(policy: Policy, rows: Sequence[Row], *, max_tokens: int) -> list[Row]:
     """The rows with the log-probs of the policy as it is now, at the start of the phase."""
-    logp = run.policy.score(rows, max_tokens=run.recipe.rl.tokens_per_microbatch)
+    logp = policy.score(rows, max_tokens=max_tokens)
     return [replace(row, logp_ref=logp_T) for row, logp_T in zip(rows, logp, strict=True)]
 
 
@@ -172,7 +233,7 @@ def demonstration_batches(count: int, batch_size: int, rng: np.random.Generator)
             yield [int(i) for i in order[start : start + size]]
 
 
-def with_weights(rows: Sequence[Row], settings: IrlSettings, *, max_tokens: int) -> list[Row]:
+def with_weights(rows: Sequence[Row], settings: IrlSettings) -> list[Row]:
     """The rows of one batch with the weights of the chosen reduction."""
     lengths_N = torch.tensor([len(row.tokens) for row in rows])
     weights_N = token_weights(
@@ -180,6 +241,7 @@ def with_weights(rows: Sequence[Row], settings: IrlSettings, *, max_tokens: int)
         settings.aggregation,
         num_rollouts=len(rows),
         num_tokens=int(lengths_N.sum()),
-        max_tokens=max_tokens,
+        # Both reductions of an IRL phase are means; neither looks at the generation limit.
+        max_tokens=int(lengths_N.max()),
     )
     return [replace(row, weight=float(weight)) for row, weight in zip(rows, weights_N, strict=True)]

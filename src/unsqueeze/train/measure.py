@@ -6,47 +6,84 @@ import numpy as np
 
 from unsqueeze.algos.schedule import Phase
 from unsqueeze.evaluate.evaluate import greedy_logp
+from unsqueeze.rollout.types import Engine
 from unsqueeze.train.batch import Row
 from unsqueeze.train.phase_report import PhaseReport, PhaseStart, snapshot, weight_change
+from unsqueeze.train.policy import Policy
+from unsqueeze.train.probe import Probe
 from unsqueeze.train.run import Run
 
 
 def start_phase(run: Run, phase: Phase) -> PhaseStart:
-    """Remember the policy as it is now: its weights, samples of it, how peaked it is."""
-    return PhaseStart(
-        weights=snapshot(run.policy),
-        samples=run.probe.sample(run.engine, run.policy, seed=run.seed("probe", phase.number)),
-        greedy_logp=probe_greedy_logp(run),
-        version=run.policy.version,
-    )
+    """Remember the policy as it is now, and show how peaked it is."""
+    start = measure_start(run.policy, run.engine, run.probe, seed=run.seed("probe", phase.number))
+    run.progress.gauge(start.greedy_logp)
+    return start
 
 
 def finish_phase(run: Run, phase: Phase, start: PhaseStart, own_rows: Sequence[Row], nll_before: float) -> PhaseReport:
     """Measure what the phase did, write it to the journal, and warn if it did nothing."""
     seconds = start.seconds_so_far()
-    change = weight_change(run.policy, start.weights)
-    report = PhaseReport(
+    report = measure_report(
+        run.policy,
+        run.engine,
+        run.probe,
+        start,
+        phase=phase,
+        seconds=seconds,
+        share_of_rl_seconds=seconds / last_rl_seconds(run) if phase.kind == "irl" else None,
+        own_rows=own_rows,
+        nll_before=nll_before,
+    )
+    run.progress.gauge(report.greedy_logp_after)
+    run.directory.journal.append("phase_finished", **report.to_json_object())
+    if warning := report.warning():
+        run.progress.warn(warning)
+    return report
+
+
+def measure_start(policy: Policy, engine: Engine, probe: Probe, *, seed: int) -> PhaseStart:
+    """What is to be remembered of a policy before a phase: its weights, samples of it, how peaked it is."""
+    return PhaseStart(
+        weights=snapshot(policy),
+        samples=probe.sample(engine, policy, seed=seed),
+        greedy_logp=greedy_logp(engine, probe.prompts, max_tokens=probe.max_tokens),
+        version=policy.version,
+    )
+
+
+def measure_report(
+    policy: Policy,
+    engine: Engine,
+    probe: Probe,
+    start: PhaseStart,
+    *,
+    phase: Phase,
+    seconds: float,
+    share_of_rl_seconds: float | None,
+    own_rows: Sequence[Row],
+    nll_before: float,
+) -> PhaseReport:
+    """What a phase that began at ``start`` did to the policy, and to ``own_rows``, whose NLL was ``nll_before``."""
+    change = weight_change(policy, start.weights)
+    return PhaseReport(
         phase=phase.number,
         kind=phase.kind,
         first_step=phase.first_step,
         last_step=phase.last_step,
-        num_updates=run.policy.version - start.version,
+        num_updates=policy.version - start.version,
         seconds=seconds,
-        share_of_rl_seconds=seconds / last_rl_seconds(run) if phase.kind == "irl" else None,
+        share_of_rl_seconds=share_of_rl_seconds,
         update_norm=change.update_norm,
         relative_update_norm=change.relative_update_norm,
         share_moved=change.share_moved,
         share_moved_bf16=change.share_moved_bf16,
         nll_before=nll_before,
-        nll_after=mean_nll(run, own_rows),
-        kl_moved=run.probe.kl_moved(run.policy, start.samples),
+        nll_after=mean_nll_of(policy, own_rows, max_tokens=probe.max_batch_tokens),
+        kl_moved=probe.kl_moved(policy, start.samples),
         greedy_logp_before=start.greedy_logp,
-        greedy_logp_after=probe_greedy_logp(run),
+        greedy_logp_after=greedy_logp(engine, probe.prompts, max_tokens=probe.max_tokens),
     )
-    run.directory.journal.append("phase_finished", **report.to_json_object())
-    if warning := report.warning():
-        run.progress.warn(warning)
-    return report
 
 
 def last_rl_seconds(run: Run) -> float:
@@ -55,13 +92,6 @@ def last_rl_seconds(run: Run) -> float:
     return next(
         event["seconds"] for event in reversed(events) if event["event"] == "phase_finished" and event["kind"] == "rl"
     )
-
-
-def probe_greedy_logp(run: Run) -> float:
-    """The mean log-prob of greedy answers to the watched prompts, nats per token; also shown."""
-    value = greedy_logp(run.engine, run.probe.prompts, max_tokens=run.probe.max_tokens)
-    run.progress.gauge(value)
-    return value
 
 
 def first_rollouts(run: Run, phase: Phase, count: int) -> tuple[list[Row], float]:
@@ -76,8 +106,13 @@ def first_rollouts(run: Run, phase: Phase, count: int) -> tuple[list[Row], float
 
 
 def mean_nll(run: Run, rows: Sequence[Row]) -> float:
+    """``mean_nll_of`` the policy of a run."""
+    return mean_nll_of(run.policy, rows, max_tokens=run.recipe.rl.tokens_per_microbatch)
+
+
+def mean_nll_of(policy: Policy, rows: Sequence[Row], *, max_tokens: int) -> float:
     """Mean NLL of the rows' tokens under the policy as it is, nats per token; NaN without rows."""
     if not rows:
         return float("nan")
-    logp = run.policy.score(rows, max_tokens=run.recipe.rl.tokens_per_microbatch)
+    logp = policy.score(rows, max_tokens=max_tokens)
     return -float(np.mean(np.concatenate(logp), dtype=np.float64))
