@@ -11,6 +11,7 @@ from rich.console import Console
 
 from unsqueeze import __version__
 from unsqueeze.cli.compare import compare
+from unsqueeze.cli.irl import irl
 from unsqueeze.cli.score import score
 from unsqueeze.cli.select import select
 from unsqueeze.cli.train import train
@@ -45,6 +46,7 @@ app.command()(verify)
 app.command()(score)
 app.command()(compare)
 app.command()(select)
+app.command()(irl)
 
 
 def main() -> None:

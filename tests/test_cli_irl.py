@@ -1,0 +1,183 @@
+"""`unsqueeze irl`: one IRL phase on a checkpoint, its report, and one sentence for every mistake."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from unsqueeze.cli import main as cli
+from unsqueeze.interop.demonstrations import distinct, read_demonstrations
+from unsqueeze.models import embedded_model_path
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Run the command line inside this process; returns (exit code, stdout, stderr)."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["unsqueeze", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        captured = capsys.readouterr()
+        return int(stop.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+DEMOS = [
+    {"prompt": "Make 48 from 2 3 6 14.", "completion": "14 - 6 = 8, 8 * 3 = 24, 24 * 2 = 48"},
+    {"prompt": "Make 48 from 2 3 6 14.", "completion": "6 / 2 = 3"},
+    {"prompt": "Make 24 from 1 2 3 4.", "completion": "1 * 2 = 2, 2 * 3 = 6, 6 * 4 = 24"},
+    {"prompt": "Make 10 from 1 2 3 4.", "completion": "1 + 2 = 3, 3 + 3", "stop_reason": "length"},
+]
+# The embedded model knows no division: its text has no token there.
+READABLE = [DEMOS[0], DEMOS[2], DEMOS[3]]
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def nll(model_path: Path, rows: list[dict[str, Any]]) -> float:
+    """−mean log-prob of the responses' tokens, from transformers alone."""
+    tokenizer, model = AutoTokenizer.from_pretrained(model_path), AutoModelForCausalLM.from_pretrained(model_path)
+    logps = []
+    for row in rows:
+        prompt = tokenizer(row["prompt"])["input_ids"]
+        end = [] if row.get("stop_reason") == "length" else [tokenizer.eos_token_id]
+        response = tokenizer(row["completion"], add_special_tokens=False)["input_ids"] + end
+        with torch.no_grad():
+            logits = model(torch.tensor([prompt + response])).logits[0, len(prompt) - 1 : -1]
+        logps.append(logits.log_softmax(-1).gather(1, torch.tensor(response)[:, None]))
+    return -torch.cat(logps).mean().item()
+
+
+def test_one_phase_moves_the_checkpoint_as_its_report_says(command, tmp_path: Path):
+    out = tmp_path / "after"
+    demos = write(tmp_path / "demos.jsonl", READABLE)
+    code, printed, err = command(
+        "irl", "countdown-0.4m", "--demos", demos, "--learning-rate", "1e-3", "--steps", "3", "--out", str(out)
+    )
+    assert code == 0, err
+    record = json.loads((out / "irl_report.json").read_text())
+    report = record["report"]
+    assert report["num_updates"] == 3
+    assert report["nll_before"] == pytest.approx(nll(embedded_model_path(), READABLE), rel=1e-4)
+    assert report["nll_after"] == pytest.approx(nll(out, READABLE), rel=1e-4)
+    assert report["nll_after"] < report["nll_before"]
+    # AdamW's first step moves a weight by the learning rate where its gradient is far above epsilon.
+    assert report["share_moved"] > 0.5
+    assert report["kl_moved"] > 1e-6
+    assert record["num_demonstrations"] == 3
+    assert record["watched"] == {"from": demos, "num_prompts": 3, "max_tokens": record["watched"]["max_tokens"]}
+    assert [update["irl_update"] for update in record["updates"]] == [1, 2, 3]
+    assert record["versions"]["torch"] == torch.__version__
+    assert "NLL of the demonstrations" in printed
+    assert "DID NOTHING" not in err
+
+
+def test_the_same_command_gives_the_same_weights(command, tmp_path: Path):
+    demos = write(tmp_path / "demos.jsonl", READABLE)
+    for name in ("a", "b"):
+        flags = ["--steps", "2", "--batch-size", "2", "--kl-guard", "0.1", "--aggregation", "token_mean"]
+        assert command("irl", "countdown-0.4m", "--demos", demos, *flags, "--out", str(tmp_path / name))[0] == 0
+    first, second = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("a", "b"))
+    assert first == second
+
+
+def test_a_phase_that_did_nothing_says_so(command, tmp_path: Path):
+    demos = write(tmp_path / "demos.jsonl", READABLE)
+    code, _, err = command(
+        "irl", "countdown-0.4m", "--demos", demos, "--learning-rate", "1e-13", "--out", str(tmp_path / "after")
+    )
+    assert code == 0
+    assert "DID NOTHING" in err
+    assert "--learning-rate" in err
+
+
+@pytest.mark.parametrize(("budget", "spent"), [("1e-7", True), ("1000", False)])
+def test_a_budget_ends_the_phase_or_is_said_to_be_unspent(command, tmp_path: Path, budget: str, spent: bool):
+    demos, held_out = write(tmp_path / "d.jsonl", READABLE), write(tmp_path / "h.jsonl", [DEMOS[2]])
+    out = tmp_path / "after"
+    code, printed, err = command(
+        "irl", "countdown-0.4m", "--demos", demos, "--held-out", held_out, "--kl-budget", budget, "--steps", "5",
+        "--learning-rate", "1e-4", "--out", str(out),
+    )  # fmt: skip
+    assert code == 0, err
+    record = json.loads((out / "irl_report.json").read_text())
+    assert record["report"]["num_updates"] == (1 if spent else 5)
+    assert (record["updates"][-1]["kl_moved"] >= float(budget)) is spent
+    assert ("without spending --kl-budget 1000" in err) is not spent
+    assert record["watched"]["from"] == held_out
+    assert "held-out" in printed
+
+
+def test_weights_are_saved_in_the_dtype_asked_for(command, tmp_path: Path):
+    demos = write(tmp_path / "demos.jsonl", READABLE[:1])
+    out = tmp_path / "after"
+    flags = ["--steps", "1", "--dtype", "bfloat16", "--passes", "1", "--max-tokens", "8"]
+    assert command("irl", "countdown-0.4m", "--demos", demos, *flags, "--out", str(out))[0] == 0
+    assert AutoModelForCausalLM.from_pretrained(out, dtype="auto").dtype is torch.bfloat16
+
+
+LONG = "1 + 1 = 2, " * 40
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "words"),
+    [
+        ([DEMOS[1]], [], ["demos.jsonl, line 1", "no token"]),
+        ([DEMOS[0], {"prompt": "Make 1 from 1."}], [], ["line 2", "'completion'"]),
+        ([DEMOS[0] | {"completion": LONG}], [], ["line 1", "context is 128"]),
+        ([{"messages": [{"role": "assistant", "content": "1"}]}], [], ["line 1", "chat template"]),
+        ([DEMOS[3] | {"completion": ""}], [], ["line 1", "empty"]),
+        ([], [], ["no demonstrations"]),
+        (READABLE, ["--learning-rate", "0"], ["learning_rate", "0"]),
+        (READABLE, ["--aggregation", "sum"], ["aggregation", "sum", "token_mean"]),
+        (READABLE, ["--dtype", "int8"], ["dtype", "int8"]),
+        (READABLE, ["--max-tokens", "500"], ["--max-tokens 500", "context"]),
+        (READABLE, ["--held-out", "/none.jsonl"], ["/none.jsonl", "no such file"]),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_nothing_is_written(
+    command, tmp_path: Path, rows: list[dict[str, Any]], options: list[str], words: list[str]
+):
+    out = tmp_path / "after"
+    demos = write(tmp_path / "demos.jsonl", rows)
+    code, _, err = command("irl", "countdown-0.4m", "--demos", demos, *options, "--out", str(out))
+    assert code == 2, err
+    for word in words:
+        assert word in err
+    assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == [tmp_path / "demos.jsonl"]
+
+
+def test_no_model_and_an_out_that_exists(command, tmp_path: Path):
+    demos = write(tmp_path / "demos.jsonl", READABLE)
+    code, _, err = command("irl", str(tmp_path / "none"), "--demos", demos, "--out", str(tmp_path / "after"))
+    assert code == 2
+    assert "Hugging Face" in err
+    code, _, err = command("irl", "countdown-0.4m", "--demos", demos, "--out", str(tmp_path))
+    assert code == 2
+    assert "exists already" in err
+
+
+def test_a_response_ends_with_the_end_token_unless_it_was_cut_off(tmp_path: Path):
+    tokenizer = AutoTokenizer.from_pretrained(embedded_model_path())
+    whole, _, cut = read_demonstrations(write(tmp_path / "d.jsonl", READABLE), tokenizer, context=128)
+    assert whole.tokens[-1] == tokenizer.eos_token_id
+    assert cut.tokens[-1] != tokenizer.eos_token_id
+    assert whole.prompt_tokens.tolist() == tokenizer("Make 48 from 2 3 6 14.")["input_ids"]
+
+
+def test_watched_prompts_are_different_and_spread_over_the_file():
+    prompts = [np.array([number // 2]) for number in range(10)]
+    # Five different prompts, 0 to 4; two of them spread evenly are places 0 and 2.
+    assert [int(prompt[0]) for prompt in distinct(prompts, 2)] == [0, 2]
+    assert [int(prompt[0]) for prompt in distinct(prompts, 9)] == [0, 1, 2, 3, 4]
