@@ -19,7 +19,7 @@ from unsqueeze.store.run_directory import RunDirectory
 def test_a_new_run_has_its_description_and_grows_its_parts(tmp_path: Path) -> None:
     run = RunDirectory.create(tmp_path / "runs" / "a", {"recipe": {"rl": {"steps": 2}}, "seed": 1})
     assert json.loads((run.path / "run.json").read_text()) == {"recipe": {"rl": {"steps": 2}}, "seed": 1}
-    assert [entry.name for entry in run.path.iterdir()] == ["run.json"]
+    assert sorted(entry.name for entry in run.path.iterdir()) == ["lock", "run.json"]
     run.journal.append("start")
     run.metrics.append({"step": 0, "phase": 0})
     run.rollouts.write(0, [])
@@ -38,6 +38,7 @@ def test_a_new_run_has_its_description_and_grows_its_parts(tmp_path: Path) -> No
         "evals/step-000000.json",
         "evals/step-000000.parquet",
         "journal.jsonl",
+        "lock",
         "metrics.jsonl",
         "rollouts/step-000000.parquet",
         "run.json",
@@ -54,7 +55,7 @@ def test_an_existing_run_is_never_overwritten(tmp_path: Path) -> None:
 def test_an_empty_directory_is_as_good_as_a_new_one(tmp_path: Path) -> None:
     (tmp_path / ".run.json.tmp").write_text("the remains of a start that was cut off")
     RunDirectory.create(tmp_path, {})
-    assert [entry.name for entry in tmp_path.iterdir()] == ["run.json"]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["lock", "run.json"]
 
 
 def test_other_things_are_left_alone(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,16 @@ from rich.table import Table
 
 from unsqueeze.cli.progress import TerminalProgress
 from unsqueeze.config.recipe import Recipe
+from unsqueeze.errors import RunError
 from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.train.loop import train
 from unsqueeze.train.phase_report import PhaseReport
-from unsqueeze.train.progress import Interrupted, StopRequest
+from unsqueeze.train.progress import Interrupted, Progress, StopRequest
 from unsqueeze.train.setup import load_parts, open_directory, put_together
 
 TABLE_KS = (8, 32, 128)
+ENDS = ("finished", "interrupted", "failed")
+"""Events that close one process's work on a run, and say how long it took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,7 @@ def train_arms(arms: Mapping[str, Recipe], paths: Mapping[str, Path], console: C
             progress.say(f"{name}: {rl.steps} RL steps of {rl.prompts_per_step} × {rl.group_size} rollouts")
             try:
                 results.append(train_arm(name, arm, paths[name], progress, stop))
-            except Interrupted:
+            except (Interrupted, KeyboardInterrupt):
                 progress.warn(
                     f"stopped as asked; what was done is in {paths[name]}. Go on with the same command and --resume."
                 )
@@ -64,32 +68,35 @@ def train_arms(arms: Mapping[str, Recipe], paths: Mapping[str, Path], console: C
     return True
 
 
-def train_arm(name: str, recipe: Recipe, path: Path, progress: TerminalProgress, stop: StopRequest) -> ArmResult:
-    """Train one arm in its directory, or go on with it; on a stop, journal it and let the exception through."""
+def train_arm(name: str, recipe: Recipe, path: Path, progress: Progress, stop: StopRequest) -> ArmResult:
+    """Train one arm in its directory, or go on with it; a stop or a failure is journalled and let through."""
     parts = load_parts(recipe)
-    directory = open_directory(recipe, parts, path)
-    journal = directory.journal
-    if not any(event["event"] == "finished" for event in journal.read()):
-        begun = time.perf_counter()
-        journal.append("resumed" if journal.read() else "started")
-        run = put_together(recipe, parts, directory, progress=progress, stop=stop)
-        try:
-            train(run, reference=parts.reference)
-            journal.append("finished", seconds=time.perf_counter() - begun)
-        except (Interrupted, KeyboardInterrupt):
-            journal.append("interrupted", seconds=time.perf_counter() - begun)
-            raise Interrupted from None
-        finally:
-            run.judge.close()
-            run.engine.close()
-            directory.close()
-    return arm_result(name, recipe, directory)
+    with closing(open_directory(recipe, parts, path)) as directory:
+        journal = directory.journal
+        if not any(event["event"] == "finished" for event in journal.read()):
+            begun = time.perf_counter()
+            journal.append("resumed" if journal.read() else "started")
+            run = put_together(recipe, parts, directory, progress=progress, stop=stop)
+            try:
+                train(run, reference=parts.reference)
+                journal.append("finished", seconds=time.perf_counter() - begun)
+            except (Interrupted, KeyboardInterrupt):
+                journal.append("interrupted", seconds=time.perf_counter() - begun)
+                raise
+            except RunError as error:
+                with suppress(RunError):  # the journal may be what cannot be written; the first error is to be seen
+                    journal.append("failed", error=str(error), seconds=time.perf_counter() - begun)
+                raise
+            finally:
+                run.judge.close()
+                run.engine.close()
+        return arm_result(name, recipe, directory)
 
 
 def arm_result(name: str, recipe: Recipe, directory: RunDirectory) -> ArmResult:
     """What a finished arm left on disk."""
     events = directory.journal.read()
-    seconds = sum(event["seconds"] for event in events if event["event"] in ("finished", "interrupted"))
+    seconds = sum(event["seconds"] for event in events if event["event"] in ENDS)
     # A phase that was cut off and went on may stand in the journal twice; the last word counts.
     reports = {event["phase"]: event for event in events if event["event"] == "phase_finished"}
     return ArmResult(

@@ -230,6 +230,8 @@ class EvaluationSettings(Settings):
 class CheckpointSettings(Settings):
     every_steps: int | None = Field(100, ge=1)
     """Save every so many RL steps, besides at the end; null leaves it at that."""
+    keep_last: int | None = Field(None, ge=1)
+    """Remove all but the last so many checkpoints; null keeps all. With 1, nothing older is there to go back to."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the exported policy."""
 

@@ -1,7 +1,8 @@
 """Files and directories that are complete or absent: written aside, fsynced, renamed.
 
 The unfinished thing lies beside its place under one fixed hidden name, ``.NAME.tmp``. A process killed while writing
-leaves that behind; the next attempt at the same name removes it, and no reader ever looks at it.
+leaves that behind; the next attempt at the same name removes it, or whoever next goes on with the run, and no reader
+ever looks at it.
 """
 
 import os
@@ -46,6 +47,27 @@ def write_atomically(path: Path, data: bytes, *, replace: bool = False) -> None:
     """Writes ``data`` as the whole content of ``path``; see ``atomic_file``."""
     with atomic_file(path, replace=replace) as aside:
         aside.write_bytes(data)
+
+
+def remove_directory(path: Path) -> None:
+    """Removes a directory and all it holds. Cut off at any instant, ``path`` is whole or gone. RunError as above."""
+    aside = unfinished_name(path)
+    try:
+        _remove(aside)
+        path.replace(aside)
+        fsync(path.parent)
+        _remove(aside)
+    except OSError as error:
+        raise RunError(f"cannot remove {path}: {error.strerror or error}.") from error
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Removes what killed writers left in ``folder``. Only for who is its one writer. RunError as above."""
+    try:
+        for aside in folder.glob(unfinished_name(folder / "*").name):
+            _remove(aside)
+    except OSError as error:
+        raise RunError(f"cannot tidy up {folder}: {error.strerror or error}.") from error
 
 
 def make_folder(path: Path) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from unsqueeze.store.atomic import atomic_directory
+from unsqueeze.store.atomic import atomic_directory, remove_directory
 from unsqueeze.store.names import numbered, step_file
 
 
@@ -33,3 +33,11 @@ class Checkpoints:
     def latest(self) -> int | None:
         """The last step with a checkpoint; None where there is none."""
         return max(self.steps(), default=None)
+
+    def retain(self, keep_last: int) -> list[int]:
+        """Removes all but the last ``keep_last`` (at least 1) checkpoints; returns the steps that went, in order."""
+        assert keep_last >= 1, "the newest checkpoint is never removed"
+        removed = self.steps()[:-keep_last]
+        for step in removed:
+            remove_directory(self.path(step))
+        return removed

@@ -32,19 +32,29 @@ class JsonLines:
             _append_whole(self._descriptor, line)
         except OSError as error:
             raise RunError(f"cannot write {self.path}: {error.strerror or error}.") from error
+        except BaseException:  # a second Ctrl-C, at any instant: the next append looks anew at where the file ends
+            self.close()
+            raise
 
     def read(self) -> list[dict[str, Any]]:
         """Every whole line, in order; empty if the file does not exist. RunError naming the first broken line."""
         return [self._parse(line, number) for number, line in enumerate(self._whole_lines(), start=1)]
 
     def truncate(self, num_lines: int) -> None:
-        """Keeps the first ``num_lines`` lines. RunError if there are fewer, or the file system refuses."""
+        """Keeps the first ``num_lines`` lines. RunError as ``check``, and if the file system refuses."""
+        self.check(num_lines)
         lines = self._whole_lines()
-        if len(lines) < num_lines:
-            raise RunError(f"{self.path} has {len(lines)} lines where {num_lines} were written; the file was damaged.")
         if lines:
             self.close()
             write_atomically(self.path, b"".join(line + b"\n" for line in lines[:num_lines]), replace=True)
+
+    def check(self, num_lines: int) -> None:
+        """RunError if there are fewer than ``num_lines`` lines, or one of them is broken."""
+        lines = self._whole_lines()
+        if len(lines) < num_lines:
+            raise RunError(f"{self.path} has {len(lines)} lines where {num_lines} were written; the file was damaged.")
+        for number, line in enumerate(lines[:num_lines], start=1):
+            self._parse(line, number)
 
     def close(self) -> None:
         """Lets go of the file. A later ``append`` opens it again."""
@@ -92,22 +102,28 @@ class Journal:
 
     def append(self, event: str, **fields: Any) -> dict[str, Any]:
         """Records ``event`` with its fields and returns the line as recorded. It is on the disk on return."""
-        if self._next_seq is None:
-            self._next_seq = len(self.read())
+        seq = len(self.read()) if self._next_seq is None else self._next_seq
+        self._next_seq = None  # counted again, should the line below be cut off
         record = {
-            "seq": self._next_seq,
+            "seq": seq,
             "time": self._now().isoformat(timespec="milliseconds"),
             "event": event,
             **fields,
         }
         self._lines.append(record)
-        self._next_seq += 1
+        self._next_seq = seq + 1
         return record
 
     def read(self) -> list[dict[str, Any]]:
         """Every event so far. RunError naming the first line that is broken or out of sequence."""
-        records = self._lines.read()
-        _check_sequence(records, self.path)
+        try:
+            records = self._lines.read()
+            _check_sequence(records, self.path)
+        except RunError as error:
+            raise RunError(
+                f"{error} Training does not depend on this file: move it out of the run directory, and --resume begins "
+                f"another."
+            ) from error
         return records
 
     def close(self) -> None:

@@ -1,6 +1,7 @@
 """One run on disk (``docs/run-directory.md``).
 
 RUN/
+  lock                   held by the process that writes
   run.json               what was asked, of which versions, with which seeds, on which machine
   journal.jsonl          what happened, in order
   metrics.jsonl          a line an optimizer step, with its phase
@@ -15,28 +16,30 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from unsqueeze.errors import UserError
-from unsqueeze.store.atomic import make_folder, unfinished_name, write_atomically
+from unsqueeze.errors import RunError, UserError
+from unsqueeze.store.atomic import make_folder, remove_unfinished, unfinished_name, write_atomically
 from unsqueeze.store.checkpoints import Checkpoints
 from unsqueeze.store.demos import DemoWriter
 from unsqueeze.store.evals import EvalWriter, read_summary
 from unsqueeze.store.journal import Journal, JsonLines
+from unsqueeze.store.lock import RunLock
 from unsqueeze.store.plain_json import dumps
 from unsqueeze.store.rollouts import RolloutWriter
 
 
 class RunDirectory:
-    """The parts of one run. Use ``create`` for a new run, ``open`` for one that exists."""
+    """The parts of one run. Use ``create`` for a new run, ``resume`` to go on with one, ``open`` to read one."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lock = RunLock(path / "lock")
 
     @classmethod
     def create(cls, path: Path, run_info: Mapping[str, Any]) -> "RunDirectory":
         """Starts a run at ``path``, which must not exist or be empty, with ``run_info`` as its ``run.json``.
 
-        ``run.json`` is written before anything else: a directory without it is no run. UserError where a run, or
-        anything else, is there already.
+        ``run.json`` is written before anything else: a directory without it is no run. Locked until ``close``.
+        UserError where a run, or anything else, is there already.
         """
         run_json = path / "run.json"
         if run_json.exists():
@@ -44,7 +47,8 @@ class RunDirectory:
                 f"{path} holds a run already: go on with it by --resume, or name another directory with --run."
             )
         try:
-            occupied = path.exists() and any(entry != unfinished_name(run_json) for entry in path.iterdir())
+            of_a_start = (path / "lock", unfinished_name(run_json))
+            occupied = path.exists() and any(entry not in of_a_start for entry in path.iterdir())
             make_folder(path)
         except OSError as error:
             raise UserError(
@@ -52,22 +56,42 @@ class RunDirectory:
             ) from error
         if occupied:
             raise UserError(f"{path} is not empty and holds no run: name another directory with --run.")
+        directory = cls(path)
+        directory._lock.take()
         write_atomically(run_json, dumps(run_info, indent=2).encode() + b"\n")
-        return cls(path)
+        return directory
 
     @classmethod
     def open(cls, path: Path) -> "RunDirectory":
-        """The run at ``path``. UserError if there is none."""
+        """The run at ``path``, to be read. UserError if there is none."""
         if not (path / "run.json").is_file():
             raise UserError(
                 f"{path} is no run directory: it has no run.json; give the directory of a run, or start one."
             )
         return cls(path)
 
+    @classmethod
+    def resume(cls, path: Path) -> "RunDirectory":
+        """The run at ``path``, to go on with: locked until ``close``, and rid of what a killed process left unfinished.
+
+        UserError if there is none, or if it is in use.
+        """
+        directory = cls.open(path)
+        directory._lock.take()
+        for folder in (path, *(entry for entry in path.iterdir() if entry.is_dir())):
+            remove_unfinished(folder)
+        return directory
+
     @cached_property
     def info(self) -> dict[str, Any]:
         """The content of ``run.json``."""
-        return read_summary(self.path / "run.json")
+        try:
+            return read_summary(self.path / "run.json")
+        except RunError as error:
+            raise RunError(
+                f"{error} It is written once, when a run starts: put a copy of it back, or start again with another "
+                f"--run."
+            ) from error
 
     @cached_property
     def journal(self) -> Journal:
@@ -94,6 +118,7 @@ class RunDirectory:
         return EvalWriter(self.path / "evals")
 
     def close(self) -> None:
-        """Lets go of the open files."""
+        """Lets go of the open files and of the lock."""
         self.journal.close()
         self.metrics.close()
+        self._lock.release()

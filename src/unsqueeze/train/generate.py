@@ -6,6 +6,7 @@ the stream of training problems, so what is stored also says how far the stream 
 """
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -14,10 +15,12 @@ import torch
 from unsqueeze.algos.advantages import informative_groups
 from unsqueeze.algos.dynamic_sampling import DynamicSampling, SamplingState, deal
 from unsqueeze.config.recipe import RlSettings
+from unsqueeze.errors import RunError
 from unsqueeze.rollout.types import Completion, Group, Rollout
 from unsqueeze.tasks.problem import Problem
 from unsqueeze.train.run import Run, int32
 from unsqueeze.train.stream import ProblemStream
+from unsqueeze.verify.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,16 +65,35 @@ def generate(run: Run, stream: ProblemStream, steps: range, *, phase: int) -> li
     store = run.directory.rollouts
     if store.path(steps[0]).exists():
         begun = time.perf_counter()
-        sampled = store.read(steps[0])
+        sampled = stored_generation(run, steps[0])
         seconds = Seconds(store_s=time.perf_counter() - begun)
     else:
         sampled, seconds = sample(run, stream, steps, phase)
+        check_judged([j.verdict for group in sampled for j in group.judgements], f"the rollouts of step {steps[0]}")
         begun = time.perf_counter()
         store.write(steps[0], sampled)
         seconds = replace(seconds, store_s=time.perf_counter() - begun)
     stream.position = max(stream.position, sampled[-1].rollouts[0].group + 1)
     batches = step_batches(sampled, steps, run.recipe.rl)
     return [replace(batches[0], seconds=seconds), *batches[1:]]
+
+
+def stored_generation(run: Run, step: int) -> list[Group]:
+    """The groups stored for ``step``. RunError naming the file, and what to do with it, if it is damaged or missing."""
+    try:
+        return run.directory.rollouts.read(step)
+    except RunError as error:
+        raise RunError(f"{error} Once it is out of the run directory, --resume makes it again.") from error
+
+
+def check_judged(verdicts: Sequence[Verdict], what: str) -> None:
+    """RunError if not one answer was judged: nothing could be learned from them, and nothing is stored of them."""
+    if not any(verdict.judged for verdict in verdicts):
+        counts = ", ".join(f"{number} {verdict}" for verdict, number in Counter(verdicts).items())
+        raise RunError(
+            f"of {what} not one could be judged ({counts}), so they were not stored; find out what keeps the verifier "
+            f"from its work (load, memory, verify.timeout_s), then go on with --resume."
+        )
 
 
 def sample(run: Run, stream: ProblemStream, steps: range, phase: int) -> tuple[list[Group], Seconds]:

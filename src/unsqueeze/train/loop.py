@@ -12,16 +12,17 @@ from pathlib import Path
 
 from unsqueeze.algos.schedule import Phase
 from unsqueeze.evaluate.evaluate import evaluate
-from unsqueeze.train.generate import generate, generation_steps
+from unsqueeze.train.generate import check_judged, generate, generation_steps
 from unsqueeze.train.irl_phase import choose_demonstrations, irl_phase
 from unsqueeze.train.measure import finish_phase, first_rollouts, mean_nll, start_phase
 from unsqueeze.train.optimize import make_optimizer
 from unsqueeze.train.phase_report import PhaseReport, PhaseStart
 from unsqueeze.train.policy import DTYPES
 from unsqueeze.train.reference import Reference
+from unsqueeze.train.resume import resume
 from unsqueeze.train.rl_step import rl_step
 from unsqueeze.train.run import Run
-from unsqueeze.train.state import Cursor, Optimizers, load_state, save_state
+from unsqueeze.train.state import Cursor, Optimizers, save_policy, save_state
 from unsqueeze.train.stream import ProblemStream
 
 NLL_ROWS = 128
@@ -97,18 +98,6 @@ def make_optimizers(run: Run) -> Optimizers:
     )
 
 
-def resume(run: Run, optimizers: Optimizers) -> tuple[Cursor, PhaseStart | None]:
-    """Where to go on: at the last checkpoint, with the metrics cut back to it, or at the very beginning."""
-    step = run.directory.checkpoints.latest()
-    if step is None:
-        run.directory.metrics.truncate(0)
-        return Cursor(), None
-    cursor, start = load_state(run.directory.checkpoints.path(step) / "state", run.policy, optimizers)
-    run.engine.sync(run.policy)
-    run.directory.metrics.truncate(cursor.metrics_lines)
-    return cursor, start
-
-
 def finish_step(
     run: Run, cursor: Cursor, stream: ProblemStream, optimizers: Optimizers, start: PhaseStart | None
 ) -> None:
@@ -144,6 +133,7 @@ def evaluate_policy(run: Run, *, step: int) -> None:
             seed=run.seed("evaluation", step),
             on_finished=on_finished,
         )
+    check_judged([sample.verdict for sample in evaluation.samples], f"the evaluation after step {step}")
     summary = evaluation.to_json_object() | {
         "step": step,
         "policy_version": run.policy.version,
@@ -171,7 +161,7 @@ def describe_evaluation(summary: Mapping[str, object]) -> str:
 def save_checkpoint(
     run: Run, cursor: Cursor, stream: ProblemStream, optimizers: Optimizers, start: PhaseStart | None
 ) -> None:
-    """The policy in Hugging Face format and the state to go on from, complete or absent."""
+    """The policy in Hugging Face format and the state to go on from, complete or absent; older ones may go."""
     if cursor.step in run.directory.checkpoints.steps():
         return
     dtype = DTYPES[run.recipe.checkpoint.dtype]
@@ -183,11 +173,13 @@ def save_checkpoint(
     )
 
     def write(aside: Path) -> None:
-        run.policy.save(aside / "policy", dtype=dtype)
+        save_policy(aside / "policy", run.policy, dtype)
         save_state(aside / "state", cursor, run.policy, optimizers, start)
 
     path = run.directory.checkpoints.save(cursor.step, write)
     run.directory.journal.append("checkpoint", step=cursor.step, policy_version=cursor.policy_version, path=path.name)
+    if run.recipe.checkpoint.keep_last is not None:
+        run.directory.checkpoints.retain(run.recipe.checkpoint.keep_last)
 
 
 def phase_fields(phase: Phase) -> dict[str, object]:

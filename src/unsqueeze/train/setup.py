@@ -1,7 +1,7 @@
 """From a recipe to the parts of a run: everything that can be wrong with the input is found here, before training."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from unsqueeze.config.recipe import DataSettings, Recipe, VerifySettings
-from unsqueeze.errors import UserError
+from unsqueeze.errors import UnsqueezeError, UserError
 from unsqueeze.rollout.hf import HfEngine
 from unsqueeze.store.provenance import provenance, sha256_of
 from unsqueeze.store.run_directory import RunDirectory
@@ -106,19 +106,29 @@ def load_parts(recipe: Recipe) -> Parts:
 def open_directory(recipe: Recipe, parts: Parts, path: Path) -> RunDirectory:
     """A new run directory with everything needed to repeat the run, or the one that is there, to go on with it.
 
-    Raises UserError if the run that is there is of another recipe.
+    Either is locked until it is closed. Raises UserError if it is in use, or of another recipe.
     """
     info = run_info(recipe, parts)
     if not (path / "run.json").exists():
         return RunDirectory.create(path, info)
-    directory = RunDirectory.open(path)
-    for key in ("recipe", "data"):
-        if directory.info.get(key) != json.loads(json.dumps(info[key])):
-            raise UserError(
-                f"{path} was started with another {key} than the one given now, and cannot go on with this one; resume "
-                f"it with what its run.json holds, or name another directory with --run."
-            )
+    directory = RunDirectory.resume(path)
+    try:
+        check_same_run(directory, info)
+    except UnsqueezeError:
+        directory.close()
+        raise
     return directory
+
+
+def check_same_run(directory: RunDirectory, info: Mapping[str, Any]) -> None:
+    """UserError if the run was started with other data or another recipe; only when to save may have changed."""
+    for key in ("recipe", "data"):
+        before, now = directory.info.get(key), json.loads(json.dumps(info[key]))
+        if not isinstance(before, dict) or before | {"checkpoint": None} != now | {"checkpoint": None}:
+            raise UserError(
+                f"{directory.path} was started with another {key} than the one given now, and cannot go on with this "
+                f"one; resume it with what its run.json holds, or name another directory with --run."
+            )
 
 
 def put_together(

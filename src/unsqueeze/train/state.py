@@ -6,11 +6,13 @@
     optimizer-rl.safetensors the RL optimizer's moments, by name of weight
     optimizer-irl.safetensors the same, where the IRL optimizer keeps its state from phase to phase
     phase_start.safetensors  inside a phase only: the weights, and samples of the policy, of the moment it began
-    state.json               step, phase, version, how many problems were handed out, lines of metrics
+    state.json               step, phase, version, how many problems were handed out, lines of metrics, and the
+                             SHA-256 of each file above
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from unsqueeze.errors import RunError
+from unsqueeze.store.provenance import sha256_of
 from unsqueeze.train.batch import Row
 from unsqueeze.train.phase_report import PhaseStart
 from unsqueeze.train.policy import Policy
@@ -55,15 +58,25 @@ class Optimizers:
         return {"rl": self.rl} if self.irl is None else {"rl": self.rl, "irl": self.irl}
 
 
+def save_policy(folder: Path, policy: Policy, dtype: torch.dtype) -> None:
+    """The policy in Hugging Face format, in the new folder ``folder``. RunError if the file system refuses."""
+    with _refusals(folder):
+        policy.save(folder, dtype=dtype)
+
+
 def save_state(folder: Path, cursor: Cursor, policy: Policy, optimizers: Optimizers, start: PhaseStart | None) -> None:
-    """Write everything into the new folder ``folder``."""
+    """Write everything into the new folder ``folder``. RunError if the file system refuses."""
     folder.mkdir(parents=True)
-    save_file({name: parameter.detach().contiguous() for name, parameter in policy.trainable()}, _weights(folder))
-    for kind, optimizer in optimizers.by_name().items():
-        save_file(_optimizer_tensors(policy, optimizer), _optimizer(folder, kind))
-    if start is not None:
-        save_file(_start_tensors(start), folder / "phase_start.safetensors")
-    fields = asdict(cursor) | {"phase_start": None if start is None else _start_numbers(start)}
+    with _refusals(folder):
+        save_file({name: parameter.detach().contiguous() for name, parameter in policy.trainable()}, _weights(folder))
+        for kind, optimizer in optimizers.by_name().items():
+            save_file(_optimizer_tensors(policy, optimizer), _optimizer(folder, kind))
+        if start is not None:
+            save_file(_start_tensors(start), folder / "phase_start.safetensors")
+    fields = asdict(cursor) | {
+        "phase_start": None if start is None else _start_numbers(start),
+        "sha256": {path.name: sha256_of(path) for path in sorted(folder.iterdir())},
+    }
     (folder / "state.json").write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
 
 
@@ -72,6 +85,9 @@ def load_state(folder: Path, policy: Policy, optimizers: Optimizers) -> tuple[Cu
     try:
         fields = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         numbers = fields.pop("phase_start")
+        for name, digest in fields.pop("sha256").items():
+            if sha256_of(folder / name) != digest:
+                raise ValueError(f"{name} is not what was written")
         cursor = Cursor(**fields)
         start = _load_start(folder, numbers) if numbers is not None else None
         policy.put_weights(load_file(_weights(folder)))
@@ -81,6 +97,15 @@ def load_state(folder: Path, policy: Policy, optimizers: Optimizers) -> tuple[Cu
         raise RunError(f"{folder} cannot be resumed from, it is damaged or of another model: {error}.") from error
     policy.version = cursor.policy_version
     return cursor, start
+
+
+@contextmanager
+def _refusals(folder: Path) -> Iterator[None]:
+    """What the libraries' own writers raise where the file system refuses, as RunError. OSError passes through."""
+    try:
+        yield
+    except SafetensorError as error:
+        raise RunError(f"cannot write {folder}: {error}.") from error
 
 
 def _optimizer(folder: Path, kind: str) -> Path:

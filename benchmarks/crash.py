@@ -1,0 +1,392 @@
+"""Kill a training run at random instants of its life, resume it, and compare every bit with a run never interrupted.
+
+    python benchmarks/crash.py --kills 100 --kills-at-writes 50 --out docs/results/crash-2cores.md
+
+One warm process imports everything and never computes; each life of a run is a forked child of it that trains as
+``unsqueeze train --resume`` does. A life ends by SIGKILL, in one of two ways, both seeded:
+
+- at an instant: after a time drawn uniformly from the length of the whole run, wherever it then is;
+- at a write: before, inside or after the n-th call that changes the disk, n drawn uniformly from all of the run's.
+
+Once a run has come to its end, its weights, optimizers, metrics (timings aside), rollouts, demonstrations and
+evaluations are compared with those of the run that was never interrupted. Exit code 1 if anything differs.
+"""
+
+import argparse
+import json
+import mmap
+import os
+import platform
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+os.environ["TOKENIZERS_PARALLELISM"] = "false"  # its threads would not survive a fork
+
+import torch
+import transformers
+
+from unsqueeze.cli.train_arms import silence_transformers, train_arm
+from unsqueeze.config.load import check_recipe
+from unsqueeze.config.recipe import Recipe
+from unsqueeze.rollout.hf import HfEngine
+from unsqueeze.store.provenance import provenance
+from unsqueeze.store.run_directory import RunDirectory
+from unsqueeze.train import generate, irl_phase, loop, rl_step
+from unsqueeze.train.progress import Silent, StopRequest
+from unsqueeze.verify.countdown import CountdownJudge
+
+RECIPE: dict[str, Any] = {
+    "name": "crash",
+    "seed": 5,
+    "threads": 1,
+    "data": {"kind": "countdown", "num_train": 12, "num_test": 4},
+    "rollout": {"max_tokens": 20},
+    "rl": {
+        "steps": 6,
+        "prompts_per_step": 4,
+        "group_size": 4,
+        "steps_per_generation": 2,
+        "dynamic_sampling": {"max_resample_times": 2},
+        "kl_coefficient": 0.01,
+        "reference": "iteration",
+        "learning_rate": 1e-3,
+    },
+    "irl": {
+        "every_steps": 3, "k": 2, "steps": 2, "batch_size": 8, "learning_rate": 1e-3, "optimizer_state": "persistent",
+    },
+    "evaluation": {"n": 4, "every_steps": 2},
+    "checkpoint": {"every_steps": 1, "keep_last": 2},
+}  # fmt: skip
+"""A run of seconds with everything that could be lost on the way: rollouts kept over steps, dynamic sampling, a
+reference that moves, two optimizers with state, evaluations in between, checkpoints that are removed."""
+
+
+# --- what is going on in a life ----------------------------------------------------------------------------------
+
+
+class Shared:
+    """Memory that a child writes and its parent still reads when the child is dead: where it was, how much it wrote."""
+
+    def __init__(self) -> None:
+        self._map = mmap.mmap(-1, 512)
+
+    def clear(self) -> None:
+        self._map[:] = bytes(512)
+
+    @property
+    def writes(self) -> int:
+        return int.from_bytes(self._map[:8], "little")
+
+    @writes.setter
+    def writes(self, count: int) -> None:
+        self._map[:8] = count.to_bytes(8, "little")
+
+    @property
+    def stage(self) -> str:
+        return self._map[8:].rstrip(b"\0").decode() or "start-up"
+
+    @stage.setter
+    def stage(self, name: str) -> None:
+        self._map[8:] = name.encode().ljust(504, b"\0")
+
+    @contextmanager
+    def during(self, name: str) -> Iterator[None]:
+        before, self.stage = self.stage, name
+        yield
+        self.stage = before
+
+
+STAGES = [
+    (loop, "evaluate_policy", "evaluating"),
+    (loop, "save_checkpoint", "saving a checkpoint"),
+    (loop, "start_phase", "measuring for a phase report"),
+    (loop, "finish_phase", "measuring for a phase report"),
+    (loop, "irl_phase", "between IRL steps"),
+    (loop, "rl_phase", "between RL steps"),
+    (loop, "resume", "resuming"),
+    (loop, "generate", "storing or reading rollouts"),
+    (HfEngine, "generate", "generating"),
+    (CountdownJudge, "judge", "judging"),
+    (rl_step, "optimizer_step", "in an RL step"),
+    (irl_phase, "optimizer_step", "in an IRL step"),
+    (generate, "step_batches", "dealing rollouts to steps"),
+]
+
+
+def watch_stages(shared: Shared) -> None:
+    """Have each of these functions say in ``shared`` that it is at work."""
+
+    def watched(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            outer = shared.stage
+            inside_another = outer in ("evaluating", "measuring for a phase report")
+            with shared.during(outer if inside_another else name):
+                return function(*arguments, **keywords)
+
+        return call
+
+    for owner, attribute, name in STAGES:
+        setattr(owner, attribute, watched(getattr(owner, attribute), name))
+
+
+def watch_writes(shared: Shared, die_at: int | None, rng: random.Random) -> None:
+    """Count the calls that change the disk; at number ``die_at``, die before, after, or half through it."""
+
+    def watched(call: Callable[..., Any]) -> Callable[..., Any]:
+        def counting(*arguments: Any, **keywords: Any) -> Any:
+            shared.writes += 1
+            if shared.writes != die_at:
+                return call(*arguments, **keywords)
+            moment = rng.choice(("before", "after", "inside"))
+            if moment == "inside" and call is write:
+                descriptor, data = arguments
+                write(descriptor, data[: rng.randrange(1, len(data))])
+            elif moment == "after":
+                call(*arguments, **keywords)
+            die()
+
+        return counting
+
+    write = os.write
+    for name in ("write", "fsync", "replace", "rename", "ftruncate", "mkdir", "unlink", "rmdir"):
+        setattr(os, name, watched(getattr(os, name)))
+
+
+def die() -> NoReturn:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("a process outlived SIGKILL")
+
+
+# --- lives -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """Where a life was when it ended."""
+
+    how: str
+    stage: str
+
+
+@dataclass
+class Record:
+    """What came of all lives."""
+
+    deaths: list[Death] = field(default_factory=list)
+    runs: int = 0
+    resumes_of_runs: list[int] = field(default_factory=list)
+    differences: list[str] = field(default_factory=list)
+
+    def count(self, how: str) -> int:
+        return sum(death.how == how for death in self.deaths)
+
+
+class Lives:
+    """Lives of runs of one recipe, each a forked child of this process."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.shared = Shared()
+
+    def live(self, path: Path, *, kill_after_s: float | None = None, die_at: int | None = None, seed: int = 0) -> bool:
+        """Train in ``path``, from the start or from where it is, to the end (True) or to a violent death (False)."""
+        self.shared.clear()
+        child = os.fork()
+        if child == 0:
+            self._train_and_exit(path, die_at, random.Random(seed))
+        deadline = None if kill_after_s is None else time.monotonic() + kill_after_s
+        while True:
+            ended, status = os.waitpid(child, os.WNOHANG if deadline else 0)
+            if ended:
+                break
+            if deadline and time.monotonic() >= deadline:
+                os.kill(child, signal.SIGKILL)
+                deadline = None
+            else:
+                time.sleep(0.002)
+        if os.WIFEXITED(status) and os.WEXITSTATUS(status):
+            sys.exit(f"a life in {path} failed by itself, see above")
+        return os.WIFEXITED(status)
+
+    def _train_and_exit(self, path: Path, die_at: int | None, rng: random.Random) -> NoReturn:
+        try:
+            watch_stages(self.shared)
+            watch_writes(self.shared, die_at, rng)
+            train_arm("crash", self.recipe, path, Silent(), StopRequest())
+        except BaseException:  # noqa: BLE001 - a forked child must never return into its parent's code
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+
+
+def kill_and_resume(
+    lives: Lives, folder: Path, rng: random.Random, *, kills: int, kills_at_writes: int, say: Callable[[str], None]
+) -> Record:
+    """Whole runs, killed and resumed until each is at its end, until there were as many kills as asked for."""
+    whole = folder / "whole"
+    begun = time.monotonic()
+    assert lives.live(whole), "nobody kills this one"
+    length_s, writes = time.monotonic() - begun, lives.shared.writes
+    say(f"a whole run takes {length_s:.1f} s and {writes} writes")
+    record = Record()
+    while record.count("at an instant") < kills or record.count("at a write") < kills_at_writes:
+        path = folder / f"run-{record.runs:03d}"
+        before = len(record.deaths)
+        while True:
+            seed = rng.getrandbits(32)
+            if record.count("at an instant") < kills:
+                how, finished = "at an instant", lives.live(path, kill_after_s=rng.uniform(0, length_s), seed=seed)
+            elif record.count("at a write") < kills_at_writes:
+                how, finished = "at a write", lives.live(path, die_at=rng.randint(1, writes), seed=seed)
+            else:
+                how, finished = "", lives.live(path)
+            if finished:
+                break
+            record.deaths.append(Death(how, lives.shared.stage))
+        record.runs += 1
+        record.resumes_of_runs.append(len(record.deaths) - before)
+        found = differences(whole, path)
+        record.differences += [f"{path.name}: {difference}" for difference in found]
+        say(f"{path.name}: killed {record.resumes_of_runs[-1]} times, {'DIFFERS' if found else 'every bit equal'}")
+        if not found:
+            shutil.rmtree(path)
+    return record
+
+
+# --- comparison --------------------------------------------------------------------------------------------------
+
+
+def differences(whole: Path, resumed: Path) -> list[str]:
+    """In what a finished run differs from the one that was never interrupted; nothing, if all is well."""
+    ours, theirs = RunDirectory.open(whole), RunDirectory.open(resumed)
+    found = []
+
+    def compare(what: str, read: Callable[[RunDirectory], Any]) -> None:
+        if read(ours) != read(theirs):
+            found.append(what)
+
+    compare("metrics", lambda run: [without_timings(line) for line in run.metrics.read()])
+    compare("names of files", lambda run: sorted(str(path.relative_to(run.path)) for path in run.path.rglob("*")))
+    compare("checkpoints", lambda run: {step: checkpoint_bytes(run, step) for step in run.checkpoints.steps()})
+    compare("samples of evaluations", lambda run: {step: run.evals.samples(step) for step in run.evals.steps()})
+    compare("summaries", lambda run: [without_timings(run.evals.summary(step)) for step in run.evals.steps()])
+    compare("demonstrations", lambda run: {number: run.demos.read(number) for number in run.demos.numbers()})
+    compare("rollouts", lambda run: {step: rollout_bits(run, step) for step in run.rollouts.steps()})
+    numbers = [group.rollouts[0].group for step in theirs.rollouts.steps() for group in theirs.rollouts.read(step)]
+    if numbers != list(range(len(numbers))):
+        found.append(f"groups are not each stored once: {numbers}")
+    if theirs.journal.read()[-1]["event"] != "finished":
+        found.append("the journal does not end with 'finished'")
+    return found
+
+
+def without_timings(record: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in record.items() if not key.endswith("_s") and key != "seconds"}
+
+
+def checkpoint_bytes(run: RunDirectory, step: int) -> dict[str, Any]:
+    """The files of a checkpoint, byte for byte; of ``state.json`` all but the seconds, and what follows from them."""
+    folder = run.checkpoints.path(step)
+    files: dict[str, Any] = {
+        str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
+    state = json.loads(files.pop("state/state.json"))
+    if state["phase_start"]:
+        state["phase_start"] = without_timings(state["phase_start"])
+    return files | {"state": state}
+
+
+def rollout_bits(run: RunDirectory, step: int) -> list[Any]:
+    """Everything stored for a step, in values that compare bit for bit."""
+    return [
+        (
+            group.problem,
+            judgement,
+            (rollout.group, rollout.index, rollout.step, rollout.phase, rollout.policy_version),
+            (rollout.prompt_tokens.tobytes(), rollout.completion.tokens.tobytes(), rollout.completion.text),
+            (rollout.completion.logp_behaviour.tobytes(), rollout.completion.logp_sampling.tobytes()),
+            rollout.completion.stop_reason,
+        )
+        for group in run.rollouts.read(step)
+        for rollout, judgement in zip(group.rollouts, group.judgements, strict=True)
+    ]
+
+
+# --- report ------------------------------------------------------------------------------------------------------
+
+
+def report(record: Record, seed: int, minutes: float) -> str:
+    """The result as a page of Markdown."""
+    facts = provenance()
+    commit = "unknown" if facts["git"] is None else facts["git"]["commit"][:12]
+    changed = facts["git"] is not None and facts["git"]["modified"]
+    hows = [how for how in ("at an instant", "at a write") if record.count(how)]
+    by_stage = Counter((death.stage, death.how) for death in record.deaths)
+    stages = sorted({death.stage for death in record.deaths})
+    kills = ", ".join(f"{record.count(how)} {how}" for how in hows)
+    lines = [
+        "# Kills at random instants, and what resuming makes of them",
+        "",
+        f"Made by `python benchmarks/crash.py` at commit `{commit}`{' with changes' if changed else ''}, seed {seed}, "
+        f"in {minutes:.0f} minutes;",
+        f"Python {platform.python_version()}, torch {torch.__version__}, transformers {transformers.__version__}, "
+        f"one thread of {os.cpu_count()} CPU cores.",
+        "",
+        f"**{len(record.deaths)} kills by SIGKILL ({kills}) over {record.runs} runs, each resumed until it was at its "
+        f"end; {len(record.differences)} differences.**",
+        "",
+        "Compared with a run that was never interrupted, bit for bit: all files of the checkpoints (weights, "
+        "optimizers, cursor, exported policy), metrics and summaries (timings aside), rollouts, demonstrations, "
+        "samples; and every group stored exactly once, none left out.",
+        f"A run was killed up to {max(record.resumes_of_runs)} times. The recipe is at the head of the script.",
+        "",
+        f"| where the run was | {' | '.join(hows)} |",
+        f"| --- |{' ---: |' * len(hows)}",
+        *(f"| {stage} | {' | '.join(str(by_stage[stage, how]) for how in hows)} |" for stage in stages),
+        "",
+        *(f"- {difference}" for difference in record.differences),
+    ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--kills", type=int, default=100, help="kills at random instants")
+    parser.add_argument("--kills-at-writes", type=int, default=0, help="kills at random writes")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="where to write the page; default: only print it")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    silence_transformers()
+    folder = Path(tempfile.mkdtemp(prefix="crash-"))
+    begun = time.monotonic()
+    record = kill_and_resume(
+        Lives(check_recipe(RECIPE, "crash")),
+        folder,
+        random.Random(arguments.seed),
+        kills=arguments.kills,
+        kills_at_writes=arguments.kills_at_writes,
+        say=lambda text: print(text, flush=True),
+    )
+    page = report(record, arguments.seed, (time.monotonic() - begun) / 60)
+    print(page)
+    if arguments.out:
+        arguments.out.write_text(page, encoding="utf-8")
+    if record.differences:
+        sys.exit(f"the runs that differ are in {folder}")
+    shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()

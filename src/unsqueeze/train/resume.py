@@ -1,0 +1,62 @@
+"""Where a stopped run goes on, and the way out where something needed for that is damaged."""
+
+from unsqueeze.errors import RunError
+from unsqueeze.train.generate import generation_steps, stored_generation
+from unsqueeze.train.phase_report import PhaseStart
+from unsqueeze.train.run import Run
+from unsqueeze.train.state import Cursor, Optimizers, load_state
+
+
+def resume(run: Run, optimizers: Optimizers) -> tuple[Cursor, PhaseStart | None]:
+    """Go on at the last checkpoint, with the metrics cut back to it, or at the very beginning.
+
+    RunError if a file needed from there on is damaged: it names the file and the newest checkpoint that is whole.
+    """
+    step = run.directory.checkpoints.latest()
+    try:
+        cursor, start = restore(run, optimizers, step)
+    except RunError as error:
+        raise RunError(f"{error} {way_out(run, optimizers)}") from error
+    run.engine.sync(run.policy)
+    run.directory.metrics.truncate(cursor.metrics_lines)
+    if run.recipe.checkpoint.keep_last is not None:
+        run.directory.checkpoints.retain(run.recipe.checkpoint.keep_last)
+    return cursor, start
+
+
+def restore(run: Run, optimizers: Optimizers, step: int | None) -> tuple[Cursor, PhaseStart | None]:
+    """Weights, optimizers and cursor of the checkpoint after ``step``; nothing on disk changes.
+
+    RunError if the checkpoint, the lines of metrics up to it, or a rollout its phase still needs, is damaged.
+    """
+    if step is None:
+        return Cursor(), None
+    cursor, start = load_state(run.directory.checkpoints.path(step) / "state", run.policy, optimizers)
+    run.directory.metrics.check(cursor.metrics_lines)
+    phases = run.recipe.phases(len(run.train_problems))[cursor.phase :]
+    if cursor.phase_begun:
+        firsts = generation_steps(phases[0].first_step, cursor.step, 0, run.recipe.rl.steps_per_generation)
+        # L2TE reads all rollouts of the phase, a plain RL phase the first ones for its report.
+        for steps in firsts if run.recipe.irl else firsts[:1]:
+            stored_generation(run, steps[0])
+    return cursor, start
+
+
+def way_out(run: Run, optimizers: Optimizers) -> str:
+    """Which checkpoints to move away so that the run can go on. Leaves the policy anyhow: the run cannot go on now."""
+    checkpoints = run.directory.checkpoints
+    steps = checkpoints.steps()
+    for step in reversed(steps[:-1]):
+        try:
+            restore(run, optimizers, step)
+        except RunError:
+            continue
+        later = ", ".join(checkpoints.path(other).name for other in steps if other > step)
+        return (
+            f"Checkpoint {checkpoints.path(step).name} is whole: move {later} out of {checkpoints.folder}, and "
+            f"--resume goes on from there with the rollouts that are stored."
+        )
+    return (
+        f"No older checkpoint can be gone on from: move all that is in {checkpoints.folder} elsewhere, and --resume "
+        f"repeats the run from its beginning with the rollouts that are stored."
+    )
