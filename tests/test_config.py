@@ -70,9 +70,17 @@ def test_the_surrogate_is_the_named_one_with_what_the_recipe_says_otherwise(name
 def test_an_iteration_is_one_pass_where_nothing_else_is_said() -> None:
     # 40 problems, 4 a step: a pass is 10 steps.
     by_default = load_recipe("smoke", ["rl.steps=25", "data.num_train=40", "irl.every_steps=null"])
-    assert [p.last_step for p in by_default.phases(40) if p.kind == "irl"] == [10, 20, 25]
+    assert [p.last_step for p in by_default.phases(40) if p.kind == "irl"] == [10, 20]
+    # The last five steps are half a pass: the run ends with RL.
+    assert (by_default.phases(40)[-1].kind, by_default.phases(40)[-1].last_step) == ("rl", 25)
     without_irl = load_recipe("smoke", ["rl.steps=25", "data.num_train=40", "irl=null"])
     assert [(p.kind, p.last_step) for p in without_irl.phases(40)] == [("rl", 25)]
+
+
+def test_irl_that_would_never_run_is_refused() -> None:
+    recipe = load_recipe("smoke", ["rl.steps=9", "data.num_train=40", "irl.every_steps=null"])
+    with pytest.raises(UserError, match=r"rl\.steps is 9: it would never be complete"):
+        recipe.phases(40)
 
 
 # --- arms --------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from unsqueeze.cli.main import app
-from unsqueeze.config.load import load_recipe, shipped_recipes
+from unsqueeze.config.load import arms_of, load_recipe, shipped_recipes
 from unsqueeze.config.recipe import Recipe
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "paper_recipes.py"
@@ -142,14 +142,16 @@ def test_sps_differs_from_its_baseline_by_the_irl_phases_alone(model: str, size:
 def test_the_calibrated_twin_differs_by_the_irl_step_size_alone(model: str, size: str, method: str) -> None:
     literal = plain(load_recipe(f"paper/{model}-{size}-sps-{method}"))
     twin = plain(load_recipe(f"calibrated/{model}-{size}-sps-{method}"))
-    assert twin["irl"]["learning_rate"] == 2 * twin["rl"]["learning_rate"]
+    measured = arms_of(load_recipe("quickstart"), "quickstart")["sps"]
+    assert measured.irl is not None
+    ratio = measured.irl.learning_rate / measured.rl.learning_rate
+    assert twin["irl"]["learning_rate"] == pytest.approx(ratio * twin["rl"]["learning_rate"])
     assert twin | {"irl": twin["irl"] | {"learning_rate": 5e-10}} == literal
 
 
 def test_phases_of_the_papers_schedule() -> None:
-    # 16 problems a step: a pass over 3,000, 5,000 and 10,000 is 187.5, 312.5 and 625 steps; IRL follows each, and the
-    # end at 700.
-    ends = {"3k": [188, 375, 563, 700], "5k": [313, 625, 700], "10k": [625, 700]}
+    # 16 problems a step: a pass over 3,000, 5,000 and 10,000 is 187.5, 312.5 and 625 steps; IRL follows each.
+    ends = {"3k": [188, 375, 563], "5k": [313, 625], "10k": [625]}
     for size, expected in ends.items():
         recipe = load_recipe(f"paper/1.5b-{size}-sps-grpo")
         assert [p.last_step for p in recipe.phases(SIZES[size]) if p.kind == "irl"] == expected

@@ -28,12 +28,12 @@ def rl_phase_ends(
     num_problems: int,
     prompts_per_step: int,
 ) -> list[int]:
-    """The RL steps after which an RL phase ends; the last is always ``total_steps``.
+    """The RL steps, up to ``total_steps``, with which an RL phase is complete.
 
     By optimizer steps: every ``every_steps``. By passes over the data: phase i ends with the step in which the
     (i · every_passes)-th pass is completed, so no problem is dropped where the batch does not divide the data; a step
-    that completes several ends one phase. Neither: one phase. Raises ValueError if both are given or one is not
-    positive.
+    that completes several ends one phase. Neither: no phase is ever complete. Raises ValueError if both are given or
+    one is not positive.
     """
     if every_steps is not None and every_passes is not None:
         raise ValueError("give the length of an RL phase in steps or in passes over the data, not both.")
@@ -44,7 +44,7 @@ def rl_phase_ends(
     elif every_passes is not None:
         problems_per_phase = every_passes * num_problems
     else:
-        return [total_steps]
+        return []
     if problems_per_phase <= 0:
         raise ValueError(f"the length of an RL phase is {every_steps or every_passes}; it must be positive.")
 
@@ -52,12 +52,14 @@ def rl_phase_ends(
         # The margin keeps 0.1 passes, which binary floats round up, from ending a step late.
         return math.floor(step * prompts_per_step / problems_per_phase + 1e-9)
 
-    ends = [step for step in range(1, total_steps) if completed(step) > completed(step - 1)]
-    return [*ends, total_steps]
+    return [step for step in range(1, total_steps + 1) if completed(step) > completed(step - 1)]
 
 
-def plan_phases(rl_ends: list[int], *, irl: bool) -> list[Phase]:
-    """The phases of a run: an RL phase up to each of ``rl_ends``, each followed by an IRL phase where ``irl``."""
+def plan_phases(total_steps: int, rl_ends: list[int], *, irl: bool) -> list[Phase]:
+    """The phases of a run: an RL phase up to each of ``rl_ends``, each followed by an IRL phase where ``irl``.
+
+    Steps after the last of them are an RL phase that stays incomplete: no IRL follows it, and the run ends with RL.
+    """
     phases: list[Phase] = []
     first = 1
     for end in rl_ends:
@@ -65,4 +67,6 @@ def plan_phases(rl_ends: list[int], *, irl: bool) -> list[Phase]:
         if irl:
             phases.append(Phase(len(phases), "irl", first, end))
         first = end + 1
+    if first <= total_steps:
+        phases.append(Phase(len(phases), "rl", first, total_steps))
     return phases

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from unsqueeze.algos.schedule import Phase, plan_phases, rl_phase_ends
 from unsqueeze.algos.selection import Likelihood, Pool
 from unsqueeze.algos.surrogate import ALGORITHMS, AdvantageScale, Aggregation, Ratio, Surrogate
+from unsqueeze.errors import UserError
 
 
 class Settings(BaseModel):
@@ -280,16 +281,27 @@ class Recipe(Settings):
         return self
 
     def phases(self, num_problems: int) -> list[Phase]:
-        """The phases of this run over ``num_problems`` training problems."""
-        every_steps = self.irl.every_steps if self.irl else None
-        every_passes = self.irl.every_passes if self.irl else None
-        if self.irl and every_steps is None and every_passes is None:
+        """The phases of this run over ``num_problems`` training problems.
+
+        Raises UserError if IRL is asked for and no RL phase is ever complete.
+        """
+        if self.irl is None:
+            return plan_phases(self.rl.steps, [], irl=False)
+        every_passes = self.irl.every_passes
+        if every_passes is None and self.irl.every_steps is None:
             every_passes = 1.0
         ends = rl_phase_ends(
             self.rl.steps,
-            every_steps=every_steps,
+            every_steps=self.irl.every_steps,
             every_passes=every_passes,
             num_problems=num_problems,
             prompts_per_step=self.rl.prompts_per_step,
         )
-        return plan_phases(ends, irl=self.irl is not None)
+        if not ends:
+            length = f"{self.irl.every_steps} steps" if self.irl.every_steps else f"{every_passes:g} pass(es)"
+            raise UserError(
+                f"an RL phase lasts {length} over {num_problems} problems, {self.rl.prompts_per_step} a step, but "
+                f"rl.steps is {self.rl.steps}: it would never be complete, and IRL never run. Raise rl.steps, or "
+                f"give a shorter phase with irl.every_steps."
+            )
+        return plan_phases(self.rl.steps, ends, irl=True)

@@ -41,7 +41,8 @@ def train(run: Run, *, reference: Reference | None) -> list[PhaseReport]:
     reports: list[PhaseReport] = []
     if cursor.step == 0:
         evaluate_policy(run, step=0)
-    for phase in run.recipe.phases(len(run.train_problems))[cursor.phase :]:
+    phases = run.recipe.phases(len(run.train_problems))
+    for phase in phases[cursor.phase :]:
         if start is None:
             run.directory.journal.append("phase_started", **phase_fields(phase), policy_version=run.policy.version)
             start = start_phase(run, phase)
@@ -56,7 +57,8 @@ def train(run: Run, *, reference: Reference | None) -> list[PhaseReport]:
         reports.append(finish_phase(run, phase, start, rows, nll_before))
         start = None
         cursor = replace(cursor, phase=phase.number + 1, phase_begun=False)
-        if phase.kind == "irl" or run.recipe.irl is None:
+        irl_follows = any(later.kind == "irl" and later.last_step == cursor.step for later in phases[cursor.phase :])
+        if not irl_follows:
             finish_step(run, cursor, stream, optimizers, start)
     return reports
 

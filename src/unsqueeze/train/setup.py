@@ -91,6 +91,7 @@ def load_parts(recipe: Recipe) -> Parts:
             f"rl.prompts_per_step is {recipe.rl.prompts_per_step}, but there are only {len(data.train)} training "
             f"problems; a step cannot take more problems than there are."
         )
+    recipe.phases(len(data.train))
     torch.manual_seed(recipe.seed)
     policy = Policy.load(recipe.model)
     prompts = PromptBuilder(
