@@ -4,7 +4,7 @@
 
 Runs ``unsqueeze train RECIPE`` once a seed, each in a directory of its own (one that is there is read, not run again),
 and prints a line an arm: the mean over seeds of Avg@n, Pass@k and the greedy log-prob, with the smallest and the
-largest; then every seed by itself, and each arm's paired difference to the first one.
+largest; then the difference of every arm with SPS to the one without, of the same seed; then every seed by itself.
 """
 
 import argparse
@@ -40,6 +40,7 @@ class Line:
         return [self.avg, *(self.pass_at[k] for k in KS), self.greedy_logp, self.minutes]
 
 
+DIGITS = [1] * (1 + len(KS)) + [3, 1]
 HEADINGS = ["Avg@128", *(f"Pass@{k}" for k in KS), "greedy log-prob", "minutes"]
 
 
@@ -71,10 +72,9 @@ def line(directory: RunDirectory, step: int) -> Line:
 def spread(lines: Sequence[Line]) -> list[str]:
     """Mean and [smallest, largest] of every column."""
     columns = zip(*(one.values() for one in lines), strict=True)
-    digits = [1] * (1 + len(KS)) + [3, 1]
     return [
         f"{sum(column) / len(column):.{d}f} [{min(column):.{d}f}, {max(column):.{d}f}]"
-        for column, d in zip(columns, digits, strict=True)
+        for column, d in zip(columns, DIGITS, strict=True)
     ]
 
 
@@ -84,10 +84,9 @@ def differences(ours: Sequence[Line], control: Sequence[Line]) -> list[str]:
         [a - b for a, b in zip(one.values(), other.values(), strict=True)]
         for one, other in zip(ours, control, strict=True)
     ]
-    digits = [1] * (1 + len(KS)) + [3, 1]
     return [
         f"{sum(column) / len(column):+.{d}f} [{min(column):+.{d}f}, {max(column):+.{d}f}]"
-        for column, d in zip(zip(*rows, strict=True), digits, strict=True)
+        for column, d in zip(zip(*rows, strict=True), DIGITS, strict=True)
     ]
 
 
@@ -97,58 +96,80 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows])
 
 
-def provenance(recipe: str, seeds: Sequence[int], settings: Sequence[str]) -> str:
+def provenance(recipes: Sequence[str], seeds: Sequence[int], settings: Sequence[str], at_step: int | None) -> str:
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=True)
+    step = "" if at_step is None else f" after RL step {at_step}"
+    changed = f" with {', '.join(settings)}" if settings else ""
     return (
-        f"Recipe `{recipe}`{' with ' + ', '.join(settings) if settings else ''}, seeds {', '.join(map(str, seeds))}; "
-        f"commit {commit.stdout.strip()}, unsqueeze {unsqueeze.__version__}, torch {torch.__version__}, "
-        f"transformers {transformers.__version__}, Python {platform.python_version()}, {os.cpu_count()} CPU cores."
+        f"Recipe {', '.join(f'`{recipe}`' for recipe in recipes)}{step}{changed}, "
+        f"seeds {', '.join(map(str, seeds))}; commit {commit.stdout.strip()}, unsqueeze {unsqueeze.__version__}, "
+        f"torch {torch.__version__}, transformers {transformers.__version__}, Python {platform.python_version()}, "
+        f"{os.cpu_count()} CPU cores."
     )
 
 
-def report(recipe: str, paths: dict[int, Path], settings: Sequence[str]) -> str:
-    """All tables as Markdown."""
+def control_of(arm: str) -> str | None:
+    """The arm without SPS that an arm is held against: ``dapo`` for ``dapo-sps``, ``grpo`` for ``sps`` and its kin."""
+    if arm.endswith("-sps"):
+        return arm.removesuffix("-sps")
+    return "grpo" if arm.startswith("sps") else None
+
+
+def collect(recipe: str, paths: dict[int, Path], settings: Sequence[str], at_step: int | None) -> dict[str, list[Line]]:
+    """Lines by arm, in the order of the seeds, with the base model as an arm of its own."""
     loaded = load_recipe(recipe, settings)
-    arms = arms_of(loaded, recipe)
-    lines: dict[str, list[Line]] = {"base": []}
-    single: list[list[str]] = []
-    for seed, path in paths.items():
-        directories = {name: RunDirectory.open(path / name if loaded.arms else path) for name in arms}
-        found = {"base": line(next(iter(directories.values())), 0)}
-        found |= {name: line(directory, arms[name].rl.steps) for name, directory in directories.items()}
-        for name, one in found.items():
-            lines.setdefault(name, []).append(one)
-            cells = [f"{value:.3f}" if i == len(KS) + 1 else f"{value:.1f}" for i, value in enumerate(one.values())]
-            single.append([f"{name}, seed {seed}", *cells])
-    control, *others = arms
+    lines: dict[str, list[Line]] = {}
+    for path in paths.values():
+        for i, (name, arm) in enumerate(arms_of(loaded, recipe).items()):
+            directory = RunDirectory.open(path / name if loaded.arms else path)
+            if i == 0:
+                lines.setdefault("base", []).append(line(directory, 0))
+            lines.setdefault(name, []).append(line(directory, at_step or arm.rl.steps))
+    return lines
+
+
+def report(lines: dict[str, list[Line]], seeds: Sequence[int]) -> str:
+    """All tables as Markdown."""
+    pairs = [(name, control_of(name)) for name in lines]
+    changes = [
+        [f"{name} − {control}", *differences(lines[name], lines[control])]
+        for name, control in pairs
+        if control is not None and control in lines
+    ]
+    single = [
+        [f"{name}, seed {seed}", *(f"{value:.{d}f}" for value, d in zip(one.values(), DIGITS, strict=True))]
+        for name, of_seeds in lines.items()
+        for seed, one in zip(seeds, of_seeds, strict=True)
+    ]
     parts = [
-        provenance(recipe, list(paths), settings),
         "Mean over seeds [smallest, largest]; Avg and Pass in %, log-probs in nats per token.",
         table([[name, *spread(of_seeds)] for name, of_seeds in lines.items()]),
     ]
-    if others:
-        parts += [
-            f"Difference to `{control}` of the same seed, mean [smallest, largest].",
-            table([[name, *differences(lines[name], lines[control])] for name in others]),
-        ]
+    if changes:
+        parts += ["Differences of equal seeds, mean [smallest, largest].", table(changes)]
     return "\n\n".join([*parts, "Every seed.", table(single)]) + "\n"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--recipe", default="quickstart")
+    parser.add_argument("--recipes", nargs="+", default=["quickstart"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--runs", type=Path, default=Path("runs/squeezing"), help="where the runs go")
-    parser.add_argument("--parallel", type=int, default=1, help="seeds trained at once, each on a thread of its own")
+    parser.add_argument("--parallel", type=int, default=1, help="runs at once, each on a thread of its own")
+    parser.add_argument("--at-step", type=int, help="tell the evaluation after this RL step instead of the last")
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="a.b=v")
     parser.add_argument("--out", type=Path, help="also write the tables to this Markdown file")
     arguments = parser.parse_args()
+    recipes, seeds, settings = arguments.recipes, arguments.seeds, arguments.settings
+    jobs = [(recipe, seed) for recipe in recipes for seed in seeds]
     with ThreadPoolExecutor(arguments.parallel) as pool:
-        paths = pool.map(
-            lambda seed: train(arguments.recipe, seed, arguments.runs, arguments.settings), arguments.seeds
-        )
-        by_seed = dict(zip(arguments.seeds, paths, strict=True))
-    text = report(arguments.recipe, by_seed, arguments.settings)
+        paths = pool.map(lambda job: train(job[0], job[1], arguments.runs / job[0], settings), jobs)
+        by_job = dict(zip(jobs, paths, strict=True))
+    lines: dict[str, list[Line]] = {}
+    for recipe in recipes:
+        of_recipe = {seed: by_job[recipe, seed] for seed in seeds}
+        lines = collect(recipe, of_recipe, settings, arguments.at_step) | lines
+    text = provenance(recipes, seeds, settings, arguments.at_step) + "\n\n" + report(lines, seeds)
     print(text)
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
