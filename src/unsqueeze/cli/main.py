@@ -11,6 +11,7 @@ from rich.console import Console
 
 from unsqueeze import __version__
 from unsqueeze.cli.compare import compare
+from unsqueeze.cli.evaluate import evaluate
 from unsqueeze.cli.irl import irl
 from unsqueeze.cli.score import score
 from unsqueeze.cli.select import select
@@ -47,6 +48,7 @@ app.command()(score)
 app.command()(compare)
 app.command()(select)
 app.command()(irl)
+app.command("eval")(evaluate)
 
 
 def main() -> None:

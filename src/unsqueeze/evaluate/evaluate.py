@@ -9,7 +9,7 @@ from unsqueeze.metrics.summary import Summary, powers_of_two_up_to, summarise
 from unsqueeze.rollout.types import Completion, Engine, Sampling
 from unsqueeze.store.evals import EvalSample
 from unsqueeze.tasks.problem import Problem
-from unsqueeze.verify.verdict import Judge, Verdict
+from unsqueeze.verify.verdict import Judge, Judgement, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +56,7 @@ def evaluate(
         for index, completion in enumerate(completions)
     ]
     samples = [
-        EvalSample(
-            problem_id=problem.id,
-            index=index,
-            text=completion.text,
-            verdict=judgement.verdict,
-            extracted=judgement.extracted,
-            reason=judgement.reason,
-            num_tokens=len(completion.tokens),
-            mean_logp=_mean_logp(completion),
-            stop_reason=completion.stop_reason,
-        )
+        eval_sample(problem, index, completion, judgement)
         for (problem, index, completion), judgement in zip(placed, judgements, strict=True)
     ]
     judged_PN = np.array([sample.verdict.judged for sample in samples]).reshape(len(problems), n)
@@ -80,13 +70,29 @@ def evaluate(
     )
 
 
+def eval_sample(problem: Problem, index: int, completion: Completion, judgement: Judgement) -> EvalSample:
+    """One judged answer as it is stored."""
+    return EvalSample(
+        problem_id=problem.id,
+        index=index,
+        text=completion.text,
+        verdict=judgement.verdict,
+        extracted=judgement.extracted,
+        reason=judgement.reason,
+        num_tokens=len(completion.tokens),
+        mean_logp=mean_logp(completion),
+        stop_reason=completion.stop_reason,
+    )
+
+
 def greedy_logp(
     engine: Engine, prompts: Sequence[Sequence[int]], *, max_tokens: int, stop: tuple[str, ...] = ()
 ) -> float:
     """Mean log-prob of the greedy answers: over an answer's tokens, then over prompts; nats per token (Table 6)."""
     groups = engine.generate(prompts, 1, Sampling(max_tokens=max_tokens, temperature=0.0, stop=stop), seed=0)
-    return float(np.mean([_mean_logp(completions[0]) for completions in groups]))
+    return float(np.mean([mean_logp(completions[0]) for completions in groups]))
 
 
-def _mean_logp(completion: Completion) -> float:
+def mean_logp(completion: Completion) -> float:
+    """Mean log-prob of a completion's tokens, nats; NaN where it has none."""
     return float(np.mean(completion.logp_behaviour, dtype=np.float64)) if completion.tokens.size else float("nan")

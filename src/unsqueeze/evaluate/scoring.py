@@ -1,7 +1,7 @@
 """From files of samples to a tally: who solved what, how often."""
 
 import re
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,6 +18,7 @@ from unsqueeze.evaluate.sample_files import (
 from unsqueeze.evaluate.verdict_files import Advance, chunked
 from unsqueeze.metrics.tally import Tallier, Tally
 from unsqueeze.store.evals import EvalWriter
+from unsqueeze.tasks.problem import Problem
 from unsqueeze.verify.exact import exact_number
 from unsqueeze.verify.extract import Credit
 from unsqueeze.verify.math_judge import MathJudge
@@ -41,14 +42,21 @@ class LazyJudge:
             self._judge = MathJudge(**self._settings)  # type: ignore[arg-type]
         return self._judge.judge_answers(golds, responses)
 
+    def judge(self, problems: Sequence[Problem], responses: Sequence[str]) -> list[Judgement]:
+        """The ``Judge`` protocol."""
+        return self.judge_answers([problem.answer for problem in problems], list(responses))
+
+    def close(self) -> None:
+        if self._judge is not None:
+            self._judge.close()
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._judge is not None:
-            self._judge.close()
+        self.close()
 
 
 def sample_source(source: str) -> str:
@@ -113,12 +121,12 @@ def _outcomes(records: list[Record], judge: LazyJudge) -> Iterator[tuple[bool | 
     )
     for record in records:
         if "correct" in record.fields:
-            yield _stated_correct(record), _as_vote(record.fields.get("extracted")), "extracted" in record.fields
+            yield _stated_correct(record), as_vote(record.fields.get("extracted")), "extracted" in record.fields
         elif "verdict" in record.fields:
-            yield _stated_verdict(record), _as_vote(record.fields.get("extracted")), "extracted" in record.fields
+            yield _stated_verdict(record), as_vote(record.fields.get("extracted")), "extracted" in record.fields
         else:
             judgement = next(judgements)
-            yield _outcome(judgement.verdict), _as_vote(judgement.extracted), True
+            yield _outcome(judgement.verdict), as_vote(judgement.extracted), True
 
 
 def _outcome(verdict: Verdict) -> bool | None:
@@ -143,7 +151,7 @@ def _stated_verdict(record: Record) -> bool | None:
         raise UserError(f"{record.where}: field 'verdict' is {value!r}. It must be one of {allowed}.") from None
 
 
-def _as_vote(extracted: object) -> Hashable | None:
+def as_vote(extracted: object) -> Hashable | None:
     """An answer as something that equal answers share: a number, or the text without its spacing."""
     if not isinstance(extracted, str) or not extracted.strip():
         return None

@@ -1,0 +1,245 @@
+"""``unsqueeze eval``: sample, verify, and report Avg@n and Pass@k with intervals."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from unsqueeze.cli.judging import (
+    MEMORY_MB,
+    TIMEOUT_S,
+    WORKERS,
+    CreditOption,
+    KsOption,
+    MemoryOption,
+    TimeoutOption,
+    WorkersOption,
+    notes,
+    parse_ks,
+    points,
+)
+from unsqueeze.cli.model_options import (
+    ChatOption,
+    ComputeDtypeOption,
+    DataDirOption,
+    DeviceOption,
+    LimitOption,
+    LoadedModel,
+    MaxRowsOption,
+    MaxTokensOption,
+    ModelArgument,
+    SystemOption,
+    TasksOption,
+    TemperatureOption,
+    TemplateOption,
+    TopKOption,
+    TopPOption,
+    judge_of,
+    load_model,
+    max_tokens_of,
+    prompt_builder,
+    prompts_of,
+)
+from unsqueeze.errors import UserError
+
+if TYPE_CHECKING:
+    from unsqueeze.evaluate.resumable import Asked
+    from unsqueeze.evaluate.sample_store import SampleStore
+
+INTERRUPTED = 130
+"""The exit code shells give to a command ended by Ctrl-C."""
+TABLE_KS = (8, 32, 128)
+
+
+def evaluate(
+    model: ModelArgument,
+    out: Annotated[Path, typer.Option(help="The directory of the evaluation; one that is there is gone on with.")],
+    tasks: TasksOption = None,
+    n: Annotated[int, typer.Option("--n", help="Samples of each problem. A larger one adds to what is there.")] = 128,
+    temperature: TemperatureOption = 0.7,
+    top_p: TopPOption = 1.0,
+    top_k: TopKOption = 0,
+    max_tokens: MaxTokensOption = None,
+    ks: KsOption = None,
+    chat: ChatOption = None,
+    template: TemplateOption = None,
+    system: SystemOption = None,
+    credit: CreditOption = "anywhere",
+    data_dir: DataDirOption = Path("data"),
+    limit: LimitOption = None,
+    max_rows: MaxRowsOption = 256,
+    device: DeviceOption = "auto",
+    compute_dtype: ComputeDtypeOption = "float32",
+    workers: WorkersOption = WORKERS,
+    timeout: TimeoutOption = TIMEOUT_S,
+    memory_mb: MemoryOption = MEMORY_MB,
+    seed: Annotated[int, typer.Option(help="Seed of the samples and of the intervals.")] = 0,
+) -> None:
+    """Sample n answers to every problem, judge them, and report Avg@n and Pass@k with 95 % intervals over problems.
+
+    Samples are stored as they finish. The same command again goes on with an evaluation that was stopped, a larger --n
+    adds samples, another --k needs none, and another --credit only judges again. The directory holds samples.parquet
+    and summary.json; [bold]unsqueeze score[/bold] and [bold]unsqueeze compare[/bold] read it.
+
+    Examples:
+      unsqueeze eval countdown-0.4m --task countdown --n 128 --out evals/base
+      unsqueeze eval runs/quickstart/sps --task countdown --out evals/sps
+      unsqueeze eval ./model --task aime_2025 --task math500 --data-dir data --n 32 --out evals/mine
+    """
+    from unsqueeze.cli.progress import TerminalProgress
+    from unsqueeze.evaluate.benchmarks import load_benchmarks
+    from unsqueeze.evaluate.resumable import Asked, draw_missing, num_missing, rejudge
+    from unsqueeze.evaluate.sample_store import SampleStore
+    from unsqueeze.evaluate.scoring import LazyJudge
+    from unsqueeze.rollout.types import Sampling
+    from unsqueeze.train.progress import Interrupted, StopRequest
+    from unsqueeze.verify.extract import check_credit
+
+    if n < 1:
+        raise UserError(f"--n {n}: give 1 or more samples.")
+    wanted_ks = parse_ks(ks, n)
+    checked_credit = check_credit(credit)
+    benchmarks = load_benchmarks(tasks or [], data_dir=data_dir, limit=limit)
+    loaded = load_model(model, device=device, compute_dtype=compute_dtype, max_rows=max_rows, seed=seed)
+    math_judge = LazyJudge(workers=workers, timeout_s=timeout, memory_mb=memory_mb, credit=checked_credit)
+    asked: list[Asked] = []
+    settings: dict[str, Any] = {}
+    for benchmark in benchmarks:
+        builder = prompt_builder(loaded, benchmark, chat=chat, template=template, system=system)
+        prompts = prompts_of(loaded, benchmark, builder)
+        longest = max_tokens_of(loaded, benchmark, prompts, max_tokens)
+        sampling = Sampling(max_tokens=longest, temperature=temperature, top_p=top_p, top_k=top_k)
+        judge, judge_name = judge_of(benchmark, math_judge, checked_credit)
+        asked.append(Asked(benchmark=benchmark, prompts=prompts, sampling=sampling, judge=judge, judge_name=judge_name))
+        settings[benchmark.name] = {
+            "sha256": benchmark.sha256,
+            "mode": builder.mode,
+            "template": builder.template,
+            "system": builder.system,
+            "max_tokens": longest,
+        }
+    store = SampleStore(out)
+    identity = identity_of(model, loaded, temperature, top_p, top_k, compute_dtype, seed)
+    store.open({**identity, "benchmarks": settings})
+    begun, stop, console = time.perf_counter(), StopRequest(), notes()
+    with TerminalProgress(console) as progress, stop.listening(), math_judge:
+        for each in asked:
+            if again := rejudge(store, each):
+                progress.say(f"{each.benchmark.name}: {again:,} samples that were there are judged again")
+        missing = num_missing(store, asked, n)
+        try:
+            with progress.task(f"sampling {len(benchmarks)} tasks × {n}", missing) as advance:
+
+                def on_finished(count: int) -> None:
+                    stop.check()
+                    advance(count)
+
+                for each in asked:
+                    draw_missing(store, loaded.engine, each, n, seed=seed, max_rows=max_rows, on_finished=on_finished)
+        except Interrupted:
+            progress.warn(f"stopped as asked; the samples so far are in {out}. The same command goes on.")
+            raise typer.Exit(INTERRUPTED) from None
+    summary = finish(store, asked, n, wanted_ks, seed)
+    record = {
+        **summary,
+        "n": n,
+        **identity,
+        "credit": checked_credit,
+        "settings": settings,
+        "num_drawn_now": missing,
+        "seconds": time.perf_counter() - begun,
+    }
+    store.write_summary(record | provenance_of())
+    print_summary(summary, n, wanted_ks, temperature)
+    console.print(f"{out}: samples.parquet and summary.json; {missing:,} samples were drawn now")
+
+
+def identity_of(
+    model: str, loaded: LoadedModel, temperature: float, top_p: float, top_k: int, compute_dtype: str, seed: int
+) -> dict[str, Any]:
+    """What must be the same for samples to belong to one evaluation. A folder is known by its weights, not its name."""
+    from unsqueeze.evaluate.fingerprint import fingerprint
+
+    weights = fingerprint(loaded.path)
+    return {
+        "model": model if weights is None else Path(loaded.path).name,
+        "weights": weights,
+        "temperature": temperature,
+        "top_p": top_p,
+        "top_k": top_k,
+        "compute_dtype": compute_dtype,
+        "seed": seed,
+    }
+
+
+def finish(store: "SampleStore", asked: "Sequence[Asked]", n: int, ks: list[int], seed: int) -> dict[str, Any]:
+    """Put the samples into one file and sum up the first ``n`` of every problem that was asked for."""
+    from unsqueeze.evaluate.resumable import summarise_samples
+
+    wanted = {(each.benchmark.name, problem.id) for each in asked for problem in each.benchmark.problems}
+    columns = ["benchmark", "problem_id", "index", "verdict", "correct", "extracted", "num_tokens", "stop_reason"]
+    rows = store.merge().select(columns).to_pylist()
+    taken = [row for row in rows if row["index"] < n and (row["benchmark"], row["problem_id"]) in wanted]
+    return summarise_samples(taken, ks, seed=seed)
+
+
+def provenance_of() -> dict[str, Any]:
+    from unsqueeze.store.provenance import provenance
+
+    return provenance()
+
+
+def print_summary(summary: Mapping[str, Any], n: int, ks: Sequence[int], temperature: float) -> None:
+    """A line a task, and a stratified one over all where there are several; then what a reader should know of them."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    # Avg@n is the better estimate of Pass@1; of many ks a few tell the story.
+    shown = [k for k in ks if k > 1]
+    if len(shown) > 4:
+        shown = [k for k in shown if k in TABLE_KS or k == max(ks)]
+    table = Table(box=box.SIMPLE, caption=f"temperature {temperature:g}; % with 95 % intervals over problems")
+    table.add_column("task", overflow="fold")
+    for heading in ("problems", f"Avg@{n}", *(f"Pass@{k}" for k in shown)):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, part in summary["benchmarks"].items():
+        table.add_row(name, *_cells(part, shown))
+    if len(summary["benchmarks"]) > 1:
+        table.add_section()
+        table.add_row("all", *_cells(summary, shown))
+    screen = Console(highlight=False)
+    screen.print(table)
+    for name, part in summary["benchmarks"].items():
+        screen.print(describe_samples(name, part), markup=False, soft_wrap=True)
+
+
+def describe_samples(name: str, part: Mapping[str, Any]) -> str:
+    """One line of what the samples of a task were like."""
+    kinds = {
+        "num_cut_off": "cut off at the token limit",
+        "num_unparsable": "unparsable",
+        "num_not_judged": "not judged",
+    }
+    shares = [
+        f"{points(part[key] / max(1, part['num_samples']))} % {words}" for key, words in kinds.items() if part[key]
+    ]
+    return ", ".join(
+        [f"{name}: {part['num_samples']:,} samples of {part['mean_tokens']:.0f} tokens on average", *shares]
+    )
+
+
+def _cells(part: Mapping[str, Any], ks: Sequence[int]) -> list[str]:
+    avg = {"mean": part["avg"], "low": part["avg_low"], "high": part["avg_high"]}
+    estimates = [avg, *(part["pass_at"][str(k)] for k in ks)]
+    return [str(part["n_problems"]), *map(_percent, estimates)]
+
+
+def _percent(estimate: Mapping[str, float | None]) -> str:
+    mean, low, high = (estimate[key] for key in ("mean", "low", "high"))
+    if mean is None:
+        return "–"
+    between = "" if low is None or high is None else f"\n{100 * low:.0f}–{100 * high:.0f}"
+    return f"{100 * mean:.1f}{between}"

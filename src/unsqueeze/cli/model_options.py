@@ -1,0 +1,173 @@
+"""What ``eval`` and ``diagnose`` share: the model, the tasks, and how the model is asked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from unsqueeze.errors import UserError
+
+if TYPE_CHECKING:
+    from unsqueeze.evaluate.benchmarks import Benchmark
+    from unsqueeze.rollout.hf import HfEngine
+    from unsqueeze.tasks.prompts import PromptBuilder
+    from unsqueeze.train.policy import Policy
+    from unsqueeze.verify.verdict import Judge
+
+COUNTDOWN_MAX_TOKENS = 24
+MOST_TOKENS = 4096
+"""The longest response by default, where the model's context leaves more."""
+
+ModelArgument = Annotated[
+    str,
+    typer.Argument(
+        help="A folder in Hugging Face format, a hub name, countdown-0.4m, or a run or checkpoint of unsqueeze train."
+    ),
+]
+TasksOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--task",
+        metavar="TASK",
+        help="countdown, a JSONL file with problem and answer, or NAME for NAME.jsonl in --data-dir. Repeatable.",
+    ),
+]
+DataDirOption = Annotated[
+    Path, typer.Option("--data-dir", envvar="UNSQUEEZE_DATA", help="Where tasks are looked for by name.")
+]
+LimitOption = Annotated[
+    int | None, typer.Option(help="The first so many problems of each task. Default: all; countdown: 96.")
+]
+TemperatureOption = Annotated[float, typer.Option(help="Of the samples.")]
+TopPOption = Annotated[float, typer.Option("--top-p", help="Nucleus of the samples; 1: no cut.")]
+TopKOption = Annotated[int, typer.Option("--top-k", help="Most likely tokens sampled from; 0: no cut.")]
+MaxTokensOption = Annotated[
+    int | None,
+    typer.Option(help="Longest response. Default: what the context leaves, at most 4096; countdown: 24."),
+]
+ChatOption = Annotated[
+    bool | None,
+    typer.Option("--chat/--plain", help="With the chat template or without. Default: with it, where there is one."),
+]
+TemplateOption = Annotated[
+    str | None,
+    typer.Option(
+        help="The text around {problem}. Default: asks for reasoning and a \\boxed{} answer; countdown: none."
+    ),
+]
+SystemOption = Annotated[str | None, typer.Option(help="The system message (with --chat).")]
+MaxRowsOption = Annotated[int, typer.Option("--max-rows", help="Responses generated side by side: memory and speed.")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+ComputeDtypeOption = Annotated[str, typer.Option(help="Of forward passes: float32 or bfloat16.")]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model ready to be asked. ``path`` is where it was found."""
+
+    path: str
+    policy: "Policy"
+    engine: "HfEngine"
+
+    @property
+    def context(self) -> int | None:
+        return getattr(self.policy.model.config, "max_position_embeddings", None)
+
+
+def load_model(model: str, *, device: str, compute_dtype: str, max_rows: int, seed: int = 0) -> LoadedModel:
+    """The model and an engine on it. UserError where there is none."""
+    import torch
+
+    from unsqueeze.cli.train_arms import silence_transformers
+    from unsqueeze.config.load import check_recipe
+    from unsqueeze.rollout.hf import HfEngine
+    from unsqueeze.train.policy import Policy, resolve_model
+
+    path = checkpoint_of(model)
+    settings = check_recipe(
+        {
+            "name": "model",
+            "seed": seed,
+            "model": {"path": path, "device": device, "compute_dtype": compute_dtype},
+            "rollout": {"max_rows": max_rows},
+        },
+        "of the command line",
+    )
+    silence_transformers()
+    policy = Policy.load(settings.model)
+    autocast = None if policy.compute_dtype is torch.float32 else policy.compute_dtype
+    engine = HfEngine(policy.model, policy.tokenizer, max_rows=max_rows, autocast_dtype=autocast)
+    return LoadedModel(resolve_model(path), policy, engine)
+
+
+def checkpoint_of(model: str) -> str:
+    """The policy of a checkpoint, of the last one where the path is a run; otherwise the path as it is."""
+    from unsqueeze.store.checkpoints import Checkpoints
+
+    path = Path(model)
+    if (path / "run.json").is_file():
+        checkpoints = Checkpoints(path / "checkpoints")
+        step = checkpoints.latest()
+        if step is None:
+            raise UserError(f"{model} is a run without a checkpoint yet; give a model, or train further.")
+        path = checkpoints.path(step)
+    return str(path / "policy") if (path / "policy" / "config.json").is_file() else model
+
+
+def prompt_builder(
+    loaded: LoadedModel, benchmark: "Benchmark", *, chat: bool | None, template: str | None, system: str | None
+) -> "PromptBuilder":
+    """How the problems of a benchmark are put to this model, by the options or by what fits task and tokenizer."""
+    from unsqueeze.tasks.prompts import MATH_TEMPLATE, PLAIN_TEMPLATE, PromptBuilder
+
+    tokenizer = loaded.policy.tokenizer
+    with_chat = bool(tokenizer.chat_template) if chat is None else chat
+    default = PLAIN_TEMPLATE if benchmark.kind == "countdown" else MATH_TEMPLATE
+    return PromptBuilder(
+        tokenizer=tokenizer,
+        mode="chat" if with_chat else "plain",
+        template=default if template is None else template,
+        system=system,
+    )
+
+
+def prompts_of(loaded: LoadedModel, benchmark: "Benchmark", builder: "PromptBuilder") -> list[list[int]]:
+    """The tokens of every problem. UserError naming one that the model's tokenizer has no tokens for."""
+    prompts = [builder.tokens(problem) for problem in benchmark.problems]
+    unknown = loaded.policy.tokenizer.unk_token_id
+    for problem, tokens in zip(benchmark.problems, prompts, strict=True):
+        if unknown is not None and unknown in tokens:
+            raise UserError(
+                f"problem {problem.id} of {benchmark.name} holds text that the model's tokenizer has no token for; "
+                "use a model that knows it."
+            )
+    return prompts
+
+
+def max_tokens_of(
+    loaded: LoadedModel, benchmark: "Benchmark", prompts: Sequence[Sequence[int]], given: int | None
+) -> int:
+    """The longest response: as given, or what fits. UserError where the context has no room."""
+    longest = max(map(len, prompts))
+    room = MOST_TOKENS if loaded.context is None else loaded.context - longest
+    if room < 1 or (given is not None and loaded.context is not None and given > room):
+        raise UserError(
+            f"the longest prompt of {benchmark.name} has {longest} tokens and the model's context is {loaded.context}; "
+            f"{'leave out long problems' if room < 1 else f'give --max-tokens of at most {room}'}."
+        )
+    if given is not None:
+        return given
+    return min(room, COUNTDOWN_MAX_TOKENS if benchmark.kind == "countdown" else MOST_TOKENS)
+
+
+def judge_of(benchmark: "Benchmark", math_judge: "Judge", credit: str) -> "tuple[Judge, str]":
+    """Who judges a benchmark, and a name that changes when verdicts might."""
+    from importlib import metadata
+
+    from unsqueeze.verify.countdown import CountdownJudge
+
+    if benchmark.kind == "countdown":
+        return CountdownJudge(), "countdown"
+    return math_judge, f"math-verify {metadata.version('math-verify')}, credit {credit}"

@@ -1,0 +1,123 @@
+"""An evaluation that stores its samples as they come and only draws those it lacks."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from unsqueeze.evaluate.benchmarks import Benchmark
+from unsqueeze.evaluate.evaluate import eval_sample
+from unsqueeze.evaluate.plan import BLOCK, missing_calls
+from unsqueeze.evaluate.sample_store import SampleStore
+from unsqueeze.evaluate.scoring import as_vote
+from unsqueeze.metrics.summary import summaries_by_benchmark, summarise_tally
+from unsqueeze.metrics.tally import Tallier
+from unsqueeze.rollout.types import Engine, Sampling, StopReason
+from unsqueeze.seeds import derive_seed
+from unsqueeze.verify.verdict import Judge, Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Asked:
+    """A benchmark with the prompts (token ids) of its problems, how to sample, and who judges."""
+
+    benchmark: Benchmark
+    prompts: Sequence[Sequence[int]]
+    sampling: Sampling
+    judge: Judge
+    judge_name: str
+
+
+def num_missing(store: SampleStore, asked: Sequence[Asked], n: int) -> int:
+    """How many samples are to be drawn to bring every problem to ``n``."""
+    return sum(max(0, n - have) for each in asked for have in have_of(store, each))
+
+
+def have_of(store: SampleStore, asked: Asked) -> list[int]:
+    """How many samples every problem has: 0 to h − 1 without a gap."""
+    seen = store.keys(asked.benchmark.name)
+    counts = []
+    for problem in asked.benchmark.problems:
+        have = 0
+        while (problem.id, have) in seen:
+            have += 1
+        counts.append(have)
+    return counts
+
+
+def draw_missing(
+    store: SampleStore,
+    engine: Engine,
+    asked: Asked,
+    n: int,
+    *,
+    seed: int,
+    max_rows: int,
+    on_finished: Callable[[int], None] | None = None,
+) -> None:
+    """Bring every problem of a benchmark to ``n`` judged samples on the disk.
+
+    The seed of a call comes from the problem it begins with and the number of its first sample: what is drawn does not
+    depend on where an evaluation was interrupted.
+    """
+    problems = asked.benchmark.problems
+    for call in missing_calls(have_of(store, asked), n, max(1, max_rows // BLOCK)):
+        first = problems[call.places[0]].id
+        groups = engine.generate(
+            [asked.prompts[place] for place in call.places],
+            call.count,
+            asked.sampling,
+            seed=derive_seed(seed, "eval", asked.benchmark.name, first, call.start),
+            on_finished=on_finished,
+        )
+        drawn = [
+            (problems[place], call.start + number, completion)
+            for place, completions in zip(call.places, groups, strict=True)
+            for number, completion in enumerate(completions)
+        ]
+        judgements = asked.judge.judge([problem for problem, _, _ in drawn], [one.text for _, _, one in drawn])
+        store.add(
+            asked.benchmark.name,
+            [eval_sample(*one, judgement) for one, judgement in zip(drawn, judgements, strict=True)],
+            [problem.answer for problem, _, _ in drawn],
+            asked.judge_name,
+        )
+
+
+def rejudge(store: SampleStore, asked: Asked) -> int:
+    """Judge again, without sampling, what another judge has judged; returns how many samples."""
+    problems = {problem.id: problem for problem in asked.benchmark.problems}
+
+    def judged(problem_ids: list[str], texts: list[str]) -> Any:
+        return asked.judge.judge([problems[problem_id] for problem_id in problem_ids], texts)
+
+    return store.rejudge(asked.benchmark.name, list(problems), asked.judge_name, judged)
+
+
+def summarise_samples(rows: Sequence[dict[str, Any]], ks: Sequence[int], *, seed: int) -> dict[str, Any]:
+    """What samples add up to: over all benchmarks, stratified by them, and of each under ``benchmarks``."""
+    tallier = Tallier()
+    for row in rows:
+        tallier.add(row["problem_id"], row["correct"], benchmark=row["benchmark"], answer=as_vote(row["extracted"]))
+    tally = tallier.tally()
+    whole = summarise_tally(tally, ks, seed=seed)
+    names = tally.strata
+    parts = summaries_by_benchmark(tally, ks, seed=seed) or dict.fromkeys(names, whole)
+    return {
+        **whole.to_json_object(),
+        **counts(rows),
+        "benchmarks": {
+            name: parts[name].to_json_object() | counts([row for row in rows if row["benchmark"] == name])
+            for name in names
+        },
+    }
+
+
+def counts(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """How many samples there are, how long they are, and how many were cut off, unparsable or not judged."""
+    return {
+        "num_samples": len(rows),
+        "num_not_judged": sum(row["correct"] is None for row in rows),
+        "num_unparsable": sum(row["verdict"] == Verdict.UNPARSABLE for row in rows),
+        "num_cut_off": sum(row["stop_reason"] == StopReason.LENGTH for row in rows),
+        "mean_tokens": sum(row["num_tokens"] for row in rows) / max(1, len(rows)),
+    }

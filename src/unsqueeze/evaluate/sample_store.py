@@ -1,0 +1,175 @@
+"""The directory of an evaluation: samples are on disk as soon as their part is judged, and are never drawn twice.
+
+eval.json            what was asked: model, prompts, sampling, data; another evaluation cannot go on here
+samples.parquet      every sample, one row each
+parts/000012.parquet samples of an evaluation under way; they go into samples.parquet when it is done
+summary.json         what the samples add up to; written last
+"""
+
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from unsqueeze.errors import RunError, UserError
+from unsqueeze.store.atomic import write_atomically
+from unsqueeze.store.evals import SAMPLE_SCHEMA, EvalSample
+from unsqueeze.store.plain_json import dumps
+from unsqueeze.store.table import column, read_table, table_of_rows, write_table
+from unsqueeze.verify.verdict import Judgement, Verdict
+
+EVAL_SCHEMA = pa.schema(
+    [
+        ("benchmark", pa.string()),
+        *((field.name, field.type) for field in SAMPLE_SCHEMA),
+        ("gold", pa.string()),
+        ("judge", pa.string()),
+    ]
+)
+"""``judge`` names who judged, so that another judge knows what to judge again."""
+
+_KEY = ("benchmark", "problem_id", "index")
+_KEY_SCHEMA = pa.schema([EVAL_SCHEMA.field(name) for name in _KEY])
+
+
+class SampleStore:
+    """The samples of one evaluation. One process writes at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.samples_path = folder / "samples.parquet"
+        self.summary_path = folder / "summary.json"
+        self._parts = folder / "parts"
+
+    def open(self, wanted: Mapping[str, Any]) -> None:
+        """Begin here, or go on. UserError where the folder holds something else, or an evaluation that differs.
+
+        Benchmarks that were not asked for before are added; everything else must be what it was.
+        """
+        path = self.folder / "eval.json"
+        asked: dict[str, Any] = json.loads(dumps(wanted))
+        if path.is_file():
+            before = _read_json(path)
+            _check_same(self.folder, before, asked)
+            asked["benchmarks"] = before["benchmarks"] | asked["benchmarks"]
+        elif self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+            raise UserError(f"--out {self.folder} exists and holds no evaluation; name a new or an empty folder.")
+        write_atomically(path, dumps(asked, indent=2).encode() + b"\n", replace=True)
+
+    def add(self, benchmark: str, samples: Sequence[EvalSample], golds: Sequence[str], judge: str) -> None:
+        """Store judged samples; they are on the disk when this returns."""
+        table = table_of_rows(samples, SAMPLE_SCHEMA)
+        same = {"benchmark": [benchmark] * len(samples), "gold": list(golds), "judge": [judge] * len(samples)}
+        columns = {name: column(same[name], pa.string()) if name in same else table[name] for name in EVAL_SCHEMA.names}
+        names = [int(path.stem) for path in self._part_files()]
+        write_table(self._parts / f"{max(names, default=-1) + 1:06d}.parquet", pa.table(columns, schema=EVAL_SCHEMA))
+
+    def keys(self, benchmark: str) -> set[tuple[str, int]]:
+        """The problem and the index of every sample of a benchmark."""
+        tables = [read_table(path, _KEY_SCHEMA) for path in self._files()]
+        rows = (zip(*(table[name].to_pylist() for name in _KEY), strict=True) for table in tables)
+        return {(problem_id, index) for part in rows for name, problem_id, index in part if name == benchmark}
+
+    def table(self) -> pa.Table:
+        """Every sample there is, once, in the order of benchmark, problem and index of first storing."""
+        tables = [read_table(path, EVAL_SCHEMA) for path in self._files()]
+        table = pa.concat_tables(tables or [EVAL_SCHEMA.empty_table()])
+        keys = list(zip(*(table[name].to_pylist() for name in _KEY), strict=True))
+        # Parts that went into samples.parquet and were not removed are there twice.
+        first = {key: place for place, key in reversed(list(enumerate(keys)))}
+        return table.take(pa.array(sorted(first.values()), pa.int64()))
+
+    def merge(self) -> pa.Table:
+        """Put all parts into ``samples.parquet``, sorted by benchmark, problem and index; returns what it holds."""
+        table = self.table()
+        order = {
+            name: {key: place for place, key in enumerate(dict.fromkeys(table[name].to_pylist()))} for name in _KEY[:2]
+        }
+        ranks = pa.table(
+            [
+                pa.array([order[name][key] for key in table[name].to_pylist()], pa.int64())
+                if name in order
+                else table[name]
+                for name in _KEY
+            ],
+            names=list(_KEY),
+        )
+        table = table.take(pc.sort_indices(ranks, sort_keys=[(name, "ascending") for name in _KEY]))
+        write_table(self.samples_path, table, replace=True)
+        for path in self._part_files():
+            path.unlink()
+        if self._parts.is_dir():
+            self._parts.rmdir()
+        return table
+
+    def rejudge(
+        self,
+        benchmark: str,
+        problem_ids: Collection[str],
+        judge: str,
+        judged: Callable[[list[str], list[str]], list[Judgement]],
+    ) -> int:
+        """Judge again what another judge has judged, of these problems: ``judged(problem ids, texts)``.
+
+        Returns how many samples that were.
+        """
+        table = self.table()
+        known = set(problem_ids)
+        whose = zip(*(table[name].to_pylist() for name in ("benchmark", "problem_id", "judge")), strict=True)
+        places = [
+            place
+            for place, (name, problem_id, by) in enumerate(whose)
+            if name == benchmark and problem_id in known and by != judge
+        ]
+        if not places:
+            return 0
+        columns = {name: table[name].to_pylist() for name in ("verdict", "correct", "extracted", "reason", "judge")}
+        part = table.take(places)
+        for place, judgement in zip(
+            places, judged(part["problem_id"].to_pylist(), part["text"].to_pylist()), strict=True
+        ):
+            correct = judgement.verdict is Verdict.CORRECT if judgement.verdict.judged else None
+            values = (judgement.verdict.value, correct, judgement.extracted, judgement.reason, judge)
+            for name, value in zip(columns, values, strict=True):
+                columns[name][place] = value
+        for name, values in columns.items():
+            place = EVAL_SCHEMA.get_field_index(name)
+            table = table.set_column(place, EVAL_SCHEMA.field(place), column(values, EVAL_SCHEMA.field(place).type))
+        write_table(self.samples_path, table, replace=True)
+        return len(places)
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        write_atomically(self.summary_path, dumps(summary, indent=2).encode() + b"\n", replace=True)
+
+    def _files(self) -> list[Path]:
+        return [*([self.samples_path] if self.samples_path.is_file() else []), *self._part_files()]
+
+    def _part_files(self) -> list[Path]:
+        return sorted(self._parts.glob("[0-9]*.parquet")) if self._parts.is_dir() else []
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        fields = json.loads(path.read_bytes())
+        if isinstance(fields, dict) and isinstance(fields.get("benchmarks"), dict):
+            return fields
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read: {error}.") from error
+    raise RunError(f"{path} does not say what was evaluated; the file was damaged.")
+
+
+def _check_same(folder: Path, before: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """UserError naming the first thing in which the evaluation that is there differs from the one asked for."""
+    pairs = [(key, before.get(key), value) for key, value in asked.items() if key != "benchmarks"]
+    for name, fields in asked["benchmarks"].items():
+        there = before["benchmarks"].get(name)
+        pairs += [] if there is None else [(f"{name}: {key}", there.get(key), value) for key, value in fields.items()]
+    for key, then, now in pairs:
+        if then != now:
+            raise UserError(
+                f"{folder} holds an evaluation of {key} {json.dumps(then)}, and {json.dumps(now)} was asked for now; "
+                "samples of both must not mix: name another --out, or ask for the same."
+            )
