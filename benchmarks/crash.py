@@ -5,7 +5,7 @@
 One warm process imports everything and never computes; each life of a run is a forked child of it that trains as
 ``unsqueeze train --resume`` does. A life ends by SIGKILL, in one of two ways, both seeded:
 
-- at an instant: after a time drawn uniformly from the length of the whole run, wherever it then is;
+- at an instant: after a CPU time drawn uniformly from that of the whole run, wherever it then is;
 - at a write: before, inside or after the n-th call that changes the disk, n drawn uniformly from all of the run's.
 
 Once a run has come to its end, its weights, optimizers, metrics (timings aside), rollouts, demonstrations and
@@ -14,6 +14,7 @@ evaluations are compared with those of the run that was never interrupted. Exit 
 
 import argparse
 import json
+import math
 import mmap
 import os
 import platform
@@ -30,8 +31,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
-
-os.environ["TOKENIZERS_PARALLELISM"] = "false"  # its threads would not survive a fork
 
 import torch
 import transformers
@@ -198,6 +197,8 @@ class Lives:
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self.shared = Shared()
+        self.length_s = 0.0
+        """CPU time of the longest life so far."""
 
     def live(self, path: Path, *, kill_after_s: float | None = None, die_at: int | None = None, seed: int = 0) -> bool:
         """Train in ``path``, from the start or from where it is, to the end (True) or to a violent death (False)."""
@@ -205,16 +206,13 @@ class Lives:
         child = os.fork()
         if child == 0:
             self._train_and_exit(path, die_at, random.Random(seed))
-        deadline = None if kill_after_s is None else time.monotonic() + kill_after_s
-        while True:
-            ended, status = os.waitpid(child, os.WNOHANG if deadline else 0)
-            if ended:
-                break
-            if deadline and time.monotonic() >= deadline:
+        while kill_after_s is not None and not os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            if cpu_seconds(child) >= kill_after_s:
                 os.kill(child, signal.SIGKILL)
-                deadline = None
-            else:
-                time.sleep(0.002)
+                break
+            time.sleep(0.002)
+        _, status, usage = os.wait4(child, 0)
+        self.length_s = max(self.length_s, usage.ru_utime + usage.ru_stime)
         if os.WIFEXITED(status) and os.WEXITSTATUS(status):
             sys.exit(f"a life in {path} failed by itself, see above")
         return os.WIFEXITED(status)
@@ -230,27 +228,45 @@ class Lives:
         os._exit(0)
 
 
+def cpu_seconds(pid: int) -> float:
+    """What the process has computed so far; a measure of its progress that other work on the machine does not move."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+
+
 def kill_and_resume(
-    lives: Lives, folder: Path, rng: random.Random, *, kills: int, kills_at_writes: int, say: Callable[[str], None]
+    lives: Lives,
+    folder: Path,
+    rng: random.Random,
+    *,
+    kills: int,
+    kills_at_writes: int,
+    minutes: float,
+    say: Callable[[str], None],
 ) -> Record:
-    """Whole runs, killed and resumed until each is at its end, until there were as many kills as asked for."""
+    """Whole runs, killed and resumed until each is at its end, until there were as many kills as asked for.
+
+    After ``minutes`` no further run is begun.
+    """
     whole = folder / "whole"
-    begun = time.monotonic()
+    deadline = time.monotonic() + 60 * minutes
     assert lives.live(whole), "nobody kills this one"
-    length_s, writes = time.monotonic() - begun, lives.shared.writes
-    say(f"a whole run takes {length_s:.1f} s and {writes} writes")
+    writes = lives.shared.writes
+    say(f"a whole run takes {lives.length_s:.1f} s of CPU time and {writes} writes")
     record = Record()
-    while record.count("at an instant") < kills or record.count("at a write") < kills_at_writes:
+    while time.monotonic() < deadline and (
+        record.count("at an instant") < kills or record.count("at a write") < kills_at_writes
+    ):
         path = folder / f"run-{record.runs:03d}"
         before = len(record.deaths)
         while True:
-            seed = rng.getrandbits(32)
-            if record.count("at an instant") < kills:
-                how, finished = "at an instant", lives.live(path, kill_after_s=rng.uniform(0, length_s), seed=seed)
-            elif record.count("at a write") < kills_at_writes:
-                how, finished = "at a write", lives.live(path, die_at=rng.randint(1, writes), seed=seed)
+            wanted = {"at an instant": kills, "at a write": kills_at_writes}
+            how = rng.choice([how for how, count in wanted.items() if record.count(how) < count] or ["not at all"])
+            if how == "at an instant":
+                finished = lives.live(path, kill_after_s=rng.uniform(0, lives.length_s))
+            elif how == "at a write":
+                finished = lives.live(path, die_at=rng.randint(1, writes), seed=rng.getrandbits(32))
             else:
-                how, finished = "", lives.live(path)
+                finished = lives.live(path)
             if finished:
                 break
             record.deaths.append(Death(how, lives.shared.stage))
@@ -364,9 +380,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--kills", type=int, default=100, help="kills at random instants")
     parser.add_argument("--kills-at-writes", type=int, default=0, help="kills at random writes")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="begin no further run after this time")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="where to write the page; default: only print it")
     arguments = parser.parse_args()
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # threads would not survive a fork
     torch.set_num_threads(1)
     silence_transformers()
     folder = Path(tempfile.mkdtemp(prefix="crash-"))
@@ -377,6 +395,7 @@ def main() -> None:
         random.Random(arguments.seed),
         kills=arguments.kills,
         kills_at_writes=arguments.kills_at_writes,
+        minutes=arguments.minutes,
         say=lambda text: print(text, flush=True),
     )
     page = report(record, arguments.seed, (time.monotonic() - begun) / 60)

@@ -59,6 +59,12 @@ def train_arms(arms: Mapping[str, Recipe], paths: Mapping[str, Path], console: C
                     f"stopped as asked; what was done is in {paths[name]}. Go on with the same command and --resume."
                 )
                 return False
+            except RunError:
+                progress.warn(
+                    f"it failed; what was done is in {paths[name]}. Once the cause is gone, go on with the same "
+                    f"command and --resume."
+                )
+                raise
     console.print(table_caption(results[0].before), highlight=False, soft_wrap=True)
     console.print(results_table(results))
     for result in results:

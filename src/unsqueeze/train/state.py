@@ -104,8 +104,11 @@ def _refusals(folder: Path) -> Iterator[None]:
     """What the libraries' own writers raise where the file system refuses, as RunError. OSError passes through."""
     try:
         yield
-    except SafetensorError as error:
-        raise RunError(f"cannot write {folder}: {error}.") from error
+    except Exception as error:
+        # safetensors has an error of its own, tokenizers raises nothing more special than Exception itself.
+        if isinstance(error, SafetensorError) or type(error) is Exception:
+            raise RunError(f"cannot write {folder}: {error}.") from error
+        raise
 
 
 def _optimizer(folder: Path, kind: str) -> Path:

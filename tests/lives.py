@@ -1,0 +1,48 @@
+"""Whole lives of small runs, as the command line leads them, and the comparison with one that nothing happened to."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from training import small_recipe
+from unsqueeze.cli.train_arms import train_arm
+from unsqueeze.config.recipe import Recipe
+from unsqueeze.train.progress import Silent, StopRequest
+
+TINY: dict[str, Any] = {
+    "data": {"num_test": 2},
+    "rl": {"steps": 4, "prompts_per_step": 3, "group_size": 4},
+    "irl": {"every_steps": 3, "steps": 1},
+    "evaluation": {"n": 2},
+}
+
+
+def tiny_recipe(**sections: Any) -> Recipe:
+    """A run of about a second: an RL phase of three steps, IRL, and a fourth step."""
+    merged = TINY | {name: TINY.get(name, {}) | section for name, section in sections.items()}
+    return small_recipe(**merged)
+
+
+def live(recipe: Recipe, path: Path, stop: StopRequest | None = None) -> None:
+    """Train in ``path`` to the end: from the start, or from where the run there is."""
+    train_arm("tiny", recipe, path, Silent(), stop or StopRequest())
+
+
+def crash_benchmark() -> ModuleType:
+    """``benchmarks/crash.py``, which is no part of a package."""
+    name = "benchmark_of_crashes"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / "benchmarks" / "crash.py")
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+def differences(whole: Path, resumed: Path) -> list[str]:
+    """In what a finished run differs from one that nothing happened to."""
+    found: list[str] = crash_benchmark().differences(whole, resumed)
+    return found
