@@ -11,6 +11,7 @@ from rich.console import Console
 
 from unsqueeze import __version__
 from unsqueeze.cli.compare import compare
+from unsqueeze.cli.doctor import doctor
 from unsqueeze.cli.evaluate import evaluate
 from unsqueeze.cli.irl import irl
 from unsqueeze.cli.score import score
@@ -49,6 +50,7 @@ app.command()(compare)
 app.command()(select)
 app.command()(irl)
 app.command("eval")(evaluate)
+app.command()(doctor)
 
 
 def main() -> None:
