@@ -11,6 +11,7 @@ from rich.console import Console
 
 from unsqueeze import __version__
 from unsqueeze.cli.compare import compare
+from unsqueeze.cli.diagnose import diagnose
 from unsqueeze.cli.doctor import doctor
 from unsqueeze.cli.evaluate import evaluate
 from unsqueeze.cli.irl import irl
@@ -50,6 +51,7 @@ app.command()(compare)
 app.command()(select)
 app.command()(irl)
 app.command("eval")(evaluate)
+app.command()(diagnose)
 app.command()(doctor)
 
 

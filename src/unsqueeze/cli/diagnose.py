@@ -1,0 +1,192 @@
+"""``unsqueeze diagnose``: how squeezed a model is."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from unsqueeze.cli.judging import (
+    MEMORY_MB,
+    TIMEOUT_S,
+    WORKERS,
+    CreditOption,
+    MemoryOption,
+    TimeoutOption,
+    WorkersOption,
+    notes,
+)
+from unsqueeze.cli.model_options import (
+    ChatOption,
+    ComputeDtypeOption,
+    DataDirOption,
+    DeviceOption,
+    LimitOption,
+    MaxRowsOption,
+    MaxTokensOption,
+    ModelArgument,
+    SystemOption,
+    TasksOption,
+    TemperatureOption,
+    TemplateOption,
+    judge_of,
+    load_model,
+    max_tokens_of,
+    prompt_builder,
+    prompts_of,
+)
+from unsqueeze.errors import UserError
+
+if TYPE_CHECKING:
+    from unsqueeze.evaluate.diagnose import Diagnosis
+    from unsqueeze.metrics.intervals import Estimate
+    from unsqueeze.train.policy import Policy
+
+_SCORED_TOKENS = 16_384
+
+
+def diagnose(
+    model: ModelArgument,
+    tasks: TasksOption = None,
+    n: Annotated[int, typer.Option("--n", help="Samples of each problem, at least 2.")] = 16,
+    temperature: TemperatureOption = 0.7,
+    max_tokens: MaxTokensOption = None,
+    order: Annotated[int, typer.Option("--ngram", help="Words of an n-gram, for the similarity.")] = 3,
+    out: Annotated[Path | None, typer.Option(help="Also write everything here, as JSON.")] = None,
+    chat: ChatOption = None,
+    template: TemplateOption = None,
+    system: SystemOption = None,
+    credit: CreditOption = "anywhere",
+    data_dir: DataDirOption = Path("data"),
+    limit: LimitOption = None,
+    max_rows: MaxRowsOption = 256,
+    device: DeviceOption = "auto",
+    compute_dtype: ComputeDtypeOption = "float32",
+    workers: WorkersOption = WORKERS,
+    timeout: TimeoutOption = TIMEOUT_S,
+    memory_mb: MemoryOption = MEMORY_MB,
+    seed: Annotated[int, typer.Option(help="Seed of the samples and of the intervals.")] = 0,
+) -> None:
+    """Show what squeezing shows in: greedy log-prob, entropy, accuracy per problem, similarity, distinct solutions.
+
+    A squeezed model is sure of one answer: problems are always or never solved, greedy answers are likely, the entropy
+    of the next token is low, and samples of one problem are alike.
+
+    Examples:
+      unsqueeze diagnose countdown-0.4m --task countdown
+      unsqueeze diagnose runs/quickstart/grpo --task countdown --out grpo.json
+    """
+    from unsqueeze.cli.progress import TerminalProgress
+    from unsqueeze.evaluate.benchmarks import load_benchmarks
+    from unsqueeze.evaluate.diagnose import diagnose as measure
+    from unsqueeze.evaluate.scoring import LazyJudge
+    from unsqueeze.rollout.types import Sampling
+    from unsqueeze.store.atomic import write_atomically
+    from unsqueeze.store.plain_json import dumps
+    from unsqueeze.store.provenance import provenance
+    from unsqueeze.verify.extract import check_credit
+
+    if n < 2:
+        raise UserError(f"--n {n}: give 2 or more samples; similarity compares them.")
+    if order < 1:
+        raise UserError(f"--ngram {order}: give 1 or more words.")
+    checked_credit = check_credit(credit)
+    benchmarks = load_benchmarks(tasks or [], data_dir=data_dir, limit=limit)
+    loaded = load_model(model, device=device, compute_dtype=compute_dtype, max_rows=max_rows, seed=seed)
+    results: dict[str, Diagnosis] = {}
+    with (
+        LazyJudge(workers=workers, timeout_s=timeout, memory_mb=memory_mb, credit=checked_credit) as math_judge,
+        TerminalProgress(notes()) as progress,
+    ):
+        for benchmark in benchmarks:
+            builder = prompt_builder(loaded, benchmark, chat=chat, template=template, system=system)
+            prompts = prompts_of(loaded, benchmark, builder)
+            longest = max_tokens_of(loaded, benchmark, prompts, max_tokens)
+            with progress.task(benchmark.name, n * len(prompts)) as advance:
+                results[benchmark.name] = measure(
+                    loaded.engine,
+                    judge_of(benchmark, math_judge, checked_credit)[0],
+                    benchmark.problems,
+                    prompts,
+                    n=n,
+                    sampling=Sampling(max_tokens=longest, temperature=temperature),
+                    entropy=lambda asked, answered: mean_entropy(loaded.policy, asked, answered),
+                    order=order,
+                    seed=seed,
+                    on_finished=advance,
+                )
+    print_diagnoses(results, n, temperature)
+    if out is not None:
+        record = {
+            "model": model,
+            "n": n,
+            "temperature": temperature,
+            "ngram": order,
+            "seed": seed,
+            "tasks": {name: result.to_json_object() for name, result in results.items()},
+            **provenance(),
+        }
+        write_atomically(out, dumps(record, indent=2).encode() + b"\n", replace=True)
+
+
+def mean_entropy(policy: "Policy", prompts: Sequence[Sequence[int]], groups: Sequence[Sequence[Any]]) -> float:
+    """Mean over all tokens of the answers of the entropy of the distribution they came from, at temperature 1."""
+    import numpy as np
+    import torch
+
+    from unsqueeze.train.batch import Row, collate, microbatches
+
+    rows = [
+        Row(prompt_tokens=np.asarray(prompt, dtype=np.int32), tokens=completion.tokens, weight=0.0)
+        for prompt, group in zip(prompts, groups, strict=True)
+        for completion in group
+        if completion.tokens.size
+    ]
+    total, count = 0.0, 0
+    with torch.no_grad():
+        for indices in microbatches(rows, max_tokens=_SCORED_TOKENS):
+            batch = collate([rows[i] for i in indices], pad=policy.pad, device=policy.device)
+            _, entropy_NT = policy.logprobs(batch, with_entropy=True)
+            total += float(entropy_NT.sum(dtype=torch.float64))
+            count += int(batch.mask_NT.sum())
+    return total / count if count else float("nan")
+
+
+def print_diagnoses(results: "dict[str, Diagnosis]", n: int, temperature: float) -> None:
+    """A column a task."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(
+        box=box.SIMPLE, caption=f"{n} samples a problem at temperature {temperature:g}; 95 % intervals over problems"
+    )
+    table.add_column("")
+    for name in results:
+        table.add_column(name, justify="right")
+    columns = [rows_of(result) for result in results.values()]
+    for rows in zip(*columns, strict=True):
+        table.add_row(rows[0][0], *(value for _, value in rows))
+    Console(highlight=False).print(table)
+
+
+def rows_of(result: "Diagnosis") -> list[tuple[str, str]]:
+    """The lines of the table."""
+    return [
+        ("problems", str(result.num_problems)),
+        ("accuracy, %", _interval(result.avg, 100)),
+        *((f"problems solved {each.label} of the time", str(each.num_problems)) for each in result.histogram),
+        ("log-prob of greedy answers, nats/token", f"{result.greedy_logp:.4f}"),
+        ("entropy of the next token, nats", f"{result.entropy:.4f}"),
+        ("similarity of answers, %", _interval(result.similarity, 100)),
+        ("distinct correct solutions a problem", _interval(result.distinct_correct, 1)),
+        ("tokens: mean, median, most", f"{result.tokens_mean:.1f}, {result.tokens_median:g}, {result.tokens_max}"),
+        ("cut off, %", f"{100 * result.share_cut_off:.1f}"),
+        ("unparsable, %", f"{100 * result.share_unparsable:.1f}"),
+        ("not judged", str(result.num_not_judged)),
+    ]
+
+
+def _interval(estimate: "Estimate", scale: float) -> str:
+    mean, low, high = (scale * value for value in (estimate.mean, estimate.low, estimate.high))
+    return "–" if mean != mean else f"{mean:.1f}" if low != low else f"{mean:.1f} ({low:.1f}–{high:.1f})"

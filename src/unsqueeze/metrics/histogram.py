@@ -1,0 +1,44 @@
+"""How many problems are never, sometimes, always solved (Fig. 2 and 5 of arXiv 2604.16995).
+
+Axes: P problems.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from unsqueeze.errors import UserError
+from unsqueeze.metrics.arrays import Numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """How many problems have a share of correct answers of exactly 0, exactly 1, or in low < share <= high, below 1."""
+
+    label: str
+    num_problems: int
+
+
+def accuracy_histogram(num_samples_P: Numbers, num_correct_P: Numbers, num_inner: int = 4) -> list[Bin]:
+    """Problems by their share of correct answers: 0, ``num_inner`` equal bins of what lies between, and 1.
+
+    Squeezing moves problems from between to the two ends. A problem with no judged sample is in no bin. The bins are
+    (0, 1/m], (1/m, 2/m], …, ((m−1)/m, 1), compared as whole numbers, without rounding. Raises UserError for counts that
+    cannot be, or fewer than one inner bin.
+    """
+    samples_P = np.asarray(num_samples_P, dtype=np.int64).reshape(-1)
+    correct_P = np.asarray(num_correct_P, dtype=np.int64).reshape(-1)
+    if samples_P.shape != correct_P.shape or (correct_P < 0).any() or (correct_P > samples_P).any():
+        raise UserError("accuracy histogram: give as many correct counts as sample counts, from 0 to the samples.")
+    if num_inner < 1:
+        raise UserError(f"accuracy histogram: {num_inner} inner bins; give at least 1.")
+    judged_P = samples_P > 0
+    never_P, always_P = judged_P & (correct_P == 0), judged_P & (correct_P == samples_P)
+    between_P = judged_P & ~never_P & ~always_P
+    # ceil(m · c / n), the number of the inner bin from 1 on.
+    place_P = -(-num_inner * correct_P[between_P] // samples_P[between_P])
+    inner = [
+        Bin(f"{100 * (i - 1) / num_inner:g}–{100 * i / num_inner:g} %", int((place_P == i).sum()))
+        for i in range(1, num_inner + 1)
+    ]
+    return [Bin("0 %", int(never_P.sum())), *inner, Bin("100 %", int(always_P.sum()))]
