@@ -11,6 +11,7 @@ from math_verify.parser import extract_target_from_pred, get_extraction_regexes
 from sympy import Basic, MatrixBase  # type: ignore[import-untyped]
 
 from unsqueeze.verify.task import Grade, Where
+from unsqueeze.verify.unequal import without_needless_simplification
 
 _MAX_EXTRACTED = 500
 
@@ -59,7 +60,9 @@ class Grader:
             return Grade("crashed", parsed, extracted, "the gold answer cannot be read")
         if not target:
             return Grade("unparsable", False, None, "no answer was found in the response")
-        if verify(reference, target, timeout_seconds=None):
+        with without_needless_simplification():
+            equal = verify(reference, target, timeout_seconds=None)
+        if equal:
             return Grade("correct", parsed, extracted, "equal to the gold answer")
         if not parsed and any(isinstance(item, Basic | MatrixBase) for item in reference):
             return Grade("unparsable", False, extracted, "the answer cannot be read as mathematics")

@@ -25,7 +25,8 @@ from unsqueeze.verify.task import RETIRED, Grade
 from unsqueeze.verify.wire import Decoder, encode
 
 _POLL_S = 2.0
-# Between them they load nearly all that sympy and the parser load lazily, once for all workers.
+# Between them they load nearly all that sympy loads lazily, and teach the parser (whose tables grow with what it has
+# seen) the commonest forms of answers, once for all workers.
 _WARM_PAIRS = (
     (r"$\frac{1}{2}$", r"\boxed{\frac{2}{4}}"),
     (r"$x^2 + 2\sqrt{3}$", r"so the answer is $x^{2}+\sqrt{12}$."),
@@ -40,6 +41,15 @@ _WARM_PAIRS = (
     (r"$\log 2$", r"$e^2 + \frac{x+1}{y}$"),
     (r"$\int x dx$", r"$\frac{x^2}{2}$"),
     (r"$2 + 3i$", r"$\lfloor x \rfloor + 5!$"),
+    (r"$\frac{-1 + \sqrt{5}}{2}$", r"\boxed{\left( \frac{\pi}{3}, -2\sqrt{3} \right)}"),
+    (r"$2^{99}$", r"\boxed{x = 12, y = -3}"),
+    (r"$\frac{\sqrt{13}}{2}, 3$", r"\boxed{(a+5)(b+2)}"),
+    (r"$\cos x$", r"\boxed{y = e^{-x} \cos(2t)}"),
+    (r"$3 \le x < 5$", r"\boxed{(-\infty, 2] \cup [4, \infty)}"),
+    (r"$x_1 + x_n$", r"\boxed{\binom{n}{2} - n!}"),
+    (r"$\sum_{i=1}^n i^2$", r"\boxed{\log_2 3 + \ln |x|}"),
+    (r"$90^\circ$", r"\boxed{\text{Evelyn}}"),
+    (r"$f(x) = x$", r"\boxed{\frac{a}{b} \cdot 10^{-3}}"),
 )
 
 
