@@ -1,0 +1,194 @@
+"""Judging 19,200 answers, side by side: ours against TRL's reward, EvalScope and Math-Verify itself.
+
+    python benchmarks/verify.py --out docs/results/verify-2cores.md
+    python benchmarks/verify.py --evalscope-python /path/to/venv/bin/python
+
+Sides run in turn, again and again, each in processes of its own, all with the same number of workers. A rival that is
+too slow for the whole file is timed on a seeded part of it, and the table says so; rates are answers a second, so that
+parts compare. EvalScope needs an environment of its own (``pip install evalscope==1.14.1``), or else is left out.
+Problem answers come from the folder that UNSQUEEZE_DATA names, else from ``../shared/data``.
+"""
+
+import argparse
+import json
+import os
+import platform
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+import unsqueeze
+from unsqueeze.store.provenance import git_state
+from verify_answers import contest_samples, distinct_latex_pairs
+
+HERE = Path(__file__).resolve().parent
+SEED = 20_260_516
+
+
+def run_side(python: str, side: str, path: Path, workers: int) -> dict[str, float]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    command = [python, str(HERE / "verify_sides.py"), side, str(path), str(workers)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if result.returncode != 0:
+        raise SystemExit(f"{side} failed:\n{result.stderr[-2000:]}")
+    return dict(json.loads(result.stdout.splitlines()[-1]))
+
+
+def write_rows(path: Path, rows: list[dict[str, str]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+class Side:
+    """One judge on one file: its runs, and what they come to."""
+
+    def __init__(self, name: str, side: str, python: str, path: Path, num_answers: int, workers: int) -> None:
+        self.name, self.side, self.python, self.path = name, side, python, path
+        self.num_answers, self.workers = num_answers, workers
+        self.runs: list[dict[str, float]] = []
+
+    def run(self) -> None:
+        self.runs.append(run_side(self.python, self.side, self.path, self.workers))
+        print(f"{self.name}: {self.runs[-1]}", file=sys.stderr, flush=True)
+
+    def rates(self, key: str) -> list[float]:
+        return [self.num_answers / run[key] for run in self.runs if key in run]
+
+    def rate(self, key: str) -> str:
+        rates = self.rates(key)
+        return f"{statistics.median(rates):,.0f} [{min(rates):,.0f}, {max(rates):,.0f}]" if rates else "–"
+
+    def median(self, key: str) -> float:
+        return statistics.median(self.rates(key))
+
+
+def table(sides: list[Side]) -> str:
+    lines = [
+        "| judge | answers timed | workers | correct | cold, answers/s | warm, answers/s |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for side in sides:
+        cells = [side.name, f"{side.num_answers:,}", str(side.workers), f"{side.runs[-1]['correct']:,.0f}"]
+        lines.append(f"| {' | '.join([*cells, side.rate('cold'), side.rate('warm')])} |")
+    return "\n".join(lines)
+
+
+def ratio(one: Side, other: Side, key: str) -> str:
+    """The ratio of medians, and those of the runs made next to each other."""
+    pairs = [a / b for a, b in zip(one.rates(key), other.rates(key), strict=True)]
+    return f"{one.median(key) / other.median(key):.1f}× [{min(pairs):.1f}, {max(pairs):.1f}]"
+
+
+def versions(evalscope: str | None) -> str:
+    found = [f"Python {platform.python_version()}"] + [
+        f"{name} {version(name)}" for name in ("math-verify", "trl", "sympy")
+    ]
+    if evalscope:
+        code = "import importlib.metadata as m; print(m.version('evalscope'), m.version('math-verify'))"
+        output = subprocess.run([evalscope, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+        found.append(f"evalscope {output[0]} (with math-verify {output[1]})")
+    return ", ".join(found)
+
+
+def made_by(repeats: int, evalscope: str | None) -> str:
+    state = git_state(Path(unsqueeze.__file__).parent)
+    if state is None:
+        raise SystemExit("the commit is unknown: run this from a git checkout")
+    modified = " with local changes" if state["modified"] else ""
+    load = ", ".join(f"{average:.1f}" for average in os.getloadavg())
+    return (
+        f"Made by `python benchmarks/verify.py` at commit `{state['commit'][:12]}`{modified}, seed {SEED}. "
+        f"{versions(evalscope)}; {os.cpu_count()} cores, {platform.machine()}, load average at the end {load}. "
+        f"Medians of {repeats} runs in turn, the extremes in brackets."
+    )
+
+
+def report(everyday: list[Side], distinct: list[Side], repeats: int, evalscope: str | None) -> str:
+    ours, anywhere, *rivals = everyday
+    peak = max(run["peak_mb"] for side in (ours, anywhere) for run in side.runs)
+    ours_distinct, plain_distinct = distinct
+    lines = [
+        "# Judging answers: ours against TRL, EvalScope and Math-Verify",
+        "",
+        made_by(repeats, evalscope),
+        "",
+        f"## {ours.num_answers:,} answers of 150 contest problems, 128 samples each",
+        "",
+        table(everyday),
+        "",
+        "*Cold* counts from the start of the interpreter. *Warm*: everything loaded, no answer known yet. Judging the",
+        f"same file again with the same judge: {ours.rate('again')} answers/s. The rivals run in as many processes, each",
+        "with its share of the answers; those timed on a part take a seeded part of the same file.",
+        "",
+    ]
+    for rival in rivals:
+        for side in (ours, anywhere):
+            warm, cold = ratio(side, rival, "warm"), ratio(side, rival, "cold")
+            lines.append(f"- {side.name} against {rival.name}: warm **{warm}**, cold {cold}")
+    lines += [
+        "",
+        f"Peak memory of our run with {ours.workers} workers (resident, all processes added up, shared pages counted in",
+        f"each of them): {peak:.0f} MB.",
+        "",
+        f"## {ours_distinct.num_answers:,} all-distinct LaTeX answers, one worker",
+        "",
+        table(distinct),
+        "",
+        f"Ours against sequential Math-Verify: warm **{ratio(ours_distinct, plain_distinct, 'warm')}**, cold",
+        f"{ratio(ours_distinct, plain_distinct, 'cold')}.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--evalscope-python", help="the Python of an environment with evalscope")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--trl-part", type=int, default=1920, help="answers TRL is timed on")
+    parser.add_argument("--evalscope-part", type=int, default=240, help="answers EvalScope is timed on")
+    parser.add_argument("--distinct", type=int, default=500)
+    parser.add_argument("--out", type=Path, help="where to write the report; it is printed anyway")
+    arguments = parser.parse_args()
+    folder = Path(os.environ.get("UNSQUEEZE_DATA") or HERE.parents[1] / "shared" / "data")
+    if not folder.is_dir():
+        raise SystemExit(f"no problem sets in {folder}; set UNSQUEEZE_DATA to their folder")
+    with tempfile.TemporaryDirectory() as scratch:
+        rows = contest_samples(folder, seed=SEED)
+        mixed = random.Random(SEED).sample(rows, len(rows))
+
+        def side(name: str, kind: str, python: str, chosen: list[dict[str, str]], workers: int) -> Side:
+            path = write_rows(Path(scratch, f"{kind}-{workers}-{len(chosen)}.jsonl"), chosen)
+            return Side(name, kind, python, path, len(chosen), workers)
+
+        everyday = [
+            side("unsqueeze, credit boxed", "ours-boxed", sys.executable, rows, arguments.workers),
+            side("unsqueeze, credit anywhere", "ours-anywhere", sys.executable, rows, arguments.workers),
+            side("TRL accuracy_reward", "trl", sys.executable, mixed[: arguments.trl_part], arguments.workers),
+        ]
+        if arguments.evalscope_python:
+            part = mixed[: arguments.evalscope_part]
+            everyday.append(side("EvalScope", "evalscope", arguments.evalscope_python, part, arguments.workers))
+        else:
+            print("EvalScope is left out: no --evalscope-python given.", file=sys.stderr)
+        pairs = distinct_latex_pairs(folder, arguments.distinct, seed=SEED)
+        distinct = [
+            side("unsqueeze, credit anywhere", "ours-anywhere", sys.executable, pairs, 1),
+            side("Math-Verify, sequential", "math-verify", sys.executable, pairs, 1),
+        ]
+        for _ in range(arguments.repeats):
+            for one in (*everyday, *distinct):
+                one.run()
+        text = report(everyday, distinct, arguments.repeats, arguments.evalscope_python)
+    print(text)
+    if arguments.out:
+        arguments.out.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
