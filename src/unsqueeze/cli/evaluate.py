@@ -144,6 +144,7 @@ def evaluate(
     summary = finish(store, asked, n, wanted_ks, seed)
     record = {
         **summary,
+        "model": model,
         "n": n,
         **identity,
         "credit": checked_credit,
@@ -164,7 +165,7 @@ def identity_of(
 
     weights = fingerprint(loaded.path)
     return {
-        "model": model if weights is None else Path(loaded.path).name,
+        "hub_name": model if weights is None else None,
         "weights": weights,
         "temperature": temperature,
         "top_p": top_p,

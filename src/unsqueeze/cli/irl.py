@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from unsqueeze.cli.model_options import ModelArgument, checkpoint_of
 from unsqueeze.errors import UserError
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ INTERRUPTED = 130
 
 
 def irl(
-    model: Annotated[str, typer.Argument(help="A folder in Hugging Face format, a hub name, or countdown-0.4m.")],
+    model: ModelArgument,
     demos: Annotated[str, typer.Option(help="The demonstrations: JSONL or Parquet, as unsqueeze select writes them.")],
     out: Annotated[Path, typer.Option(help="Where the new checkpoint goes; must not exist.")],
     learning_rate: Annotated[
@@ -82,7 +83,7 @@ def irl(
             "name": "irl",
             "seed": seed,
             "model": {
-                "path": model,
+                "path": checkpoint_of(model),
                 "device": device,
                 "compute_dtype": compute_dtype,
                 "gradient_checkpointing": gradient_checkpointing,
