@@ -84,9 +84,8 @@ def ratio(one: Side, other: Side, key: str) -> str:
 
 
 def versions(evalscope: str | None) -> str:
-    found = [f"Python {platform.python_version()}"] + [
-        f"{name} {version(name)}" for name in ("math-verify", "trl", "sympy")
-    ]
+    found = [f"Python {platform.python_version()}"]
+    found += [f"{name} {version(name)}" for name in ("math-verify", "trl", "sympy")]
     if evalscope:
         code = "import importlib.metadata as m; print(m.version('evalscope'), m.version('math-verify'))"
         output = subprocess.run([evalscope, "-c", code], capture_output=True, text=True, check=True).stdout.split()
@@ -120,8 +119,8 @@ def report(everyday: list[Side], distinct: list[Side], repeats: int, evalscope: 
         "",
         table(everyday),
         "",
-        "*Cold* counts from the start of the interpreter. *Warm*: everything loaded, no answer known yet. Judging the",
-        f"same file again with the same judge: {ours.rate('again')} answers/s. The rivals run in as many processes, each",
+        "*Cold* counts from the start of the interpreter. *Warm*: everything loaded, no answer known yet. The same",
+        f"file again with the same judge: {ours.rate('again')} answers/s. The rivals run in as many processes, each",
         "with its share of the answers; those timed on a part take a seeded part of the same file.",
         "",
     ]
@@ -131,8 +130,8 @@ def report(everyday: list[Side], distinct: list[Side], repeats: int, evalscope: 
             lines.append(f"- {side.name} against {rival.name}: warm **{warm}**, cold {cold}")
     lines += [
         "",
-        f"Peak memory of our run with {ours.workers} workers (resident, all processes added up, shared pages counted in",
-        f"each of them): {peak:.0f} MB.",
+        f"Peak memory of our run with {ours.workers} workers (resident, all processes added up, shared pages counted",
+        f"in each of them): {peak:.0f} MB.",
         "",
         f"## {ours_distinct.num_answers:,} all-distinct LaTeX answers, one worker",
         "",

@@ -1,10 +1,10 @@
 """The answers that benchmarks/verify.py judges: 150 contest problems, 128 seeded samples each, repeated realistically.
 
 Gold answers are those of the five contests of the paper (111 of the 150 are integers); wrong answers are variations of
-them and the answers of other problems: to an integer nine in ten are integers, to LaTeX two in three are the gold answer
-with other digits and one is another problem's. Of every problem a share of the samples, drawn from Beta(0.4, 1), is
-correct, in one of a few spellings; the wrong ones follow Zipf's law over the problem's own forty wrong answers, as models
-prefer some mistakes. Two samples in a hundred end without an answer.
+them and the answers of other problems: to an integer nine in ten are integers, to LaTeX two in three are the gold
+answer with other digits and one is another problem's. Of every problem a share of the samples, drawn from Beta(0.4, 1),
+is correct, in one of a few spellings; the wrong ones follow Zipf's law over the problem's own forty wrong answers, as
+models prefer some mistakes. Two samples in a hundred end without an answer.
 """
 
 import json

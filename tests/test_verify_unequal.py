@@ -21,7 +21,6 @@ def read(text: str) -> object:
         (r"\frac{1}{3}", "0.3333333"),
         (r"\sqrt{5 + 2\sqrt{6}}", r"\sqrt{2} + \sqrt{3}"),
         (r"\sin(\pi n)", "0"),
-        ("(1 + i)^2", "2 i"),
         (r"10^{40}", "10^{40} + 1"),  # too large for fifteen digits to tell
         (r"\frac{1}{0}", "5"),
         (r"\int_0^1 x dx", "7"),  # not evaluated here, though different

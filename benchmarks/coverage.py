@@ -1,0 +1,112 @@
+"""How often a 95 % interval over thirty problems holds the truth: ours, and the plain percentile bootstrap.
+
+    python benchmarks/coverage.py
+
+Benchmarks of thirty problems are drawn again and again from profiles of pass rates whose mean is known; of each an
+interval is computed, and the share of intervals that hold the mean is counted. No model, no time: the same everywhere.
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+import unsqueeze
+from unsqueeze.metrics.intervals import bootstrap_mean
+from unsqueeze.store.provenance import git_state
+
+Profile = Callable[[np.random.Generator, int], NDArray[np.float64]]
+SAMPLES = 128
+
+
+def sampled(a: float, b: float, share: float = 1.0) -> Profile:
+    """Rates from Beta(a, b), estimated from 128 samples; 0 for all but ``share`` of the problems."""
+
+    def draw(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
+        return (rng.random(count) < share) * rng.binomial(SAMPLES, rng.beta(a, b, count)) / SAMPLES
+
+    return draw
+
+
+def solved(rate: float) -> Profile:
+    """Solved or not, as Pass@n is."""
+    return lambda rng, count: rng.binomial(1, rate, count).astype(np.float64)
+
+
+PROFILES: dict[str, tuple[Profile, float]] = {
+    "Beta(0.5, 0.5)": (sampled(0.5, 0.5), 0.5),
+    "Beta(2, 2)": (sampled(2, 2), 0.5),
+    "Beta(1, 5)": (sampled(1, 5), 1 / 6),
+    "Beta(0.3, 1.2)": (sampled(0.3, 1.2), 0.2),
+    "Beta(0.1, 0.9)": (sampled(0.1, 0.9), 0.1),
+    "0 for 70 %, else Beta(1, 2)": (sampled(1, 2, 0.3), 0.1),
+    "0 for 90 %, else Beta(1, 2)": (sampled(1, 2, 0.1), 1 / 30),
+    "solved: 10 %": (solved(0.1), 0.1),
+    "solved: 20 %": (solved(0.2), 0.2),
+    "solved: 50 %": (solved(0.5), 0.5),
+    "solved: 63 %": (solved(0.63), 0.63),
+}
+
+
+def percentile(values_P: NDArray[np.float64], rng: np.random.Generator, num_resamples: int) -> tuple[float, float]:
+    picks = rng.integers(values_P.size, size=(num_resamples, values_P.size))
+    low, high = np.quantile(values_P[picks].mean(axis=1), [0.025, 0.975])
+    return float(low), float(high)
+
+
+def coverage(
+    profile: Profile, mean: float, *, problems: int, repeats: int, num_resamples: int, seed: int
+) -> list[float]:
+    """Coverage and mean width of ours, coverage and mean width of the percentile bootstrap."""
+    rng = np.random.default_rng(seed)
+    found = np.zeros(4)
+    for repeat in range(repeats):
+        values_P = profile(rng, problems)
+        ours = bootstrap_mean(values_P, bounds=(0.0, 1.0), num_resamples=num_resamples, seed=repeat)
+        low, high = percentile(values_P, rng, num_resamples)
+        found += [ours.low <= mean <= ours.high, ours.high - ours.low, low - 1e-12 <= mean <= high + 1e-12, high - low]
+    return [float(total) / repeats for total in found]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--problems", type=int, default=30)
+    parser.add_argument("--repeats", type=int, default=3000)
+    parser.add_argument("--resamples", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="where to write the table; it is printed anyway")
+    arguments = parser.parse_args()
+    state = git_state(Path(unsqueeze.__file__).parent)
+    if state is None:
+        raise SystemExit("the commit is unknown: run this from a git checkout")
+    lines = [
+        "# Coverage of nominal 95 % intervals",
+        "",
+        f"Made by `python benchmarks/coverage.py` at commit `{state['commit'][:12]}`: {arguments.problems} problems,",
+        f"{arguments.repeats:,} benchmarks a profile, {arguments.resamples:,} resamples, seed {arguments.seed}.",
+        f"One standard error of a coverage is {(0.95 * 0.05 / arguments.repeats) ** 0.5:.3f}.",
+        "",
+        "| pass rates | ours | width | percentile bootstrap | width |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for name, (profile, mean) in PROFILES.items():
+        numbers = coverage(
+            profile,
+            mean,
+            problems=arguments.problems,
+            repeats=arguments.repeats,
+            num_resamples=arguments.resamples,
+            seed=arguments.seed,
+        )
+        lines.append(f"| {name} | " + " | ".join(f"{number:.3f}" for number in numbers) + " |")
+        print(lines[-1], flush=True)
+    text = "\n".join([*lines, ""])
+    print(text)
+    if arguments.out:
+        arguments.out.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
