@@ -1,7 +1,7 @@
 """The sides of benchmarks/verify.py, each run in a process of its own: ``python verify_sides.py SIDE FILE [WORKERS]``.
 
-Every side judges the lines of FILE (``gold``, ``prediction``) and prints one JSON object: the seconds of every pass, of
-loading before the first, how many were correct, and peak memory where it is ours to know. This file imports nothing of
+Every side judges the lines of FILE (``gold``, ``prediction``) and prints one JSON object: the seconds of every pass, the
+CPU seconds of the warm one, how many were correct, and our peak memory. This file imports nothing of
 the project unless the side is ours, so that the rivals' environments need not have it.
 """
 
@@ -26,20 +26,28 @@ def ours(path: str, workers: int, credit: str) -> dict[str, object]:
     rows = read(path)
     golds, responses = [row["gold"] for row in rows], [row["prediction"] for row in rows]
 
-    def judged(judge: MathJudge) -> tuple[float, int]:
-        start = time.perf_counter()
+    def judged(judge: MathJudge) -> tuple[float, float, int]:
+        start, start_cpu = time.perf_counter(), cpu_seconds()
         correct = sum(judgement.verdict == "correct" for judgement in judge.judge_answers(golds, responses))
-        return time.perf_counter() - start, correct
+        return time.perf_counter() - start, cpu_seconds() - start_cpu, correct
 
     # Cold: from the start of the interpreter. Warm: Math-Verify loaded, no answer known yet. Again: all answers known.
     with MathJudge(workers=workers, credit=credit, timeout_s=30) as judge:  # type: ignore[arg-type]
-        _, correct = judged(judge)
+        *_, correct = judged(judge)
         cold = time.perf_counter() - STARTED
-        again, _ = judged(judge)
+        again, *_ = judged(judge)
     with MathJudge(workers=workers, credit=credit, timeout_s=30) as judge:  # type: ignore[arg-type]
         judge.judge_answers(["\\pi"] * 2, ["\\boxed{\\pi}", "\\boxed{2\\pi}"])
-        warm, _ = judged(judge)
-    return {"cold": cold, "warm": warm, "again": again, "correct": correct, "peak_mb": peak.stop()}
+        warm, cpu, _ = judged(judge)
+    return {"cold": cold, "warm": warm, "cpu": cpu, "again": again, "correct": correct, "peak_mb": peak.stop()}
+
+
+def cpu_seconds() -> float:
+    """CPU time of this process and all below it, dead ones included."""
+    import psutil
+
+    me = psutil.Process()
+    return sum(sum(process.cpu_times()[:4]) for process in [me, *me.children(recursive=True)])
 
 
 class PeakMemory:
@@ -98,9 +106,9 @@ SEQUENTIAL = {"math-verify": math_verify_sequential, "trl": trl_rewards, "evalsc
 def _share(side: str, rows: list[dict[str, str]], loaded: object, results: object) -> None:
     SEQUENTIAL[side](rows[:1])  # loads what it needs
     loaded.wait()  # type: ignore[attr-defined]
-    start = time.perf_counter()
+    start, start_cpu = time.perf_counter(), cpu_seconds()
     correct = SEQUENTIAL[side](rows)
-    results.put((time.perf_counter() - start, correct))  # type: ignore[attr-defined]
+    results.put((time.perf_counter() - start, cpu_seconds() - start_cpu, correct))  # type: ignore[attr-defined]
 
 
 def rival(side: str, path: str, workers: int) -> dict[str, object]:
@@ -117,7 +125,8 @@ def rival(side: str, path: str, workers: int) -> dict[str, object]:
     cold = time.perf_counter() - STARTED
     for process in processes:
         process.join()
-    return {"cold": cold, "warm": max(seconds for seconds, _ in parts), "correct": sum(c for _, c in parts)}
+    warm, cpu, correct = zip(*parts, strict=True)
+    return {"cold": cold, "warm": max(warm), "cpu": sum(cpu), "correct": sum(correct)}
 
 
 def main() -> None:
