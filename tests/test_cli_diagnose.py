@@ -2,33 +2,17 @@
 
 import json
 import math
-import sys
 from pathlib import Path
 
 import pytest
 from transformers import AutoTokenizer
 
-from unsqueeze.cli import main as cli
 from unsqueeze.evaluate.diagnose import diagnose
 from unsqueeze.models import embedded_model_path
 from unsqueeze.rollout.scripted import Line, ScriptedEngine
 from unsqueeze.rollout.types import Sampling, StopReason
 from unsqueeze.tasks.countdown import make_problem
 from unsqueeze.verify.countdown import CountdownJudge
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Run the command line inside this process; returns (exit code, stdout, stderr)."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["unsqueeze", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        captured = capsys.readouterr()
-        return int(stop.value.code or 0), captured.out, captured.err
-
-    return run
 
 
 def test_by_hand():

@@ -1,28 +1,12 @@
 """`unsqueeze doctor`: what it says was tried, and what is broken is said."""
 
 import json
-import sys
 
 import pytest
 import torch
 
 from unsqueeze.cli import doctor
-from unsqueeze.cli import main as cli
 from unsqueeze.rollout.hf import HfEngine
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Run the command line inside this process; returns (exit code, stdout, stderr)."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["unsqueeze", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        captured = capsys.readouterr()
-        return int(stop.value.code or 0), captured.out, captured.err
-
-    return run
 
 
 def test_here_everything_needed_works(command):

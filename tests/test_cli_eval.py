@@ -1,7 +1,6 @@
 """`unsqueeze eval`: samples that are stored as they come, never drawn twice, and read by score and compare."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from data import problem_set
-from unsqueeze.cli import main as cli
 from unsqueeze.errors import UserError
 from unsqueeze.evaluate.benchmarks import load_benchmarks
 from unsqueeze.evaluate.fingerprint import fingerprint
@@ -20,20 +18,6 @@ from unsqueeze.rollout.hf import HfEngine
 from unsqueeze.train.progress import Interrupted
 from unsqueeze.verify.countdown import check_countdown
 from unsqueeze.verify.verdict import Verdict
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Run the command line inside this process; returns (exit code, stdout, stderr)."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["unsqueeze", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        captured = capsys.readouterr()
-        return int(stop.value.code or 0), captured.out, captured.err
-
-    return run
 
 
 def evaluation(out: Path, *more: str, n: int = 4, task: str = "countdown", limit: int = 6) -> list[str]:

@@ -1,7 +1,6 @@
 """`unsqueeze irl`: one IRL phase on a checkpoint, its report, and one sentence for every mistake."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +9,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from unsqueeze.cli import main as cli
 from unsqueeze.interop.demonstrations import distinct, read_demonstrations
 from unsqueeze.models import embedded_model_path
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Run the command line inside this process; returns (exit code, stdout, stderr)."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["unsqueeze", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        captured = capsys.readouterr()
-        return int(stop.value.code or 0), captured.out, captured.err
-
-    return run
-
 
 DEMOS = [
     {"prompt": "Make 48 from 2 3 6 14.", "completion": "14 - 6 = 8, 8 * 3 = 24, 24 * 2 = 48"},

@@ -1,7 +1,6 @@
 """`unsqueeze select`: L2TE on anybody's rollouts, and a named line for every broken one."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +9,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from training import run_to_end, small_recipe
-from unsqueeze.cli import main as cli
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Run the command line inside this process; returns (exit code, stdout, stderr)."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["unsqueeze", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        captured = capsys.readouterr()
-        return int(stop.value.code or 0), captured.out, captured.err
-
-    return run
 
 
 def write_lines(path: Path, rows: list[Any]) -> str:

@@ -7,22 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from unsqueeze.cli import main as cli
 from unsqueeze.store.run_directory import RunDirectory
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Run the command line inside this process; returns (exit code, stdout, stderr)."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["unsqueeze", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        captured = capsys.readouterr()
-        return int(stop.value.code or 0), captured.out, captured.err
-
-    return run
 
 
 def test_smoke_end_to_end(tmp_path: Path):
