@@ -1,8 +1,9 @@
 """The answers that benchmarks/verify.py judges: 150 contest problems, 128 seeded samples each, repeated realistically.
 
 Gold answers are those of the five contests of the paper (111 of the 150 are integers); wrong answers are variations of
-them and the answers of other problems: to an integer nine in ten are integers, to LaTeX two in three are the gold
-answer with other digits and one is another problem's. Of every problem a share of the samples, drawn from Beta(0.4, 1),
+them and the answers of other problems. Wrong answers to AIME are integers, as the contest says all its answers are;
+elsewhere one in ten wrong answers to an integer is LaTeX. To LaTeX two in three are the gold answer with other digits,
+and one is another problem's. Of every problem a share of the samples, drawn from Beta(0.4, 1),
 is correct, in one of a few spellings; the wrong ones follow Zipf's law over the problem's own forty wrong answers, as
 models prefer some mistakes. Two samples in a hundred end without an answer.
 """
@@ -45,12 +46,13 @@ def _spelled(rng: random.Random, answer: str) -> str:
     return rng.choice([answer, answer, answer, answer.replace("\\frac", "\\dfrac"), answer.replace(" ", "")])
 
 
-def _wrong_answers(rng: random.Random, gold: str, symbolic: list[str]) -> list[str]:
+def _wrong_answers(rng: random.Random, contest: str, gold: str, symbolic: list[str]) -> list[str]:
     found: dict[str, None] = {}
+    share = 0.0 if contest.startswith("aime") else 0.1
     while len(found) < WRONG_ANSWERS:
         if is_integer(gold):
             nearby, other = str(abs(int(gold) + rng.randint(-60, 60))), str(rng.randint(0, 999))
-            wrong = rng.choices([nearby, other, rng.choice(symbolic)], [6, 3, 1])[0]
+            wrong = rng.choices([nearby, other, rng.choice(symbolic)], [0.6, 0.4 - share, share])[0]
         else:
             digit, other = rng.choice("123456789"), rng.choice("123456789")
             wrong = rng.choice([gold.replace(digit, other), gold.replace(digit, other), rng.choice(symbolic)])
@@ -72,7 +74,7 @@ def contest_samples(folder: Path, *, seed: int, samples: int = SAMPLES) -> list[
     rows = []
     for contest in CONTESTS:
         for problem_id, gold in answers_of(folder, contest):
-            wrong = _wrong_answers(rng, gold, symbolic)
+            wrong = _wrong_answers(rng, contest, gold, symbolic)
             weights = [1 / rank for rank in range(1, len(wrong) + 1)]
             rate = rng.betavariate(0.4, 1)
             for _ in range(samples):

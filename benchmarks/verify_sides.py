@@ -1,8 +1,8 @@
 """The sides of benchmarks/verify.py, each run in a process of its own: ``python verify_sides.py SIDE FILE [WORKERS]``.
 
 Every side judges the lines of FILE (``gold``, ``prediction``) and prints one JSON object: the seconds of every pass,
-the CPU seconds of the warm one, how many were correct, and our peak memory. This file imports nothing of
-the project unless the side is ours, so that the rivals' environments need not have it.
+the CPU seconds of the warm one, how many were correct, and our peak memory. This file imports nothing of the project
+unless the side is ours, so that the rivals' environments need not have it.
 """
 
 import json

@@ -21,36 +21,11 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
+from unsqueeze.verify import warm
 from unsqueeze.verify.task import RETIRED, Grade
 from unsqueeze.verify.wire import Decoder, encode
 
 _POLL_S = 2.0
-# Between them they load nearly all that sympy loads lazily, and teach the parser (whose tables grow with what it has
-# seen) the commonest forms of answers, once for all workers.
-_WARM_PAIRS = (
-    (r"$\frac{1}{2}$", r"\boxed{\frac{2}{4}}"),
-    (r"$x^2 + 2\sqrt{3}$", r"so the answer is $x^{2}+\sqrt{12}$."),
-    (r"$\{1, 2\}$", r"\boxed{2, 1}"),
-    (r"$(1, 2, 3)$", r"$(1, 2, 4)$"),
-    (r"$[0, 1) \cup (2, 3)$", r"\boxed{[0, 1] \cup (2, 3]}"),
-    (r"$x > 3$", r"$(3, \infty)$"),
-    (r"$\begin{pmatrix} 1 \\ 2 \end{pmatrix}$", r"\boxed{\begin{pmatrix} 1 \\ 3 \end{pmatrix}}"),
-    ("$x = 5$", "The answer is 5 %"),
-    ("$5$", "$nan$"),
-    (r"$\sin^2 x$", r"$\frac{\pi}{2} \tan x$"),
-    (r"$\log 2$", r"$e^2 + \frac{x+1}{y}$"),
-    (r"$\int x dx$", r"$\frac{x^2}{2}$"),
-    (r"$2 + 3i$", r"$\lfloor x \rfloor + 5!$"),
-    (r"$\frac{-1 + \sqrt{5}}{2}$", r"\boxed{\left( \frac{\pi}{3}, -2\sqrt{3} \right)}"),
-    (r"$2^{99}$", r"\boxed{x = 12, y = -3}"),
-    (r"$\frac{\sqrt{13}}{2}, 3$", r"\boxed{(a+5)(b+2)}"),
-    (r"$\cos x$", r"\boxed{y = e^{-x} \cos(2t)}"),
-    (r"$3 \le x < 5$", r"\boxed{(-\infty, 2] \cup [4, \infty)}"),
-    (r"$x_1 + x_n$", r"\boxed{\binom{n}{2} - n!}"),
-    (r"$\sum_{i=1}^n i^2$", r"\boxed{\log_2 3 + \ln |x|}"),
-    (r"$90^\circ$", r"\boxed{\text{Evelyn}}"),
-    (r"$f(x) = x$", r"\boxed{\frac{a}{b} \cdot 10^{-3}}"),
-)
 
 
 def resident_peak_mb() -> float:
@@ -192,8 +167,10 @@ def _warm_grader() -> Any:
 
     logging.disable(logging.CRITICAL)  # Math-Verify warns that its time limits are off: they are ours to keep
     grader = Grader()
-    for gold, text in _WARM_PAIRS:
+    for gold, text in warm.PAIRS:
         grader.grade(gold, text, "anywhere")
+    for form in warm.FORMS:
+        grader.grade("$5$", f"\\boxed{{{form}}}", "box")
     # The loaded modules are never garbage: frozen, they are neither walked by the collector nor copied by it after a
     # fork; and sympy makes so much short-lived litter that collecting less often pays.
     gc.collect()
