@@ -33,7 +33,7 @@ def wait_until(true: Callable[[], bool], seconds: float = 20.0) -> bool:
 @pytest.fixture
 def judge() -> Iterator[MathJudge]:
     before = set(children())
-    with MathJudge(workers=2, timeout_s=3, credit="anywhere") as judge:
+    with MathJudge(workers=2, timeout_s=5, credit="anywhere") as judge:
         judge.judge_answers([r"\pi"], [r"\pi + 0"])  # loaded and warm
         yield judge
     assert wait_until(lambda: set(children()) <= before), "a process was left behind"
@@ -52,7 +52,7 @@ def test_an_answer_over_its_deadline_takes_nothing_with_it(judge: MathJudge) -> 
     judgements = judge.judge_answers(golds, responses)
     assert judgements.pop(7).verdict is Verdict.TIMED_OUT
     assert {judgement.verdict for judgement in judgements} == {Verdict.CORRECT}
-    assert time.monotonic() - start < 3 + 10
+    assert time.monotonic() - start < 5 + 10
 
 
 def test_a_worker_killed_from_outside_loses_nothing(judge: MathJudge) -> None:
@@ -87,13 +87,14 @@ def test_an_answer_that_kills_its_worker_twice_has_crashed(judge: MathJudge) -> 
         # Kills every worker that has been at the hanging answer, alone, for a while.
         while not stop.is_set():
             for worker in list(judge._pool._workers):
-                if len(worker.in_flight) == 1 and worker.deadline - time.monotonic() < 2.5:
+                if len(worker.in_flight) == 1 and worker.deadline - time.monotonic() < 4.5:
                     os.kill(worker.pid, signal.SIGKILL)
             time.sleep(0.05)
 
     thread = threading.Thread(target=assassin)
     thread.start()
-    judgements = judge.judge_answers(["5", r"\sqrt{2}"], [HANGING, r"\frac{2}{\sqrt{2}}"])
+    # The other answer needs no worker, so that only the hanging one is ever hit, however slow the machine.
+    judgements = judge.judge_answers(["5", "7"], [HANGING, r"\boxed{7}"])
     stop.set()
     thread.join()
     assert [judgement.verdict for judgement in judgements] == [Verdict.CRASHED, Verdict.CORRECT]
