@@ -7,6 +7,7 @@ unless the side is ours, so that the rivals' environments need not have it.
 
 import json
 import multiprocessing
+import os
 import sys
 import threading
 import time
@@ -106,9 +107,10 @@ SEQUENTIAL = {"math-verify": math_verify_sequential, "trl": trl_rewards, "evalsc
 def _share(side: str, rows: list[dict[str, str]], loaded: object, results: object) -> None:
     SEQUENTIAL[side](rows[:1])  # loads what it needs
     loaded.wait()  # type: ignore[attr-defined]
-    start, start_cpu = time.perf_counter(), cpu_seconds()
+    start, start_cpu = time.perf_counter(), sum(os.times()[:4])
     correct = SEQUENTIAL[side](rows)
-    results.put((time.perf_counter() - start, cpu_seconds() - start_cpu, correct))  # type: ignore[attr-defined]
+    spent = time.perf_counter() - start, sum(os.times()[:4]) - start_cpu
+    results.put((*spent, correct))  # type: ignore[attr-defined]
 
 
 def rival(side: str, path: str, workers: int) -> dict[str, object]:
