@@ -2,19 +2,34 @@
 
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from training import small_recipe
+from unsqueeze.rollout.types import StopReason
+from unsqueeze.store.evals import EvalSample
 from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.train.base_evaluation import begins_as, take_base_evaluation
+from unsqueeze.verify.verdict import Verdict
 
+SAMPLE = EvalSample(
+    problem_id="p",
+    index=0,
+    text="42",
+    verdict=Verdict.CORRECT,
+    extracted="42",
+    reason="",
+    num_tokens=1,
+    mean_logp=-0.1,
+    stop_reason=StopReason.EOS,
+)
 SUMMARY = {"avg": 0.5, "greedy_logp": -0.2, "step": 0}
 
 
 @pytest.fixture
 def one(tmp_path: Path) -> RunDirectory:
     run = RunDirectory.create(tmp_path / "one", {})
-    run.evals.write(0, [], SUMMARY)
+    run.evals.write(0, [SAMPLE], SUMMARY, benchmark="countdown", golds={"p": "42"})
     return run
 
 
@@ -25,6 +40,7 @@ def test_what_comes_later_makes_no_difference(one: RunDirectory, tmp_path: Path,
     other = RunDirectory.create(tmp_path / "other", {})
     take_base_evaluation(other, small_recipe(**section), {one.path: small_recipe()})
     assert other.evals.summary(0) == SUMMARY | {"made_in": str(one.path)}
+    assert pq.read_table(other.evals.samples_path(0)).equals(pq.read_table(one.evals.samples_path(0)))
     line = other.journal.last("evaluated")
     assert line is not None
     assert (line["avg"], line["made_in"]) == (0.5, str(one.path))

@@ -7,13 +7,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import copyfile
 from typing import Any
 
 import pyarrow as pa
 
 from unsqueeze.errors import RunError
 from unsqueeze.rollout.types import StopReason
-from unsqueeze.store.atomic import write_atomically
+from unsqueeze.store.atomic import atomic_file, write_atomically
 from unsqueeze.store.names import numbered, step_file
 from unsqueeze.store.plain_json import dumps
 from unsqueeze.store.table import column, read_table, table_of_rows, write_table
@@ -82,13 +83,18 @@ class EvalWriter:
 
         ``benchmark`` names the problems, as ``unsqueeze eval`` names them; ``golds`` are their answers by problem id.
         """
-        path = self.summary_path(step)
-        if path.exists():
-            raise RunError(f"{path} exists already and is never overwritten.")
+        path = self._new_summary_path(step)
         # Samples without a summary are the remains of an evaluation that was cut off.
         write_samples(self.samples_path(step), samples, benchmark=benchmark, golds=golds, replace=True)
         write_atomically(path, dumps(summary, indent=2).encode() + b"\n")
         return path
+
+    def copy(self, step: int, other: "EvalWriter", summary: Mapping[str, Any]) -> None:
+        """Stores the samples of ``other`` after ``step``, every column of them, with ``summary``. RunError likewise."""
+        path = self._new_summary_path(step)
+        with atomic_file(self.samples_path(step), replace=True) as aside:
+            copyfile(other.samples_path(step), aside)
+        write_atomically(path, dumps(summary, indent=2).encode() + b"\n")
 
     def samples(self, step: int) -> list[EvalSample]:
         return read_samples(self.samples_path(step))
@@ -105,6 +111,12 @@ class EvalWriter:
     def steps(self) -> list[int]:
         """The steps with a complete evaluation, in order."""
         return numbered(self.folder, "step", ".json")
+
+    def _new_summary_path(self, step: int) -> Path:
+        path = self.summary_path(step)
+        if path.exists():
+            raise RunError(f"{path} exists already and is never overwritten.")
+        return path
 
 
 def write_samples(

@@ -28,7 +28,7 @@ def take_base_evaluation(directory: RunDirectory, recipe: Recipe, others: Mappin
         made = RunDirectory.open(path).evals
         if begins_as(other) == begins_as(recipe) and 0 in made.steps():
             summary = made.summary(0) | {"made_in": str(path)}
-            directory.evals.write(0, made.samples(0), summary)
+            directory.evals.copy(0, made, summary)
             directory.journal.append(
                 "evaluated", step=0, avg=summary["avg"], greedy_logp=summary["greedy_logp"], made_in=str(path)
             )
