@@ -22,6 +22,7 @@ from torch import nn
 
 from unsqueeze.device_errors import device_errors
 from unsqueeze.errors import UserError
+from unsqueeze.rollout.attention import shared_heads
 from unsqueeze.rollout.completions import check_request, completions_of
 from unsqueeze.rollout.decode import decode
 from unsqueeze.rollout.rows import Network, prefill
@@ -129,6 +130,7 @@ class HfEngine:
                 device_errors(f"generating {self._max_rows} responses side by side", _LESS_MEMORY),
                 self._gathered(),
                 torch.no_grad(),
+                shared_heads(),
                 torch.autocast(device_type, dtype=self._autocast_dtype, enabled=self._autocast_dtype is not None),
             ):
                 yield
