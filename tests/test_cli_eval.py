@@ -15,6 +15,8 @@ from unsqueeze.evaluate.plan import Call, missing_calls
 from unsqueeze.evaluate.sample_store import SampleStore
 from unsqueeze.models import embedded_model_path
 from unsqueeze.rollout.hf import HfEngine
+from unsqueeze.rollout.types import StopReason
+from unsqueeze.store.evals import EvalSample
 from unsqueeze.train.progress import Interrupted
 from unsqueeze.verify.countdown import check_countdown
 from unsqueeze.verify.verdict import Verdict
@@ -227,6 +229,35 @@ def test_a_changed_data_file_is_another_evaluation_and_a_new_task_is_not(tmp_pat
         store.open({"seed": 0, "benchmarks": {"sums": {"sha256": "b"}}})
     store.open({"seed": 0, "benchmarks": {"more": {"sha256": "c"}}})
     assert set(json.loads((tmp_path / "out" / "eval.json").read_text())["benchmarks"]) == {"sums", "more"}
+
+
+def test_a_store_knows_what_it_holds_as_one_that_reads_its_files(tmp_path: Path):
+    def sample(index: int) -> EvalSample:
+        return EvalSample(
+            problem_id="p",
+            index=index,
+            text="1",
+            verdict=Verdict.WRONG,
+            extracted=None,
+            reason="",
+            num_tokens=1,
+            mean_logp=-1.0,
+            stop_reason=StopReason.EOS,
+        )
+
+    store = SampleStore(tmp_path)
+    assert store.keys("sums") == set()
+    store.add("sums", [sample(0), sample(1)], ["2", "2"], "judge")
+    store.add("more", [sample(0)], ["2"], "judge")
+    # One that goes on: its part comes after those that are there.
+    again = SampleStore(tmp_path)
+    again.add("sums", [sample(2)], ["2"], "judge")
+    assert [path.stem for path in sorted((tmp_path / "parts").iterdir())] == ["000000", "000001", "000002"]
+    assert store.keys("sums") == {("p", 0), ("p", 1)}
+    assert again.keys("sums") == {("p", 0), ("p", 1), ("p", 2)}
+    assert again.keys("more") == {("p", 0)}
+    assert again.merge().num_rows == 4
+    assert SampleStore(tmp_path).keys("sums") == again.keys("sums")
 
 
 def test_calls_by_hand():

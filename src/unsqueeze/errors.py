@@ -28,3 +28,7 @@ class RunError(UnsqueezeError, RuntimeError):
 
 class Interrupted(Exception):  # noqa: N818
     """No error: the user asked to stop. Raised only where the weights are whole."""
+
+
+INTERRUPTED = 130
+"""The exit code after that: the one shells give to a command ended by Ctrl-C."""

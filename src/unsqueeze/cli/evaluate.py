@@ -47,14 +47,12 @@ from unsqueeze.cli.server_options import (
     load_or_connect,
 )
 from unsqueeze.cli.task_list import ListTasksOption
-from unsqueeze.errors import Interrupted, UserError
+from unsqueeze.errors import INTERRUPTED, Interrupted, UserError
 
 if TYPE_CHECKING:
     from unsqueeze.evaluate.resumable import Asked
     from unsqueeze.evaluate.sample_store import SampleStore
 
-INTERRUPTED = 130
-"""The exit code shells give to a command ended by Ctrl-C."""
 TABLE_KS = (8, 32, 128)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from unsqueeze.cli.model_options import ModelArgument, checkpoint_of
-from unsqueeze.errors import Interrupted, UserError
+from unsqueeze.errors import INTERRUPTED, Interrupted, UserError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from unsqueeze.train.phase_report import PhaseReport
 
 NUM_WATCHED = 16
-INTERRUPTED = 130
-"""The exit code shells give to a command ended by Ctrl-C."""
 
 
 def irl(

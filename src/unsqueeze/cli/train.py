@@ -11,9 +11,9 @@ from rich.console import Console
 
 from unsqueeze.config.load import arms_of, describe_shipped_recipes, load_recipe
 from unsqueeze.config.recipe import Recipe
-from unsqueeze.errors import UserError
+from unsqueeze.errors import INTERRUPTED, UserError
 from unsqueeze.parallel.join import AlreadyTold, joined
-from unsqueeze.parallel.launch import INTERRUPTED, run_processes
+from unsqueeze.parallel.launch import run_processes
 from unsqueeze.parallel.processes import Processes
 
 

@@ -3,8 +3,9 @@
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, Self
 
 import pyarrow as pa
@@ -17,14 +18,12 @@ from unsqueeze.evaluate.sample_store import SampleStore
 from unsqueeze.evaluate.scoring import as_vote
 from unsqueeze.metrics.summary import summaries_by_benchmark, summarise_tally
 from unsqueeze.metrics.tally import Tallier
-from unsqueeze.rollout.types import Completion, Engine, Sampling, StopReason
+from unsqueeze.rollout.types import Answer, Completion, Engine, Sampling, StopReason
 from unsqueeze.seeds import derive_seed
-from unsqueeze.store.evals import EvalSample
-from unsqueeze.tasks.problem import Problem
 from unsqueeze.verify.verdict import Judge, Verdict
 
 STORED_AFTER_S = 5.0
-"""A judged sample waits at most about so long, and one call of the engine, for its part to be written."""
+"""A sample waits at most about so long, and one call of the engine, to be judged and for its part to be written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -96,47 +95,54 @@ def draw_missing(
                 seed=derive_seed(seed, "eval", asked.benchmark.name, first, call.start),
                 on_finished=on_finished,
             )
-            storing.judge_and_store(
-                [
-                    (problems[place], call.start + number, completion)
-                    for place, completions in zip(call.places, groups, strict=True)
-                    for number, completion in enumerate(completions)
-                ]
+            storing.take(
+                (place, call.start + number, completion)
+                for place, completions in zip(call.places, groups, strict=True)
+                for number, completion in enumerate(completions)
             )
 
 
 class Storing:
     """Judges what was drawn and puts it on the disk: at once where drawing is slow, else every few seconds.
 
-    A part costs tens of milliseconds however small it is, as long as a quick model takes for its samples. Whatever
-    ends the drawing, all that was judged is stored.
+    A part costs milliseconds however small it is, as long as a quick model takes for its samples. Whatever ends the
+    drawing, all that was drawn is judged and stored.
     """
 
     def __init__(self, store: SampleStore, asked: Asked) -> None:
         self._store = store
         self._asked = asked
-        self._samples: list[EvalSample] = []
-        self._golds: list[str] = []
+        self._waiting: list[tuple[int, int, Completion | Answer]] = []
         self._last = time.monotonic()
 
-    def judge_and_store(self, drawn: Sequence[tuple[Problem, int, Completion]]) -> None:
-        """Problems, the index of each sample, and the sample."""
-        judgements = self._asked.judge.judge([problem for problem, _, _ in drawn], [one.text for _, _, one in drawn])
-        self._samples += [eval_sample(*one, judgement) for one, judgement in zip(drawn, judgements, strict=True)]
-        self._golds += [problem.answer for problem, _, _ in drawn]
-        if time.monotonic() - self._last >= STORED_AFTER_S:
-            self._flush()
+    def take(self, drawn: Iterable[tuple[int, int, Completion | Answer]]) -> None:
+        """The place of the problem of each sample, the index of the sample, and the sample; in any order."""
+        self._waiting += drawn
+        self.flush_when_due()
 
-    def _flush(self) -> None:
-        if self._samples:
-            self._store.add(self._asked.benchmark.name, self._samples, self._golds, self._asked.judge_name)
-        self._samples, self._golds, self._last = [], [], time.monotonic()
+    def flush_when_due(self) -> None:
+        if time.monotonic() - self._last >= STORED_AFTER_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Judge and store what waits."""
+        drawn, self._waiting = sorted(self._waiting, key=itemgetter(0, 1)), []
+        if drawn:
+            problems = [self._asked.benchmark.problems[place] for place, _, _ in drawn]
+            judgements = self._asked.judge.judge(problems, [one.text for _, _, one in drawn])
+            samples = [
+                eval_sample(problem, index, one, judgement)
+                for problem, (_, index, one), judgement in zip(problems, drawn, judgements, strict=True)
+            ]
+            golds = [problem.answer for problem in problems]
+            self._store.add(self._asked.benchmark.name, samples, golds, self._asked.judge_name)
+        self._last = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._flush()
+        self.flush()
 
 
 def rejudge(store: SampleStore, asked: Asked) -> int:

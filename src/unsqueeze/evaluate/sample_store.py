@@ -7,7 +7,7 @@ summary.json         what the samples add up to; written last
 """
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +36,15 @@ _KEY_SCHEMA = pa.schema([EVAL_SCHEMA.field(name) for name in _KEY])
 
 
 class SampleStore:
-    """The samples of one evaluation. One process writes at a time."""
+    """The samples of one evaluation. One process writes at a time, so what is stored is read from the files once."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.samples_path = folder / "samples.parquet"
         self.summary_path = folder / "summary.json"
         self._parts = folder / "parts"
+        self._next_part: int | None = None
+        self._keys: dict[str, set[tuple[str, int]]] | None = None
 
     def open(self, wanted: Mapping[str, Any], *, told: Mapping[str, Any] | None = None) -> None:
         """Begin here, or go on. UserError where the folder holds something else, or an evaluation that differs.
@@ -65,14 +67,22 @@ class SampleStore:
         table = table_of_rows(samples, SAMPLE_SCHEMA)
         same = {"benchmark": [benchmark] * len(samples), "gold": list(golds), "judge": [judge] * len(samples)}
         columns = {name: column(same[name], pa.string()) if name in same else table[name] for name in EVAL_SCHEMA.names}
-        names = [int(path.stem) for path in self._part_files()]
-        write_table(self._parts / f"{max(names, default=-1) + 1:06d}.parquet", pa.table(columns, schema=EVAL_SCHEMA))
+        if self._next_part is None:
+            self._next_part = max((int(path.stem) for path in self._part_files()), default=-1) + 1
+        write_table(self._parts / f"{self._next_part:06d}.parquet", pa.table(columns, schema=EVAL_SCHEMA))
+        self._next_part += 1
+        if self._keys is not None:
+            self._keys.setdefault(benchmark, set()).update((sample.problem_id, sample.index) for sample in samples)
 
-    def keys(self, benchmark: str) -> set[tuple[str, int]]:
+    def keys(self, benchmark: str) -> Set[tuple[str, int]]:
         """The problem and the index of every sample of a benchmark."""
-        tables = [read_table(path, _KEY_SCHEMA) for path in self._files()]
-        rows = (zip(*(table[name].to_pylist() for name in _KEY), strict=True) for table in tables)
-        return {(problem_id, index) for part in rows for name, problem_id, index in part if name == benchmark}
+        if self._keys is None:
+            self._keys = {}
+            for path in self._files():
+                table = read_table(path, _KEY_SCHEMA)
+                for name, problem_id, index in zip(*(table[name].to_pylist() for name in _KEY), strict=True):
+                    self._keys.setdefault(name, set()).add((problem_id, index))
+        return self._keys.get(benchmark, set())
 
     def table(self) -> pa.Table:
         """Every sample there is, once, in the order of benchmark, problem and index of first storing."""
@@ -81,7 +91,7 @@ class SampleStore:
         # Parts that went into samples.parquet and were not removed are there twice.
         keys = table.select(_KEY).append_column("place", pa.array(range(table.num_rows), pa.int64()))
         first = keys.group_by(_KEY).aggregate([("place", "min")])["place_min"]
-        return table.take(first.sort())
+        return table if len(first) == table.num_rows else table.take(first.sort())
 
     def merge(self) -> pa.Table:
         """Put all parts into ``samples.parquet``, sorted by benchmark, problem and index; returns what it holds."""

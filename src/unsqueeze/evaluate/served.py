@@ -1,18 +1,11 @@
 """Drawing the samples that an evaluation lacks from a server: many at a time, in any order, stored as they come."""
 
-import time
 from collections.abc import Callable
 
-from unsqueeze.evaluate.evaluate import eval_sample
-from unsqueeze.evaluate.resumable import Asked, missing_of
+from unsqueeze.evaluate.resumable import Asked, Storing, missing_of
 from unsqueeze.evaluate.sample_store import SampleStore
 from unsqueeze.rollout.served import Ask, ServedModel
-from unsqueeze.rollout.types import Answer
 from unsqueeze.seeds import derive_seed
-
-STORED_AT_ONCE = 64
-STORED_AFTER_S = 10.0
-"""Answers are judged and stored when there are so many, or when the first has waited so long."""
 
 
 def draw_missing_served(
@@ -35,35 +28,13 @@ def draw_missing_served(
         Ask(asked.prompts[place], derive_seed(seed, "eval", asked.benchmark.name, problems[place].id, index))
         for place, index in missing
     ]
-    waiting: list[tuple[int, int, Answer]] = []
-    last_stored = time.monotonic()
+    report = on_finished or (lambda count: None)
+    with Storing(store, asked) as storing:
 
-    def store_waiting() -> None:
-        nonlocal last_stored
-        last_stored = time.monotonic()
-        drawn = sorted(waiting, key=lambda one: one[:2])
-        waiting.clear()
-        judgements = asked.judge.judge([problems[place] for place, _, _ in drawn], [one.text for _, _, one in drawn])
-        store.add(
-            asked.benchmark.name,
-            [
-                eval_sample(problems[place], index, answer, judgement)
-                for (place, index, answer), judgement in zip(drawn, judgements, strict=True)
-            ],
-            [problems[place].answer for place, _, _ in drawn],
-            asked.judge_name,
-        )
+        def tick() -> None:
+            storing.flush_when_due()
+            report(0)
 
-    def tell(count: int) -> None:
-        if waiting and (len(waiting) >= STORED_AT_ONCE or time.monotonic() - last_stored >= STORED_AFTER_S):
-            store_waiting()
-        if on_finished is not None:
-            on_finished(count)
-
-    try:
-        for number, answer in served.answers(asks, asked.sampling, on_tick=lambda: tell(0)):
-            waiting.append((*missing[number], answer))
-            tell(1)
-    finally:
-        if waiting:
-            store_waiting()
+        for number, answer in served.answers(asks, asked.sampling, on_tick=tick):
+            storing.take([(*missing[number], answer)])
+            report(1)

@@ -12,9 +12,10 @@ solved sometimes and the others never. So the weights here are Rubin's (The Baye
   where φ in [0, 1] is the variance of the values as a share of the largest that their mean allows. For values that are
   0 or 1 that is the prior of Jeffreys (Beta(½, ½)); for values that hardly vary it is nothing.
 
-Axes: P problems, B resamples.
+Axes: P problems, M those of one stratum, D distinct ones of them, K values of each, B resamples.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import nan
 from statistics import NormalDist
@@ -29,6 +30,7 @@ from unsqueeze.metrics.arrays import Labels, Numbers
 _CHUNK_WEIGHTS = 1 << 21
 # Reached below six problems, where Student's correction would leave the weight to one problem and the bounds.
 _SMALLEST_SHAPE = 0.25
+_TINY = np.finfo(np.float64).tiny
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,26 +82,38 @@ def _variance_share(values: NDArray[np.float64]) -> float:
 
 
 def _resampled_means(
-    rng: np.random.Generator, values: NDArray[np.float64], shape: float, bound_shape: float, num_resamples: int
+    rng: np.random.Generator,
+    values_KM: NDArray[np.float64],
+    shape: float,
+    bound_shapes: Sequence[float],
+    num_resamples: int,
 ) -> NDArray[np.float64]:
-    """Weighted means of one stratum, with Gamma(shape) weights and a pseudo-value at 0 and at 1. Shape (B,)."""
-    low_B = rng.standard_gamma(bound_shape, num_resamples)
-    high_B = rng.standard_gamma(bound_shape, num_resamples)
-    means_B = np.empty(num_resamples)
-    # Equal values share one weight: a sum of gammas of one scale is a gamma again.
-    distinct, counts = np.unique(values, return_counts=True)
-    chunk = max(1, _CHUNK_WEIGHTS // distinct.size)
+    """Weighted means of the M problems of one stratum, with Gamma(shape) weights and a pseudo-value at 0 and at 1.
+
+    The K values of a problem share its weight; the weights of the bounds are each row's own. Shape (K, B).
+    """
+    # Every row draws its bounds from the same place; the first one last, so that its weights follow as if alone.
+    begun = rng.bit_generator.state
+    bounds_K2B: list[list[NDArray[np.float64]]] = []
+    for bound_shape in reversed(bound_shapes):
+        rng.bit_generator.state = begun
+        bounds_K2B.insert(0, [rng.standard_gamma(bound_shape, num_resamples) for _ in range(2)])
+    means_KB = np.empty((len(values_KM), num_resamples))
+    # Equal problems share one weight: a sum of gammas of one scale is a gamma again.
+    distinct_KD, counts_D = np.unique(values_KM, axis=1, return_counts=True)
+    chunk = max(1, _CHUNK_WEIGHTS // counts_D.size)
     for start in range(0, num_resamples, chunk):
-        stop = min(start + chunk, num_resamples)
+        part = slice(start, min(start + chunk, num_resamples))
         # The gammas of a small shape can all underflow to 0; then the weights are equal.
-        weights = rng.standard_gamma(shape * counts, (stop - start, distinct.size)) + np.finfo(np.float64).tiny
-        total = weights.sum(axis=1) + low_B[start:stop] + high_B[start:stop]
-        means_B[start:stop] = (weights @ distinct + high_B[start:stop]) / total
-    return means_B
+        weights_BD = rng.standard_gamma(shape * counts_D, (part.stop - start, counts_D.size)) + _TINY
+        sums_B = weights_BD.sum(axis=1)
+        for means_B, distinct_D, (low_B, high_B) in zip(means_KB, distinct_KD, bounds_K2B, strict=True):
+            means_B[part] = (weights_BD @ distinct_D + high_B[part]) / (sums_B + low_B[part] + high_B[part])
+    return means_KB
 
 
 def bootstrap_means(
-    values_P: NDArray[np.float64],
+    values_KP: NDArray[np.float64],
     *,
     strata: Labels | None = None,
     bounds: tuple[float, float] | None = None,
@@ -107,25 +121,28 @@ def bootstrap_means(
     num_resamples: int = 10_000,
     seed: int = 0,
 ) -> NDArray[np.float64]:
-    """Means of ``num_resamples`` weighted resamples of the problems, each stratum resampled within itself. Shape (B,).
+    """Means of ``num_resamples`` weighted resamples of the problems, each stratum resampled within itself.
 
-    ``confidence`` is the one the quantiles will be taken at: the correction t/z depends on it a little.
+    values_KP: K values of every problem, such as Pass@k at K ks, which share its weights. Each row is resampled as it
+    would be alone but for the draw of the weights; the first row is drawn as alone. ``confidence`` is the one the
+    quantiles will be taken at: the correction t/z depends on it a little. Returns shape (K, B).
     """
     rng = np.random.default_rng(seed)
-    groups = strata_of(values_P.size, strata)
+    num_problems = values_KP.shape[1]
+    groups = strata_of(num_problems, strata)
     offset, scale = (bounds[0], bounds[1] - bounds[0]) if bounds else (0.0, 1.0)
     upper = (1 + confidence) / 2
-    student = student_quantile(upper, max(1, values_P.size - len(groups)))
+    student = student_quantile(upper, max(1, num_problems - len(groups)))
     narrowing = (NormalDist().inv_cdf(upper) / student) ** 2
-    means_B = np.zeros(num_resamples)
+    means_KB = np.zeros((len(values_KP), num_resamples))
     for members in groups:
-        values = (values_P[members] - offset) / scale
+        values_KM = (values_KP[:, members] - offset) / scale
         # The mean of n values with Dirichlet(c, …, c) weights has the variance (population variance) / (n c + 1).
         shape = max(_SMALLEST_SHAPE, ((members.size - 1) * narrowing - 1) / members.size)
-        share = members.size / values_P.size
-        bound_shape = _variance_share(values) / 2 * share if bounds else 0.0
-        means_B += share * (offset + scale * _resampled_means(rng, values, shape, bound_shape, num_resamples))
-    return means_B
+        share = members.size / num_problems
+        bound_shapes = [_variance_share(values_M) / 2 * share if bounds else 0.0 for values_M in values_KM]
+        means_KB += share * (offset + scale * _resampled_means(rng, values_KM, shape, bound_shapes, num_resamples))
+    return means_KB
 
 
 def bootstrap_mean(
@@ -139,27 +156,55 @@ def bootstrap_mean(
 ) -> Estimate:
     """Mean over problems with its interval by weighted bootstrap over problems.
 
-    values_P: finite floats, shape (P,), in any unit. strata: one label per problem, or None; problems are resampled
+    values_P: finite floats, shape (P,), in any unit. The rest is as for ``bootstrap_each``.
+    """
+    values_P = np.asarray(values_P, dtype=np.float64).reshape(-1)
+    (estimate,) = bootstrap_each(
+        values_P[np.newaxis],
+        strata=strata,
+        bounds=bounds,
+        confidence=confidence,
+        num_resamples=num_resamples,
+        seed=seed,
+    )
+    return estimate
+
+
+def bootstrap_each(
+    values_KP: Numbers,
+    *,
+    strata: Labels | None = None,
+    bounds: tuple[float, float] | None = None,
+    confidence: float = 0.95,
+    num_resamples: int = 10_000,
+    seed: int = 0,
+) -> list[Estimate]:
+    """The means of K values of the same problems, each with its interval; one draw of weights serves all.
+
+    values_KP: finite floats, shape (K, P), in any unit. strata: one label per problem, or None; problems are resampled
     inside their stratum, and the mean is over all problems. bounds: the least and the largest value there can be, where
     there are such; give (0, 1) for rates, so that thirty zeros do not look like certainty. No problem gives NaN
     throughout; a single one gives no interval. Raises UserError for values that are not finite or out of bounds.
     """
-    values_P = np.asarray(values_P, dtype=np.float64).reshape(-1)
+    values_KP = np.asarray(values_KP, dtype=np.float64)
     if not 0 < confidence < 1:
         raise UserError(f"intervals: confidence is {confidence}; it must lie between 0 and 1, such as 0.95.")
-    if not np.isfinite(values_P).all():
+    if not np.isfinite(values_KP).all():
         raise UserError("intervals: a value is NaN or infinite; leave problems without a value out.")
-    if bounds and values_P.size and not (bounds[0] <= values_P.min() and values_P.max() <= bounds[1]):
+    if bounds and values_KP.size and not (bounds[0] <= values_KP.min() and values_KP.max() <= bounds[1]):
         raise UserError(
             f"intervals: a value lies outside the bounds {bounds}; give bounds that hold them all, or none."
         )
-    if values_P.size == 0:
-        return Estimate(nan, nan, nan)
-    mean = float(values_P.mean())
-    if values_P.size == 1:
-        return Estimate(mean, nan, nan)
-    means_B = bootstrap_means(
-        values_P, strata=strata, bounds=bounds, confidence=confidence, num_resamples=num_resamples, seed=seed
+    if values_KP.size == 0:
+        return [Estimate(nan, nan, nan)] * len(values_KP)
+    means = [float(values_P.mean()) for values_P in values_KP]
+    if values_KP.shape[1] == 1:
+        return [Estimate(mean, nan, nan) for mean in means]
+    means_KB = bootstrap_means(
+        values_KP, strata=strata, bounds=bounds, confidence=confidence, num_resamples=num_resamples, seed=seed
     )
-    low, high = np.quantile(means_B, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Estimate(mean, min(mean, float(low)), max(mean, float(high)))
+    ends = [(1 - confidence) / 2, (1 + confidence) / 2]
+    return [
+        Estimate(mean, min(mean, float(low)), max(mean, float(high)))
+        for mean, (low, high) in zip(means, (np.quantile(means_B, ends) for means_B in means_KB), strict=True)
+    ]

@@ -3,14 +3,16 @@
 Axes: P problems.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unsqueeze.errors import UserError
 from unsqueeze.metrics.arrays import Labels, Numbers
-from unsqueeze.metrics.intervals import Estimate, bootstrap_mean
+from unsqueeze.metrics.intervals import Estimate, bootstrap_each
 from unsqueeze.metrics.passk import pass_at_k_per_problem
 from unsqueeze.metrics.tally import Tally
 
@@ -77,29 +79,42 @@ def summarise(
     if samples_P.shape != correct_P.shape:
         raise UserError(f"summary: {samples_P.size} sample counts for {correct_P.size} correct counts; give one each.")
     labels_P = np.zeros(samples_P.size, dtype=np.int64) if strata is None else np.asarray(strata)
-    estimates: dict[bytes, Estimate] = {}
-
-    def over_defined(values_P: np.ndarray) -> Estimate:
-        # Avg@n is Pass@1, and the coverage is Pass@n where every problem has n samples: resampled once.
-        key = values_P.tobytes()
-        if key not in estimates:
-            defined_P = np.isfinite(values_P)
-            estimates[key] = bootstrap_mean(
-                values_P[defined_P], strata=labels_P[defined_P], bounds=(0.0, 1.0), seed=seed
-            )
-        return estimates[key]
-
     pass_P = {k: pass_at_k_per_problem(samples_P, correct_P, k) for k in sorted(set(ks))}
+    avg_P = pass_at_k_per_problem(samples_P, correct_P, 1)
     judged_P = samples_P > 0
     solved_P = np.where(judged_P, (correct_P > 0).astype(np.float64), np.nan)
+    avg, coverage, *pass_at = _estimates([avg_P, solved_P, *pass_P.values()], labels_P, seed)
+    voted_P = None if majority_P is None else np.where(judged_P, np.asarray(majority_P), np.nan)
     return Summary(
         n_problems=int(samples_P.size),
-        avg=over_defined(pass_at_k_per_problem(samples_P, correct_P, 1)),
-        pass_at={k: over_defined(values_P) for k, values_P in pass_P.items()},
+        avg=avg,
+        pass_at=dict(zip(pass_P, pass_at, strict=True)),
         num_undefined={k: int(np.isnan(values_P).sum()) for k, values_P in pass_P.items()},
-        coverage=over_defined(solved_P),
-        majority=None if majority_P is None else over_defined(np.where(judged_P, np.asarray(majority_P), np.nan)),
+        coverage=coverage,
+        majority=None if voted_P is None else _estimates([voted_P], labels_P, seed)[0],
     )
+
+
+def _estimates(values_KP: Sequence[NDArray[np.float64]], labels_P: NDArray[Any], seed: int) -> list[Estimate]:
+    """The mean of each over the problems that it is defined for (not NaN), with its interval, stratified by label.
+
+    Those that are defined for the same problems share one draw of the bootstrap's weights, and equal ones are resampled
+    once: Avg@n is Pass@1, and the coverage is Pass@n where every problem has n samples.
+    """
+    keys = [values_P.tobytes() for values_P in values_KP]
+    groups: dict[bytes, dict[bytes, NDArray[np.float64]]] = {}
+    for key, values_P in zip(keys, values_KP, strict=True):
+        groups.setdefault(np.isfinite(values_P).tobytes(), {})[key] = values_P
+    estimates: dict[bytes, Estimate] = {}
+    for group in groups.values():
+        values = np.stack(list(group.values()))
+        defined_P = np.isfinite(values[0])
+        estimates |= zip(
+            group,
+            bootstrap_each(values[:, defined_P], strata=labels_P[defined_P], bounds=(0.0, 1.0), seed=seed),
+            strict=True,
+        )
+    return [estimates[key] for key in keys]
 
 
 def summarise_tally(tally: Tally, ks: Iterable[int], *, seed: int = 0) -> Summary:

@@ -13,13 +13,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from unsqueeze.errors import RunError
+from unsqueeze.errors import INTERRUPTED, RunError
 
 GRACE_S = 5.0
 """How long the others get to end by themselves once one has ended with an error, and again after SIGTERM."""
-
-INTERRUPTED = 130
-"""The exit code shells give to a command ended by Ctrl-C."""
 
 _PARENT_PIPE = "UNSQUEEZE_LAUNCHER_PIPE"
 

@@ -69,7 +69,9 @@ class Completion:
     @property
     def mean_logp(self) -> float:
         """Mean log-prob of the tokens, nats; NaN where there are none."""
-        return float(np.mean(self.logp_behaviour, dtype=np.float64)) if self.tokens.size else float("nan")
+        # What np.mean does, in less than half its time: short answers are many.
+        total = float(self.logp_behaviour.sum(dtype=np.float64))
+        return total / self.num_tokens if self.num_tokens else float("nan")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
