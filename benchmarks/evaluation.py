@@ -128,8 +128,8 @@ def page(rows: list[str], command: str) -> str:
             "",
             "Seconds are wall / CPU of the command's process; shares are of sampling. On a busy machine wall time",
             "tells what else it did, CPU time does not. *Other*: problems and prompts, progress, asking git for the",
-            "commit, starting and closing the judge, and of each sample its mean log-prob. The judge's workers have CPU",
-            "time of their own, while which the command waits: that is in the wall time of judging.",
+            "commit, starting and closing the judge, and of each sample its mean log-prob. The judge's workers have",
+            "CPU time of their own, while which the command waits: that is in the wall time of judging.",
             "",
         ]
     )
