@@ -353,6 +353,7 @@ def checkpoint_bytes(run: RunDirectory, step: int) -> dict[str, Any]:
     state = json.loads(files.pop("state/state.json"))
     if state["phase_start"]:
         state["phase_start"] = without_timings(state["phase_start"])
+        del state["sha256"]["state.json"]
     return files | {"state": state}
 
 

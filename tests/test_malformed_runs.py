@@ -24,7 +24,7 @@ from unsqueeze.store.provenance import sha256_of
 from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.train.resume import restore, resume
 from unsqueeze.train.run import Run
-from unsqueeze.train.state import Optimizers
+from unsqueeze.train.state import Optimizers, digest_of
 from unsqueeze.train.state_fields import FIELDS
 
 Damage = Callable[[Path], None]
@@ -279,14 +279,31 @@ def test_a_checkpoint_of_another_step(copy: Run) -> None:
         restore(copy, optimizers_of(copy), 2)
 
 
+def test_a_plausible_edit_of_state_json(copy: Run) -> None:
+    """Every number that is a possible one, but not the one that was written."""
+    path = copy.directory.path / STATE / "state.json"
+    whole = path.read_bytes()
+    fields = json.loads(whole)
+    for name in ("problems_taken", "policy_version", "metrics_lines"):
+        path.write_bytes(whole)
+        edited(**{name: fields[name] + 1})(path)
+        with pytest.raises(RunError, match=r"state\.json cannot be resumed from, .*: its fields are not what was writ"):
+            restore(copy, optimizers_of(copy), 2)
+    path.write_text(json.dumps(fields))  # the same fields in another layout
+    restore(copy, optimizers_of(copy), 2)
+
+
 def test_weights_of_another_shape(copy: Run) -> None:
-    """With the digest to match, as from a model that was exchanged."""
+    """With the digests to match, as from a model that was exchanged."""
     path = copy.directory.path / STATE / "weights.safetensors"
     weights = load_file(path)
     name = min(weights)
     save_file(weights | {name: weights[name][:1].clone()}, path)
     state = path.parent / "state.json"
-    edited(sha256=json.loads(state.read_text())["sha256"] | {path.name: sha256_of(path)})(state)
+    fields = json.loads(state.read_text())
+    fields["sha256"][path.name] = sha256_of(path)
+    fields["sha256"]["state.json"] = digest_of(fields)
+    edited(**fields)(state)
     with pytest.raises(RunError, match=rf"step-000002/state cannot .*: {name} has shape \(1, "):
         restore(copy, optimizers_of(copy), 2)
 

@@ -7,9 +7,10 @@
     optimizer-irl.safetensors the same, where the IRL optimizer keeps its state from phase to phase
     phase_start.safetensors  inside a phase only: the weights, and samples of the policy, of the moment it began
     state.json               step, phase, version, how many problems were handed out, lines of metrics, and the
-                             SHA-256 of each file above
+                             SHA-256 of each file above and of what else state.json says
 """
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -37,6 +38,7 @@ from unsqueeze.train.state_fields import checked_fields
 
 WEIGHTS = "weights.safetensors"
 PHASE_START = "phase_start.safetensors"
+STATE = "state.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +95,14 @@ def save_state(
         "phase_start": None if start is None else _start_numbers(start),
         "sha256": {path.name: sha256_of(path) for path in sorted(folder.iterdir())},
     }
-    (folder / "state.json").write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
+    fields["sha256"] |= {STATE: digest_of(fields)}
+    (folder / STATE).write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
+
+
+def digest_of(fields: Mapping[str, Any]) -> str:
+    """The SHA-256 of what state.json says beside this digest, whatever its layout."""
+    others = {name: digest for name, digest in fields["sha256"].items() if name != STATE}
+    return hashlib.sha256(json.dumps({**fields, "sha256": others}, sort_keys=True).encode()).hexdigest()
 
 
 def load_state(folder: Path, policy: Policy, optimizers: Optimizers) -> tuple[Cursor, PhaseStart | None]:
@@ -134,13 +143,16 @@ def _read_fields(folder: Path, files: set[str]) -> dict[str, Any]:
 
     ``files`` are those of a state between phases.
     """
-    path = folder / "state.json"
+    path = folder / STATE
     with _damage(path):
         fields = checked_fields(json.loads(path.read_text(encoding="utf-8")))
+        own = digest_of(fields)
         digests = fields.pop("sha256")
-        needed = files | {PHASE_START} if fields["phase_begun"] else files
+        needed = files | {STATE} | ({PHASE_START} if fields["phase_begun"] else set())
         if digests.keys() != needed:
             raise ValueError(f"sha256 is not of {', '.join(sorted(needed))}")
+        if digests.pop(STATE) != own:
+            raise ValueError("its fields are not what was written")
     with _damage(folder):
         for name, digest in digests.items():
             if sha256_of(folder / name) != digest:
