@@ -4,7 +4,9 @@ Each command lives in a module of its own, which imports the heavy packages insi
 instant. Exit codes: 0 done, 1 it failed, 2 the user's input is wrong.
 """
 
+import inspect
 import sys
+from collections.abc import Callable
 
 import typer
 from rich.console import Console
@@ -46,17 +48,26 @@ def root(
     """RL on verifiable rewards that does not squeeze out exploration."""
 
 
-app.command()(train)
-app.command()(plan)
-app.command()(verify)
-app.command()(score)
-app.command()(compare)
-app.command()(select)
-app.command()(irl)
-app.command("eval")(evaluate)
-app.command()(diagnose)
-app.command()(export)
-app.command()(doctor)
+def _help(command: Callable[..., None]) -> str:
+    """The docstring for a terminal of any width: lines of prose are joined, indented examples stay as they are."""
+    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
+    return "\n\n".join(each if "\n " in each else each.replace("\n", " ") for each in paragraphs)
+
+
+for name, command in {
+    "train": train,
+    "plan": plan,
+    "verify": verify,
+    "score": score,
+    "compare": compare,
+    "select": select,
+    "irl": irl,
+    "eval": evaluate,
+    "diagnose": diagnose,
+    "export": export,
+    "doctor": doctor,
+}.items():
+    app.command(name, help=_help(command))(command)
 
 
 def main() -> None:
