@@ -54,7 +54,7 @@ def _help(command: Callable[..., None]) -> str:
     return "\n\n".join(each if "\n " in each else each.replace("\n", " ") for each in paragraphs)
 
 
-for name, command in {
+COMMANDS: dict[str, Callable[..., None]] = {
     "train": train,
     "plan": plan,
     "verify": verify,
@@ -66,7 +66,8 @@ for name, command in {
     "diagnose": diagnose,
     "export": export,
     "doctor": doctor,
-}.items():
+}
+for name, command in COMMANDS.items():
     app.command(name, help=_help(command))(command)
 
 
