@@ -2,15 +2,19 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
+from unsqueeze.config.recipe import DataSettings
 from unsqueeze.errors import UserError
-from unsqueeze.evaluate.benchmarks import Where, load_benchmark
-from unsqueeze.tasks.hub import HubSource, load_records, parse_source
+from unsqueeze.evaluate.benchmarks import Where, hub_commits, load_benchmark
+from unsqueeze.tasks.hub import HubSource, parse_source
 from unsqueeze.tasks.known import KNOWN, find_known
 from unsqueeze.tasks.records import gpqa, gsm8k, mmlu, option_order
+from unsqueeze.train.data import load_data
 
 
 def write(path: Path, *records: Mapping[str, object]) -> Path:
@@ -108,7 +112,11 @@ def test_a_set_of_the_hub_and_its_fields(local_hub: Path):
     ]
     # The content is what tells data apart: the same problems have the same hash, others another.
     assert load_benchmark("hub:owner/sums:train", where).sha256 == benchmark.sha256
-    assert len(load_records(HubSource("owner/sums", None, "train"), limit=1)) == 1
+    # Fewer problems are the same data.
+    one = load_benchmark("hub:owner/sums:train", replace(where, limit=1))
+    assert (one.problems, one.sha256) == (benchmark.problems[:1], benchmark.sha256)
+    with pytest.raises(UserError, match="hub:owner/sums:train@main: a folder on this machine was read"):
+        load_benchmark("hub:owner/sums:train@main", where)
     with pytest.raises(UserError, match="hub:owner/sums:train, row 0: the field 'problem' is missing"):
         load_benchmark("hub:owner/sums:train", Where(data_dir=local_hub))
     with pytest.raises(UserError, match=r"hub:owner/sums:test cannot be had from the hub .*test"):
@@ -120,6 +128,73 @@ def test_a_known_set_from_the_hub_by_its_fields(local_hub: Path):
     benchmark = load_benchmark("aime25", Where(data_dir=local_hub / "none"))
     assert (benchmark.name, benchmark.source) == ("aime_2025", "hub:MathArena/aime_2025:train")
     assert [(p.id, p.answer) for p in benchmark.problems] == [("aime_2025:1", "70")]
+
+
+@pytest.fixture
+def cached_hub(local_hub: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A cache as the library leaves it of a data set of the hub, without a connection to that; the commit it is of."""
+    import datasets
+
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    write(local_hub / "openai/gsm8k/train.jsonl", GSM8K, GSM8K | {"question": "2 + 2?", "answer": "It is #### 4"})
+    write(local_hub / "openai/gsm8k/test.jsonl", GSM8K | {"question": "3 + 3?", "answer": "It is #### 6"})
+    made = datasets.load_dataset("openai/gsm8k", split="train").cache_files[0]["filename"]
+    versions = local_hub / "cache/openai___gsm8k/main/0.0.0"
+    versions.mkdir(parents=True)
+    Path(made).parent.rename(versions / commit)
+    info = versions / commit / "dataset_info.json"
+    info.write_text(info.read_text().replace('"config_name": "default"', '"config_name": "main"'))
+    (local_hub / "elsewhere").mkdir()
+    monkeypatch.chdir(local_hub / "elsewhere")
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    return commit
+
+
+def test_the_commit_that_was_read_is_known_and_held_to(cached_hub: str, tmp_path: Path):
+    where = Where(data_dir=tmp_path / "none")
+    benchmark = load_benchmark("hub:openai/gsm8k:main:test", where)
+    # A known set is read in its own format.
+    assert [(p.id, p.prompt, p.answer) for p in benchmark.problems] == [("gsm8k:main:0", "3 + 3?", "6")]
+    assert hub_commits([benchmark]) == {"gsm8k:main": cached_hub}
+    assert load_benchmark(f"hub:openai/gsm8k:main:test@{cached_hub}", where).sha256 == benchmark.sha256
+    named = load_benchmark(f"hub:gsm8k@{cached_hub}", where)
+    assert (named.name, named.source) == ("gsm8k", f"hub:openai/gsm8k:main:test@{cached_hub}")
+    other = "f" * 40
+    with pytest.raises(UserError, match=f"@{other}: the hub cannot be asked, .* holds commit {cached_hub}"):
+        load_benchmark(f"hub:openai/gsm8k:main:test@{other}", where)
+    with pytest.raises(UserError, match=r"hub:openai/none:test cannot be had .* network, give a JSONL file"):
+        load_benchmark("hub:openai/none:test", where)
+    # Fields that are named are taken as they are.
+    plainly = load_benchmark("hub:openai/gsm8k:main:test", replace(where, problem_field="question"))
+    assert plainly.problems[0].answer == "It is #### 6"
+
+
+def test_a_recipe_trains_on_data_sets_of_the_hub(cached_hub: str, tmp_path: Path):
+    source = "hub:openai/gsm8k:main"
+    paths = {"train_path": f"{source}:train@{cached_hub}", "test_path": f"{source}:test"}
+    data = load_data(DataSettings(kind="hub", **paths, num_train=None, num_test=None))
+    ids = [[problem.id for problem in problems] for problems in (data.train, data.test)]
+    # Those of the test set are called as `unsqueeze eval` calls them; none is called like another.
+    assert ids == [["gsm8k:main:train:0", "gsm8k:main:train:1"], ["gsm8k:main:0"]]
+    assert data.hub_commits == dict.fromkeys(paths.values(), cached_hub)
+    assert data.sha256[paths["test_path"]] == load_benchmark(paths["test_path"], Where(data_dir=tmp_path)).sha256
+    some = load_data(DataSettings(kind="hub", **paths, num_train=1, num_test=1, num_validation=1))
+    assert sorted(problem.id for problem in (*some.train, *some.validation)) == ids[0]
+    assert some.sha256 == data.sha256
+    # A file beside a data set.
+    write(tmp_path / "test.jsonl", {"problem": "4 + 4?", "answer": "8"})
+    mixed = load_data(
+        DataSettings(kind="hub", **paths | {"test_path": str(tmp_path / "test.jsonl")}, num_test=None, num_train=None)
+    )
+    assert [problem.answer for problem in mixed.test] == ["8"]
+    assert list(mixed.hub_commits) == [paths["train_path"]]
+    with pytest.raises(UserError, match="a subset of 9 problems was asked for"):
+        load_data(DataSettings(kind="hub", **paths, num_train=9))
+    for kind, words in (("jsonl", "set kind to hub"), ("countdown", "set kind to hub")):
+        with pytest.raises(ValidationError, match=words):
+            DataSettings(kind=kind, **paths)
+    with pytest.raises(ValidationError, match="hub:OWNER/NAME"):
+        DataSettings(kind="hub", train_path="train.jsonl", test_path="test.jsonl")
 
 
 def test_without_file_and_network_one_sentence_says_what_to_put_where(local_hub: Path):

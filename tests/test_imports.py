@@ -72,13 +72,13 @@ COMPUTING = {
 PURE: dict[str, set[str]] = {
     "algos": COMPUTING | {"numpy", "torch", "jaxtyping"},
     "metrics": COMPUTING | {"numpy", "torch", "jaxtyping"},
-    "tasks": COMPUTING | {"zlib", "fractions", "json"},
+    "tasks": COMPUTING | {"zlib", "fractions", "hashlib", "json"},
     "config": COMPUTING | {"difflib", "pydantic", "reprlib"},
     "plan": COMPUTING,
 }
 READS_FILES = {
     "tasks/jsonl.py": {"pathlib"},
-    "tasks/hub.py": {"datasets"},
+    "tasks/hub.py": {"datasets", "pathlib"},
     "tasks/gym.py": {"reasoning_gym"},
     "config/load.py": {"pathlib", "importlib", "yaml"},
 }

@@ -99,7 +99,7 @@ def diagnose(
     """
     from unsqueeze.cli.asking import asked_of
     from unsqueeze.cli.progress import TerminalProgress
-    from unsqueeze.evaluate.benchmarks import Where, load_benchmarks
+    from unsqueeze.evaluate.benchmarks import Where, hub_commits, load_benchmarks
     from unsqueeze.evaluate.diagnose import diagnose as measure
     from unsqueeze.evaluate.scoring import LazyJudge
     from unsqueeze.store.atomic import write_atomically
@@ -154,6 +154,7 @@ def diagnose(
         record = {
             "model": model,
             **source.told(),
+            "hub_commits": hub_commits(benchmarks),
             "n": n,
             "temperature": temperature,
             **({"ngram": order} if embedding_model is None else {"embedding_model": embedding_model}),

@@ -101,7 +101,7 @@ def evaluate(
     """
     from unsqueeze.cli.asking import asked_of
     from unsqueeze.cli.progress import TerminalProgress
-    from unsqueeze.evaluate.benchmarks import Where, load_benchmarks
+    from unsqueeze.evaluate.benchmarks import Where, hub_commits, load_benchmarks
     from unsqueeze.evaluate.resumable import num_missing, rejudge
     from unsqueeze.evaluate.sample_store import SampleStore
     from unsqueeze.evaluate.scoring import LazyJudge
@@ -139,7 +139,8 @@ def evaluate(
         "compute_dtype": None if servers else compute_dtype,
         "seed": seed,
     }
-    store.open({**identity, "benchmarks": settings}, told=source.told())
+    told = {**source.told(), "hub_commits": hub_commits(benchmarks)}
+    store.open({**identity, "benchmarks": settings}, told=told)
     begun, stop, console = time.perf_counter(), StopRequest(), notes()
     with TerminalProgress(console) as progress, stop.listening(), math_judge:
         for each in asked:
@@ -166,7 +167,7 @@ def evaluate(
         "model": model,
         "n": n,
         **identity,
-        **source.told(),
+        **told,
         "credit": checked_credit,
         "settings": settings,
         "num_drawn_now": missing,

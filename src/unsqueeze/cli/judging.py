@@ -49,4 +49,4 @@ def points(share: float) -> str:
 
 def notes() -> Console:
     """Where everything goes that is not the result: standard error."""
-    return Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    return Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)

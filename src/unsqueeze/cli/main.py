@@ -76,7 +76,9 @@ def main() -> None:
     try:
         app()
     except UnsqueezeError as error:
-        Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(f"error: {_one_line(str(error))}")
+        # A part of a name such as hub:x:train is no emoji.
+        console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+        console.print(f"error: {_one_line(str(error))}")
         sys.exit(2 if isinstance(error, UserError) else 1)
 
 

@@ -77,35 +77,47 @@ class CountdownSettings(Settings):
 
 
 class DataSettings(Settings):
-    kind: Literal["countdown", "jsonl"] = "countdown"
-    """`countdown` makes its problems; `jsonl` reads files with one problem and one answer a line."""
+    kind: Literal["countdown", "jsonl", "hub"] = "countdown"
+    """`countdown` makes its problems; `jsonl` reads files with one problem and one answer a line; `hub` reads data sets
+    of the Hugging Face hub, and such files beside them: each path below is `hub:OWNER/NAME[:CONFIG]:SPLIT[@REVISION]`,
+    or a file. A commit as the revision pins the data; without one it is the newest. Known sets (GSM8K, MATH-500, …) are
+    read in their own format unless fields are named. What was read is in run.json: a hash, and the commit."""
     seed: int = 0
     """Of the making of problems, or of the drawing of subsets. Not the seed of the run."""
     train_path: str | None = None
-    """jsonl: the file of training problems."""
+    """jsonl: the file of training problems; hub: the data set, or a file."""
     test_path: str | None = None
-    """jsonl: the file of held-out problems."""
+    """Likewise of held-out problems."""
     validation_path: str | None = None
-    """jsonl: the file of validation problems, by which the best checkpoint is chosen; null takes num_validation of the
-    training file."""
+    """Likewise of validation problems, by which the best checkpoint is chosen; null takes num_validation of those for
+    training."""
     problem_field: str = "problem"
-    """jsonl: the field of the question."""
+    """The field of the question, in every file and data set."""
     answer_field: str = "answer"
-    """jsonl: the field of the gold answer."""
+    """The field of the gold answer."""
     num_train: int | None = Field(800, ge=1)
-    """How many training problems. jsonl: a uniform random subset of this size; null takes the whole file."""
+    """How many training problems. jsonl, hub: a uniform random subset of this size; null takes all."""
     num_test: int | None = Field(96, ge=1)
     """How many held-out problems, likewise."""
     num_validation: int | None = Field(None, ge=1)
-    """How many validation problems, never trained on and none of the held-out ones: Countdown makes them, jsonl draws
-    them from validation_path or sets them apart from the training file. null takes a whole validation_path; without
-    one there are none, and no checkpoint is called the best."""
+    """How many validation problems, never trained on and none of the held-out ones: Countdown makes them; the
+    others draw them from validation_path or set them apart from the training problems. null takes a whole
+    validation_path; without one there are none, and no checkpoint is called the best."""
     countdown: CountdownSettings = CountdownSettings()
 
     @model_validator(mode="after")
     def _files_are_named(self) -> Self:
+        paths = (self.train_path, self.test_path, self.validation_path)
+        from_hub = [path for path in paths if path is not None and path.startswith("hub:")]
         if self.kind == "jsonl" and (self.train_path is None or self.test_path is None):
             raise ValueError("kind is jsonl, so train_path and test_path must name a file each")
+        if self.kind == "hub" and (self.train_path is None or self.test_path is None or not from_hub):
+            raise ValueError(
+                "kind is hub, so train_path and test_path must each name a data set, as "
+                "hub:OWNER/NAME[:CONFIG]:SPLIT[@REVISION], or one of them a file"
+            )
+        if self.kind != "hub" and from_hub:
+            raise ValueError(f"{from_hub[0]} is a data set of the hub, and kind is {self.kind}; set kind to hub")
         if self.kind == "countdown" and (self.num_train is None or self.num_test is None):
             raise ValueError("kind is countdown, so num_train and num_test must be numbers")
         if self.kind == "countdown" and self.validation_path is not None:

@@ -1,20 +1,18 @@
 """Which problems a task means: Countdown, a benchmark known by name, a data set of the hub, or a JSONL file."""
 
-import hashlib
-import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from unsqueeze.errors import UserError
 from unsqueeze.store.provenance import sha256_of
 from unsqueeze.tasks import gym
 from unsqueeze.tasks.countdown import countdown_problems
-from unsqueeze.tasks.hub import PREFIX, HubSource, load_records, parse_source
+from unsqueeze.tasks.hub import PREFIX, HubSource, load_hub_problems, parse_source
 from unsqueeze.tasks.jsonl import load_jsonl_problems
-from unsqueeze.tasks.known import KNOWN, KnownSet, find_known
-from unsqueeze.tasks.problem import Problem, TaskKind
-from unsqueeze.tasks.records import Reader, or_plain, plain, problems_of
+from unsqueeze.tasks.known import KNOWN, KnownSet, find_known, format_of
+from unsqueeze.tasks.problem import Problem, TaskKind, content_sha256
+from unsqueeze.tasks.records import Reader, or_plain, plain
 from unsqueeze.tasks.styles import Asks
 from unsqueeze.verify.choice import gold_letter
 
@@ -29,6 +27,7 @@ class Benchmark:
     """A set of problems under a name.
 
     ``sha256`` is that of its file, or of the problems where they come from the hub; None where they are made.
+    ``commit`` is that of a data set of the hub.
     """
 
     name: str
@@ -37,6 +36,7 @@ class Benchmark:
     source: str
     sha256: str | None
     asks: Asks
+    commit: str | None = None
 
     @property
     def option_orders(self) -> dict[str, str]:
@@ -86,8 +86,13 @@ def load_benchmark(task: str, where: Where) -> Benchmark:
     if task.startswith(gym.PREFIX):
         return _from_gym(task, where.limit)
     if task.startswith(PREFIX):
+        name, _, revision = task.removeprefix(PREFIX).partition("@")
+        if known := find_known(name):
+            source = replace(known.hub, revision=revision or None)
+            return _from_hub(source, known.name, or_plain(known.reader), known.id_field, where.limit)
         source = parse_source(task)
-        return _from_hub(source, source.name, where.reader, None, where.limit)
+        reader, id_field = format_of(source, where.problem_field, where.answer_field)
+        return _from_hub(source, source.name, reader, id_field, where.limit)
     if Path(task).is_file():
         return _from_file(Path(task), Path(task).stem, where.reader, None, where.limit)
     if known := find_known(task):
@@ -120,11 +125,8 @@ def _from_file(path: Path, name: str, reader: Reader, id_field: str | None, limi
 
 
 def _from_hub(source: HubSource, name: str, reader: Reader, id_field: str | None, limit: int | None) -> Benchmark:
-    records = enumerate(load_records(source, limit=limit))
-    problems = list(problems_of(records, str(source), name, "row", reader=reader, id_field=id_field))
-    if not problems:
-        raise UserError(f"{source}: the data set holds no problem.")
-    return _benchmark(name, problems, str(source), _content_sha256(problems))
+    loaded = load_hub_problems(source, reader=reader, id_field=id_field, name=name)
+    return _benchmark(name, loaded.problems[:limit], str(source), loaded.sha256, loaded.commit)
 
 
 def _from_gym(task: str, limit: int | None) -> Benchmark:
@@ -136,12 +138,14 @@ def _from_gym(task: str, limit: int | None) -> Benchmark:
         problems=problems,
         source=f"{gym.PREFIX}{name}:{size}:{seed}",
         # Another version of the package may make other problems.
-        sha256=_content_sha256(problems),
+        sha256=content_sha256(problems),
         asks="tags",
     )
 
 
-def _benchmark(name: str, problems: Iterable[Problem], source: str, sha256: str) -> Benchmark:
+def _benchmark(
+    name: str, problems: Iterable[Problem], source: str, sha256: str, commit: str | None = None
+) -> Benchmark:
     """Letters are asked for where every gold answer is one."""
     there = tuple(problems)
     letters = all(gold_letter(problem.answer) for problem in there)
@@ -152,14 +156,13 @@ def _benchmark(name: str, problems: Iterable[Problem], source: str, sha256: str)
         source=source,
         sha256=sha256,
         asks="choice" if letters else "math",
+        commit=commit,
     )
 
 
-def _content_sha256(problems: Iterable[Problem]) -> str:
-    digest = hashlib.sha256()
-    for problem in problems:
-        digest.update(json.dumps([problem.id, problem.prompt, problem.answer]).encode() + b"\n")
-    return digest.hexdigest()
+def hub_commits(benchmarks: Iterable[Benchmark]) -> dict[str, str]:
+    """The commits that benchmarks of the hub were read at, by name."""
+    return {each.name: each.commit for each in benchmarks if each.commit is not None}
 
 
 def _find_file(names: Sequence[str], data_dir: Path) -> Path | None:

@@ -1,16 +1,20 @@
-"""Records of data sets on the Hugging Face hub, through the library ``datasets`` and its cache."""
+"""Problems of data sets on the Hugging Face hub, through the library ``datasets`` and its cache."""
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from unsqueeze.errors import UserError
-from unsqueeze.tasks.records import Record
+from unsqueeze.tasks.problem import Problem, content_sha256
+from unsqueeze.tasks.records import Reader, Record, problems_of
 
 PREFIX = "hub:"
 _FORM = f"{PREFIX}OWNER/NAME[:CONFIG]:SPLIT[@REVISION]"
 _SOURCE = re.compile(
     r"(?P<path>[^/:@\s]+/[^/:@\s]+)(?::(?P<config>[^:@\s]+))?:(?P<split>[^:@\s]+)(?:@(?P<revision>\S+))?"
 )
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +46,64 @@ def parse_source(text: str) -> HubSource:
     return HubSource(match["path"], match["config"], match["split"], match["revision"])
 
 
-def load_records(source: HubSource, *, limit: int | None = None) -> list[Record]:
-    """The first ``limit`` records of a split. Raises UserError with the reason where it cannot be had."""
+@dataclass(frozen=True, slots=True)
+class HubProblems:
+    """A whole split as problems, a hash of their content, and the commit it was read at; None where it has none."""
+
+    problems: list[Problem]
+    sha256: str
+    commit: str | None
+
+
+def load_hub_problems(
+    source: HubSource, *, reader: Reader, id_field: str | None = None, name: str | None = None
+) -> HubProblems:
+    """Every row of a split as a problem; those without an id are called NAME:ROW.
+
+    UserError where the data set cannot be had, holds no row, or a row that is no problem.
+    """
+    records, commit = load_records(source)
+    numbered = enumerate(records)
+    problems = list(problems_of(numbered, str(source), name or source.name, "row", reader=reader, id_field=id_field))
+    if not problems:
+        raise UserError(f"{source}: the data set holds no problem.")
+    return HubProblems(problems, content_sha256(problems), commit)
+
+
+def load_records(source: HubSource) -> tuple[list[Record], str | None]:
+    """The rows of a split and the commit they are of, None for those of a folder on this machine.
+
+    UserError with the reason where they cannot be had, or not at the revision that was asked for.
+    """
     import datasets
 
     datasets.disable_progress_bars()
     try:
         loaded = datasets.load_dataset(source.path, source.config, split=source.split, revision=source.revision)
-        return list(loaded if limit is None else loaded.select(range(min(limit, len(loaded)))))
+        records = list(loaded)
     except Exception as error:  # the library raises whatever its many layers raise
         detail = " ".join(str(error).split())[:300]
-        raise UserError(f"{source} cannot be had from the hub ({type(error).__name__}: {detail}).") from error
+        hint = " Where there is no network, give a JSONL file." if isinstance(error, ConnectionError) else ""
+        raise UserError(f"{source} cannot be had from the hub ({type(error).__name__}: {detail}).{hint}") from error
+    commit = _commit_of(loaded.cache_files)
+    _check_revision(source, commit)
+    return records, commit
+
+
+def _commit_of(cache_files: Sequence[Mapping[str, str]]) -> str | None:
+    """The library keeps a data set of the hub in a folder named by its commit."""
+    folders = (Path(file["filename"]).parent.name for file in cache_files)
+    return next((folder for folder in folders if _COMMIT.fullmatch(folder)), None)
+
+
+def _check_revision(source: HubSource, commit: str | None) -> None:
+    """The library takes what is at hand, of any revision, where it cannot ask the hub."""
+    if source.revision is None:
+        return
+    if commit is None:
+        raise UserError(f"{source}: a folder on this machine was read, which has no revisions; leave it out.")
+    if _COMMIT.fullmatch(source.revision) and commit != source.revision:
+        raise UserError(
+            f"{source}: the hub cannot be asked, and the cache of the library datasets holds commit {commit}; name "
+            f"that one, or connect once."
+        )

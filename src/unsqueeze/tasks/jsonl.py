@@ -1,14 +1,13 @@
 """Problems from a JSON Lines file: one object a line, with a question and its gold answer."""
 
 import json
-import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
 from unsqueeze.errors import UserError
 from unsqueeze.tasks.problem import Problem
-from unsqueeze.tasks.records import Reader, plain, problems_of
+from unsqueeze.tasks.records import Reader, plain, problems_of, uniform_subset
 
 _PLAIN = plain()
 
@@ -36,9 +35,7 @@ def load_jsonl_problems(
     lines = ((number, line) for number, line in _lines(path) if line.strip())
     records = ((number, _record(line, f"{path}, line {number}")) for number, line in lines)
     problems = islice(problems_of(records, str(path), path.stem, "line", reader=reader, id_field=id_field), limit)
-    chosen = (
-        list(problems) if subset_size is None else _uniform_subset(problems, subset_size, random.Random(seed), path)
-    )
+    chosen = list(problems) if subset_size is None else uniform_subset(problems, subset_size, seed, str(path))
     if not chosen:
         raise UserError(f"{path}: the file holds no problem; it needs one JSON object a line.")
     return chosen
@@ -70,16 +67,3 @@ def _record(line: str, where: str) -> dict[str, object]:
 
 def _no_json(where: str, detail: str) -> UserError:
     return UserError(f"{where}: not valid JSON ({detail}); every line must be one JSON object.")
-
-
-def _uniform_subset(problems: Iterable[Problem], size: int, rng: random.Random, path: Path) -> list[Problem]:
-    """Reservoir sampling (Vitter 1985, algorithm R): every subset is equally likely."""
-    reservoir: list[tuple[int, Problem]] = []
-    for index, problem in enumerate(problems):
-        if index < size:
-            reservoir.append((index, problem))
-        elif (place := rng.randint(0, index)) < size:
-            reservoir[place] = (index, problem)
-    if len(reservoir) < size:
-        raise UserError(f"{path}: a subset of {size} problems was asked for and the file holds {len(reservoir)}.")
-    return [problem for _, problem in sorted(reservoir, key=lambda entry: entry[0])]

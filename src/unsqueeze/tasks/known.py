@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 from unsqueeze.tasks.hub import HubSource
-from unsqueeze.tasks.records import Reader, gpqa, gsm8k, mmlu, plain
+from unsqueeze.tasks.records import Reader, gpqa, gsm8k, mmlu, or_plain, plain
 
 _PLAIN = plain()
+DEFAULT_FIELDS = ("problem", "answer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,3 +102,11 @@ def find_known(name: str) -> KnownSet | None:
     """The benchmark of that name or alias; case and hyphens do not matter."""
     wanted = name.lower().replace("-", "_")
     return next((known for known in KNOWN if wanted in (known.name, *known.aliases)), None)
+
+
+def format_of(source: HubSource, problem_field: str, answer_field: str) -> tuple[Reader, str | None]:
+    """How to read a data set, and its field of ids: in its own format where it is known and no fields are named."""
+    known = next((known for known in KNOWN if known.hub.path == source.path), None)
+    if known is None or (problem_field, answer_field) != DEFAULT_FIELDS:
+        return plain(problem_field, answer_field), None
+    return or_plain(known.reader), known.id_field

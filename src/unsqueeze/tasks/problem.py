@@ -1,5 +1,8 @@
 """What is asked: one problem with its gold answer."""
 
+import hashlib
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,3 +25,11 @@ class Problem:
     answer: str
     task: TaskKind
     option_order: tuple[int, ...] | None = None
+
+
+def content_sha256(problems: Iterable[Problem]) -> str:
+    """A hash, in hexadecimal, of the ids, questions and answers of problems that stand in no file of ours."""
+    digest = hashlib.sha256()
+    for problem in problems:
+        digest.update(json.dumps([problem.id, problem.prompt, problem.answer]).encode() + b"\n")
+    return digest.hexdigest()

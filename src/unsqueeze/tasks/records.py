@@ -76,6 +76,21 @@ def problems_of(
         )
 
 
+def uniform_subset(problems: Iterable[Problem], size: int, seed: int, source: str) -> list[Problem]:
+    """``size`` problems, in their order; every subset is equally likely (Vitter 1985, algorithm R). UserError if there
+    are fewer."""
+    rng = random.Random(seed)
+    reservoir: list[tuple[int, Problem]] = []
+    for index, problem in enumerate(problems):
+        if index < size:
+            reservoir.append((index, problem))
+        elif (place := rng.randint(0, index)) < size:
+            reservoir[place] = (index, problem)
+    if len(reservoir) < size:
+        raise UserError(f"{source}: a subset of {size} problems was asked for and the file holds {len(reservoir)}.")
+    return [problem for _, problem in sorted(reservoir, key=lambda entry: entry[0])]
+
+
 def _id_of(record: Record, id_field: str | None, where: str, name: str, number: int) -> str:
     if "id" in record:
         return text_of(record, "id", where)

@@ -1,17 +1,19 @@
 """The problems of a run: to train on, held out for testing, and held out to choose the best checkpoint by."""
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from unsqueeze.config.recipe import DataSettings
 from unsqueeze.errors import UserError
+from unsqueeze.store.provenance import sha256_of
 from unsqueeze.tasks.countdown import CountdownDifficulty, countdown_problems, countdown_validation_problems
+from unsqueeze.tasks.hub import PREFIX, HubProblems, load_hub_problems, parse_source
 from unsqueeze.tasks.jsonl import load_jsonl_problems
+from unsqueeze.tasks.known import format_of
 from unsqueeze.tasks.problem import Problem
-from unsqueeze.tasks.records import plain
+from unsqueeze.tasks.records import plain, uniform_subset
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,10 @@ class Data:
     train: Sequence[Problem]
     test: Sequence[Problem]
     validation: Sequence[Problem] = ()
+    sha256: Mapping[str, str] = field(default_factory=dict)
+    """Of the files, or the problems of the data sets, that they come from."""
+    hub_commits: Mapping[str, str] = field(default_factory=dict)
+    """Which commits of data sets of the hub were read."""
 
 
 def load_data(settings: DataSettings) -> Data:
@@ -29,7 +35,7 @@ def load_data(settings: DataSettings) -> Data:
     Asking for validation problems changes no test problem, and a training problem only where they are set apart from a
     training file of which all the rest is trained on.
     """
-    return _countdown_data(settings) if settings.kind == "countdown" else _jsonl_data(settings)
+    return _countdown_data(settings) if settings.kind == "countdown" else _read_data(settings)
 
 
 def _countdown_data(settings: DataSettings) -> Data:
@@ -42,28 +48,61 @@ def _countdown_data(settings: DataSettings) -> Data:
     return Data(train, test, countdown_validation_problems(settings.num_validation, settings.seed, difficulty, train))
 
 
-def _jsonl_data(settings: DataSettings) -> Data:
+class Sources:
+    """Reads the files and the data sets of the hub that settings name, and remembers what they held."""
+
+    def __init__(self, settings: DataSettings) -> None:
+        self._settings = settings
+        self._from_hub: dict[str, HubProblems] = {}
+        self.sha256: dict[str, str] = {}
+
+    @property
+    def hub_commits(self) -> dict[str, str]:
+        return {path: loaded.commit for path, loaded in self._from_hub.items() if loaded.commit is not None}
+
+    def read(self, path: str, size: int | None) -> list[Problem]:
+        """The problems of a path, or ``size`` of them, drawn uniformly by the seed. UserError naming what is wrong."""
+        settings = self._settings
+        if not path.startswith(PREFIX):
+            reader = plain(settings.problem_field, settings.answer_field)
+            problems = load_jsonl_problems(path, reader=reader, subset_size=size, seed=settings.seed)
+            self.sha256[path] = sha256_of(Path(path))
+            return problems
+        if path not in self._from_hub:
+            self._from_hub[path] = self._load(path)
+            self.sha256[path] = self._from_hub[path].sha256
+        problems = self._from_hub[path].problems
+        return problems if size is None else uniform_subset(problems, size, settings.seed, path)
+
+    def _load(self, path: str) -> HubProblems:
+        """Problems of the test split are called as ``unsqueeze eval`` calls them; of others by their split as well."""
+        settings, source = self._settings, parse_source(path)
+        reader, id_field = format_of(source, settings.problem_field, settings.answer_field)
+        name = source.name if path == settings.test_path else f"{source.name}:{source.split}"
+        return load_hub_problems(source, reader=reader, id_field=id_field, name=name)
+
+
+def _read_data(settings: DataSettings) -> Data:
     assert settings.train_path is not None
     assert settings.test_path is not None
-    reader = plain(settings.problem_field, settings.answer_field)
-    read = partial(load_jsonl_problems, reader=reader, seed=settings.seed)
-    train = read(Path(settings.train_path), subset_size=settings.num_train)
-    test = read(Path(settings.test_path), subset_size=settings.num_test)
+    sources = Sources(settings)
+    train = sources.read(settings.train_path, settings.num_train)
+    test = sources.read(settings.test_path, settings.num_test)
     train_name = f"data.train_path {settings.train_path!r}"
     test_name = f"data.test_path {settings.test_path!r}"
     _check_disjoint(train_name, train, test_name, test)
+    validation: list[Problem] = []
     if settings.validation_path is not None:
-        validation = read(Path(settings.validation_path), subset_size=settings.num_validation)
+        validation = sources.read(settings.validation_path, settings.num_validation)
         name = f"data.validation_path {settings.validation_path!r}"
         _check_disjoint(train_name, train, name, validation)
         _check_disjoint(name, validation, test_name, test)
-        return Data(train, test, validation)
-    if settings.num_validation is None:
-        return Data(train, test)
-    whole_file = read(Path(settings.train_path))
-    validation = _set_apart(whole_file, test if settings.num_train is None else [*train, *test], settings)
-    apart = {problem.prompt for problem in validation}
-    return Data([problem for problem in train if problem.prompt not in apart], test, validation)
+    elif settings.num_validation is not None:
+        whole = sources.read(settings.train_path, None)
+        validation = _set_apart(whole, test if settings.num_train is None else [*train, *test], settings)
+        apart = {problem.prompt for problem in validation}
+        train = [problem for problem in train if problem.prompt not in apart]
+    return Data(train, test, validation, sources.sha256, sources.hub_commits)
 
 
 def _set_apart(whole_file: Sequence[Problem], taken: Sequence[Problem], settings: DataSettings) -> list[Problem]:

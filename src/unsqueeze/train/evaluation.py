@@ -7,6 +7,7 @@ from pathlib import Path
 
 from unsqueeze.evaluate.evaluate import evaluate
 from unsqueeze.store.evals import EvalWriter
+from unsqueeze.tasks.hub import PREFIX, parse_source
 from unsqueeze.tasks.problem import Problem
 from unsqueeze.train.generate import check_judged
 from unsqueeze.train.run import Run
@@ -52,7 +53,9 @@ def validation_set(run: Run) -> HeldOut:
 
 
 def _benchmark(run: Run, path: str | None) -> str:
-    return "countdown" if run.recipe.data.kind == "countdown" or path is None else Path(path).stem
+    if run.recipe.data.kind == "countdown" or path is None:
+        return "countdown"
+    return parse_source(path).name if path.startswith(PREFIX) else Path(path).stem
 
 
 def evaluate_policy(run: Run, held_out: HeldOut, *, step: int) -> None:

@@ -13,7 +13,7 @@ from unsqueeze.parallel.engine import MainEngine, SharedEngine, SharedJudge
 from unsqueeze.parallel.processes import ONE, Processes
 from unsqueeze.rollout.hf import HfEngine
 from unsqueeze.rollout.types import Engine
-from unsqueeze.store.provenance import provenance, sha256_of
+from unsqueeze.store.provenance import provenance
 from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.tasks.prompts import PromptBuilder
 from unsqueeze.tasks.styles import wording_of_settings
@@ -146,7 +146,7 @@ def open_own(recipe: Recipe, parts: Parts, path: Path) -> RunDirectory:
         return RunDirectory.create(path, run_info(recipe, parts))
     directory = RunDirectory.resume(path)
     try:
-        check_same_run(directory, recipe, data_info(recipe, parts.data))
+        check_same_run(directory, recipe, data_info(parts.data))
     except UnsqueezeError:
         directory.close()
         raise
@@ -179,7 +179,8 @@ def run_info(recipe: Recipe, parts: Parts) -> dict[str, Any]:
     """The content of run.json."""
     return {
         "recipe": recipe.model_dump(mode="json"),
-        "data": data_info(recipe, parts.data),
+        "data": data_info(parts.data),
+        "hub_commits": dict(parts.data.hub_commits),
         "num_parameters": sum(parameter.numel() for _, parameter in parts.policy.trainable()),
         "device": str(parts.policy.device),
         "processes": parts.policy.processes.size,
@@ -188,15 +189,13 @@ def run_info(recipe: Recipe, parts: Parts) -> dict[str, Any]:
     }
 
 
-def data_info(recipe: Recipe, data: Data) -> dict[str, Any]:
-    """How many problems there are, and what is in the files they come from."""
-    settings = recipe.data
-    files = [path for path in (settings.train_path, settings.test_path, settings.validation_path) if path is not None]
+def data_info(data: Data) -> dict[str, Any]:
+    """How many problems there are, and what is in the files or data sets they come from."""
     return {
         "num_train": len(data.train),
         "num_test": len(data.test),
         "num_validation": len(data.validation) or None,
-        "sha256": {path: sha256_of(Path(path)) for path in files},
+        "sha256": dict(data.sha256),
     }
 
 
