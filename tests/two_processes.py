@@ -15,11 +15,12 @@ import torch
 
 from training import small_recipe
 from unsqueeze.cli.train_arms import train_arm
-from unsqueeze.config.recipe import IrlSettings, ModelSettings, ParallelSettings, RlSettings
+from unsqueeze.config.recipe import IrlSettings, LoraSettings, ModelSettings, ParallelSettings, RlSettings
 from unsqueeze.errors import Interrupted, RunError, UserError
 from unsqueeze.parallel.engine import SharedEngine
 from unsqueeze.parallel.join import AlreadyTold, joined
 from unsqueeze.parallel.processes import Processes
+from unsqueeze.parallel.sharding import like, piece
 from unsqueeze.rollout.hf import HfEngine
 from unsqueeze.rollout.types import Sampling
 from unsqueeze.train.batch import Row
@@ -33,7 +34,16 @@ RL = RlSettings(algorithm="grpo")
 RECIPE = small_recipe(
     rl={"steps": 3, "learning_rate": 5e-5, "tokens_per_microbatch": 150, "kl_coefficient": 0.01},
     irl={"learning_rate": 5e-5},
+    data={"num_validation": 3},
+    evaluation={"validation_n": 2},
+    checkpoint={"keep_last": 1},
 )
+VARIANTS = {
+    "lora": ModelSettings(lora=LoraSettings(rank=2)),
+    "checkpointing": ModelSettings(gradient_checkpointing=True),
+    "bf16": ModelSettings(compute_dtype="bfloat16"),
+}
+"""Ways to train beside the plain one."""
 
 
 def rows(count: int) -> list[Row]:
@@ -87,6 +97,30 @@ def after_irl(policy: Policy) -> dict[str, torch.Tensor]:
     return policy.full_weights()
 
 
+def load(settings: ModelSettings, strategy: Literal["ddp", "fsdp"], processes: Processes) -> Policy:
+    """The policy with every adapter moved: those that are zero, as they begin, would hide the gradients of others."""
+    torch.manual_seed(0)
+    policy = Policy.load(settings, processes, strategy=strategy)
+    with torch.no_grad():
+        for _, parameter in policy.trainable() if settings.lora else ():
+            piece(parameter).add_(piece(like(parameter, 0.02 * torch.randn(parameter.shape))))
+    return policy
+
+
+def variants(strategy: Literal["ddp", "fsdp"], folder: Path, processes: Processes) -> dict[str, Any]:
+    """Of each way to train: a gradient of RL, the weights after an IRL phase, and what is exported of them."""
+    found: dict[str, Any] = {}
+    for name, settings in VARIANTS.items():
+        _, found[f"{name}: gradient"] = gradient(load(settings, strategy, processes), 11)
+        policy = load(settings, strategy, processes)
+        found[f"{name}: before IRL"] = policy.full_weights()
+        found[f"{name}: after IRL"] = after_irl(policy)
+        found[f"{name}: exported"] = {key: weight.clone() for key, weight in policy.exported_weights()}
+        if processes.is_main:
+            policy.save(folder / name, dtype=torch.float32, weights=found[f"{name}: after IRL"])
+    return found
+
+
 def everything(strategy: Literal["ddp", "fsdp"], folder: Path, processes: Processes) -> dict[str, Any]:
     """All that is compared, from the policy's own arithmetic to a whole run in ``folder``/run."""
     found: dict[str, Any] = {}
@@ -98,6 +132,7 @@ def everything(strategy: Literal["ddp", "fsdp"], folder: Path, processes: Proces
     policy = Policy.load(ModelSettings(), processes, strategy=strategy)
     found["log-probs"] = policy.score(rows(5), max_tokens=64)
     found["after IRL"] = after_irl(policy)
+    found |= variants(strategy, folder, processes)
     recipe = RECIPE.model_copy(update={"parallel": ParallelSettings(strategy=strategy)})
     train_arm("run", recipe, folder / "run", Silent(), SharedStop(processes), processes)
     return found

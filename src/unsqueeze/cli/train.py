@@ -12,7 +12,7 @@ from rich.console import Console
 from unsqueeze.config.load import arms_of, describe_shipped_recipes, load_recipe
 from unsqueeze.config.recipe import Recipe
 from unsqueeze.errors import INTERRUPTED, UserError
-from unsqueeze.parallel.join import AlreadyTold, joined
+from unsqueeze.parallel.join import AlreadyTold, joined, leave
 from unsqueeze.parallel.launch import run_processes
 from unsqueeze.parallel.processes import Processes
 
@@ -76,11 +76,10 @@ def train(
         with joined() as together:
             if not check:
                 together.on_main(lambda: check_directories(directory, paths.values(), resume=resume))
-            finished = train_together(arms, paths, together, check=check)
+            if not train_together(arms, paths, together, check=check):
+                leave(together, INTERRUPTED)
     except AlreadyTold as told:
         raise typer.Exit(2 if isinstance(told.__cause__, UserError) else 1) from None
-    if not finished:
-        raise typer.Exit(INTERRUPTED)
 
 
 def train_together(arms: Mapping[str, Recipe], paths: Mapping[str, Path], processes: Processes, *, check: bool) -> bool:

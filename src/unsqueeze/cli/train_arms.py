@@ -18,7 +18,7 @@ from unsqueeze.cli.train_plan import check_arms
 from unsqueeze.config.recipe import Recipe
 from unsqueeze.device_errors import device_errors
 from unsqueeze.errors import Interrupted, RunError, UnsqueezeError
-from unsqueeze.parallel.processes import ONE, Processes
+from unsqueeze.parallel.processes import ONE, Processes, connection_errors
 from unsqueeze.store.best import Best, best_checkpoint
 from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.train.base_evaluation import take_base_evaluation
@@ -107,7 +107,7 @@ def train_arm(
 
     ``begun_here``: runs that this process began before; one that begins alike lends its evaluation before training.
     """
-    with processes.agreeing():
+    with stop.awaited(), processes.agreeing():
         parts = load_parts(recipe, processes)
     with closing(open_directory(recipe, parts, path)) as directory:
         journal = directory.journal
@@ -119,8 +119,12 @@ def train_arm(
                 journal.append("started")
             run = put_together(recipe, parts, directory, progress=progress, stop=stop)
             try:
-                with device_errors(
-                    "training", "Lower rollout.max_rows and rl.tokens_per_microbatch; --resume allows it."
+                with (
+                    stop.awaited(),
+                    connection_errors(),
+                    device_errors(
+                        "training", "Lower rollout.max_rows and rl.tokens_per_microbatch; --resume allows it."
+                    ),
                 ):
                     take_base_evaluation(directory, recipe, begun_here)
                     train(run, reference=parts.reference)

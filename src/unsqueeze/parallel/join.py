@@ -5,15 +5,16 @@ the job step are read, so that a batch script's own are no reason to wait for ot
 """
 
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 from unsqueeze.errors import RunError, UnsqueezeError, UserError
 from unsqueeze.parallel.launch import end_with_launcher
-from unsqueeze.parallel.processes import ONE, LostProcessError, ManyProcesses, Processes
+from unsqueeze.parallel.processes import ONE, LostProcessError, ManyProcesses, Processes, connection_errors
 
 PATIENCE = timedelta(minutes=30)
 """How long a process waits for the others: long enough for one whose rollouts all go to the limit."""
@@ -73,7 +74,8 @@ def joined() -> Iterator[Processes]:
         return
     store = meet(place)
     try:
-        yield ManyProcesses()
+        with connection_errors():
+            yield ManyProcesses()
     except UnsqueezeError as error:
         if not is_first_to_tell(store, error):
             raise AlreadyTold from error
@@ -81,6 +83,15 @@ def joined() -> Iterator[Processes]:
     import torch.distributed as dist
 
     dist.destroy_process_group()
+
+
+def leave(processes: Processes, code: int) -> NoReturn:
+    """Exit; one of several processes at once, since what it has begun with others may never come to its end."""
+    if processes.size > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def meet(place: Place) -> Any:

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -18,14 +19,17 @@ from unsqueeze.errors import INTERRUPTED, RunError
 GRACE_S = 5.0
 """How long the others get to end by themselves once one has ended with an error, and again after SIGTERM."""
 
+_WISHES = (signal.SIGINT, signal.SIGTERM)
+"""Signals by which a user asks to stop."""
+
 _PARENT_PIPE = "UNSQUEEZE_LAUNCHER_PIPE"
 
 
 def run_processes(command: Sequence[str], count: int) -> int:
     """Run ``command`` in ``count`` processes that can meet; the exit code of the first that fails, or 0.
 
-    Ctrl-C and SIGTERM are handed on to all; the exit code is then 130. RunError if a process is killed by another
-    signal; it names process and signal.
+    Ctrl-C and SIGTERM are handed on to all, as SIGTERM; the exit code is then 130. RunError if a process is killed by
+    another signal; it names process and signal.
     """
     # Whoever holds the writing end of this pipe is alive: the processes end when it closes (see ``end_with_launcher``).
     reading, writing = os.pipe()
@@ -37,7 +41,7 @@ def run_processes(command: Sequence[str], count: int) -> int:
         _PARENT_PIPE: str(reading),
     }
     processes: list[subprocess.Popen[bytes]] = []
-    with handing_on_signals(processes) as handed_on:
+    with handing_on_signals(processes) as came:
         for rank in range(count):
             processes.append(
                 subprocess.Popen(
@@ -49,6 +53,8 @@ def run_processes(command: Sequence[str], count: int) -> int:
                 )
             )
         os.close(reading)
+        if came:  # some of the processes were not there yet
+            terminate(processes)
         try:
             failed = first_failure(processes)
             if failed is not None:
@@ -60,7 +66,9 @@ def run_processes(command: Sequence[str], count: int) -> int:
     if failed is None:
         return 0
     code = processes[failed].wait()
-    if -code in handed_on:
+    if came and -code in _WISHES:
+        if -processes[0].wait() in _WISHES:  # it speaks for all, and could not
+            say_stopped()
         return INTERRUPTED
     if code < 0:
         raise RunError(
@@ -86,9 +94,13 @@ def first_failure(processes: Sequence[subprocess.Popen[bytes]]) -> int | None:
 def end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
     """Give the processes time to end, then ask them to, then make them."""
     wait_for(processes, GRACE_S)
+    terminate(processes)
+    wait_for(processes, GRACE_S)
+
+
+def terminate(processes: Sequence[subprocess.Popen[bytes]]) -> None:
     for process in processes:
         process.terminate()
-    wait_for(processes, GRACE_S)
 
 
 def wait_for(processes: Sequence[subprocess.Popen[bytes]], seconds: float) -> None:
@@ -98,21 +110,30 @@ def wait_for(processes: Sequence[subprocess.Popen[bytes]], seconds: float) -> No
 
 
 @contextmanager
-def handing_on_signals(processes: Sequence[subprocess.Popen[bytes]]) -> Iterator[set[int]]:
-    """SIGINT and SIGTERM are for the processes; the launcher ends when they have. Yields those that came."""
-    handed_on: set[int] = set()
+def handing_on_signals(processes: Sequence[subprocess.Popen[bytes]]) -> Iterator[list[int]]:
+    """SIGINT and SIGTERM are for the processes; the launcher ends when they have. Yields those that came.
+
+    Both are handed on as SIGTERM: a process that does not listen to wishes yet, or no longer, ends by it without a
+    word, where SIGINT would have each tell about it.
+    """
+    came: list[int] = []
 
     def hand_on(number: int, frame: FrameType | None) -> None:
-        handed_on.add(number)
-        for process in processes:
-            process.send_signal(number)
+        came.append(number)
+        terminate(processes)
 
-    before = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, hand_on) for number in _WISHES}
     try:
-        yield handed_on
+        yield came
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            # A granted wish needs no second signal, by which this process would end with another exit code.
+            signal.signal(number, signal.SIG_IGN if came else handler)
+
+
+def say_stopped() -> None:
+    """For processes that were ended before they could say it: while they started, or tried everything once."""
+    print("stopped as asked, before training began; what is on disk is as it was.", file=sys.stderr)
 
 
 def end_with_launcher() -> None:

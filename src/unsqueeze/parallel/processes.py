@@ -139,11 +139,30 @@ def meeting() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # gloo raises this, NCCL a subclass of it
-        detail = " ".join(str(error).split())[:200]
-        raise LostProcessError(
-            f"another process of this run is gone, or did not answer in time; --resume goes on. The connection said: "
-            f"{detail}"
-        ) from error
+        raise lost(error) from error
+
+
+@contextmanager
+def connection_errors() -> Iterator[None]:
+    """The same where other work may fail too: FSDP2 gathers weights inside of forward and backward passes."""
+    try:
+        yield
+    except UnsqueezeError:
+        raise
+    except RuntimeError as error:
+        import torch.distributed as dist
+
+        if isinstance(error, dist.DistError) or "gloo" in str(error):
+            raise lost(error) from error
+        raise
+
+
+def lost(error: RuntimeError) -> LostProcessError:
+    detail = " ".join(str(error).split())[:200]
+    return LostProcessError(
+        f"another process of this run is gone, or did not answer in time; --resume goes on. The connection said: "
+        f"{detail}"
+    )
 
 
 def buckets(tensors: Iterable["Tensor"]) -> Iterator[list["Tensor"]]:

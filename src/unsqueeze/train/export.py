@@ -21,7 +21,7 @@ def exported_weights(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
 
 
 def _merged(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
-    for name, weight in model.state_dict().items():
+    for name, weight in _live_tensors(model):
         if ".lora_" in name:
             continue
         owner, _, kind = name.rpartition(".base_layer.")
@@ -29,3 +29,12 @@ def _merged(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
             layer: Any = model.get_submodule(owner)
             weight = weight + sum(layer.get_delta_weight(adapter) for adapter in layer.active_adapters)
         yield name, weight
+
+
+def _live_tensors(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
+    """What ``state_dict`` holds, tied weights under each of their names, as it is: of gathered weights, FSDP2's hook
+    there would leave pieces again."""
+    for prefix, module in model.named_modules(remove_duplicate=False):
+        for name, tensor in (*module._parameters.items(), *module._buffers.items()):
+            if tensor is not None and name not in module._non_persistent_buffers_set:
+                yield f"{prefix}.{name}" if prefix else name, tensor.detach()

@@ -7,9 +7,10 @@ from types import FrameType
 from typing import Any, Protocol
 
 from unsqueeze.errors import Interrupted
-from unsqueeze.parallel.processes import Processes
+from unsqueeze.parallel.processes import LostProcessError, Processes
 
 Advance = Callable[[int], None]
+Handler = Callable[[int, FrameType | None], Any] | int | None
 
 
 class Progress(Protocol):
@@ -64,6 +65,16 @@ class StopRequest:
         self.check()
 
     @contextmanager
+    def awaited(self) -> Iterator[None]:
+        """Another process that is gone, or does not answer, after the user asked to stop has stopped: Interrupted."""
+        try:
+            yield
+        except LostProcessError as error:
+            if self.asked:
+                raise Interrupted from error
+            raise
+
+    @contextmanager
     def listening(self) -> Iterator[None]:
         """Take SIGINT and SIGTERM over for the duration."""
         before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -71,7 +82,11 @@ class StopRequest:
             yield
         finally:
             for number, handler in before.items():
-                signal.signal(number, handler)
+                signal.signal(number, self._afterwards(handler))
+
+    def _afterwards(self, handler: Handler) -> Handler:
+        """What a signal does once nobody listens any more; it was done by ``handler`` before."""
+        return handler
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
@@ -93,3 +108,7 @@ class SharedStop(StopRequest):
     def check_alone(self) -> None:
         if self.asked:
             raise Interrupted
+
+    def _afterwards(self, handler: Handler) -> Handler:
+        # A granted wish needs no second signal, by which the launcher would take this process for one that failed.
+        return signal.SIG_IGN if self.asked else handler
