@@ -71,6 +71,8 @@ def test_the_embedded_model(command, tmp_path: Path):
         ([], ["--task"]),
         (["--task", "countdown", "--n", "1"], ["--n 1", "2 or more"]),
         (["--task", "countdown", "--ngram", "0"], ["--ngram 0"]),
+        (["--task", "countdown", "--engine", "vllm_server"], ["--engine vllm_server", "--server URL"]),
+        (["--task", "countdown", "--compute-dtype", "x"], ["--compute-dtype x: it must be one of float32, bfloat16."]),
         (["--task", "countdown", "--credit", "x"], ["credit"]),
     ],
 )

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
+from unsqueeze.cli.options import one_of
 from unsqueeze.errors import UserError
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from unsqueeze.rollout.types import Engine, Sampling
     from unsqueeze.train.policy import Policy
 
+ENGINES = ("hf", "vllm")
 COUNTDOWN_MAX_TOKENS = 24
 MOST_TOKENS = 4096
 """The longest response by default, where the model's context leaves more."""
@@ -160,9 +162,15 @@ def load_model(
     """The model and an engine on it. UserError where there is none."""
     from unsqueeze.cli.train_arms import silence_transformers
     from unsqueeze.config.load import check_recipe
+    from unsqueeze.config.recipe import ModelSettings
     from unsqueeze.train.policy import Policy, resolve_model
     from unsqueeze.train.setup import make_engine
 
+    one_of("--engine", engine, ENGINES)
+    one_of("--device", device, get_args(ModelSettings.model_fields["device"].annotation))
+    one_of("--compute-dtype", compute_dtype, get_args(ModelSettings.model_fields["compute_dtype"].annotation))
+    if max_rows < 1:
+        raise UserError(f"--max-rows {max_rows}: give 1 or more.")
     path = checkpoint_of(model)
     settings = check_recipe(
         {

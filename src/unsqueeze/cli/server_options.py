@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unsqueeze.cli.model_options import COUNTDOWN_MAX_TOKENS, MOST_TOKENS, LoadedModel, Questions, Wishes, load_model
+from unsqueeze.cli.model_options import (
+    COUNTDOWN_MAX_TOKENS,
+    ENGINES,
+    MOST_TOKENS,
+    LoadedModel,
+    Questions,
+    Wishes,
+    load_model,
+)
 from unsqueeze.errors import UserError
 
 if TYPE_CHECKING:
@@ -115,6 +123,11 @@ def load_or_connect(
 
     UserError where there is none, RunError where a server cannot be reached.
     """
+    if engine == "vllm_server" and not servers:
+        raise UserError(
+            f"--engine vllm_server: a server is asked with --server URL, and MODEL is the name it knows the model by; "
+            f"--engine is one of {', '.join(ENGINES)}."
+        )
     if not servers:
         return load_model(
             model, device=device, compute_dtype=compute_dtype, max_rows=max_rows, engine=engine, seed=seed

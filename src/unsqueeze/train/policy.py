@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from unsqueeze.config.recipe import ModelSettings
 from unsqueeze.device_errors import device_errors
-from unsqueeze.errors import UnsqueezeError, UserError
+from unsqueeze.errors import UserError
 from unsqueeze.models import embedded_model_path
 from unsqueeze.parallel.processes import ONE, Processes
 from unsqueeze.parallel.sharding import gathered, piece, shard, whole
@@ -23,6 +23,7 @@ from unsqueeze.train.adapters import add_adapters
 from unsqueeze.train.batch import Row, TokenBatch, collate, own_microbatches, rows_of
 from unsqueeze.train.export import exported_weights
 from unsqueeze.train.forward import TokenLogprobs
+from unsqueeze.train.loading import load_pretrained
 
 LESS_MEMORY = (
     "Lower rl.tokens_per_microbatch (--tokens-per-microbatch of unsqueeze irl); a run may go on with another one: "
@@ -69,27 +70,7 @@ class Policy:
         only, while it is loaded.
         """
         path = resolve_model(settings.path)
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=settings.trust_remote_code)
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                path,
-                dtype=torch.float32,
-                trust_remote_code=settings.trust_remote_code,
-                use_safetensors=True,
-                output_loading_info=True,
-            )
-            model, found = loaded
-            if found["missing_keys"]:  # they would be made up at random
-                raise ValueError(f"weights are missing, {sorted(found['missing_keys'])[0]} among them.")
-        except (UnsqueezeError, MemoryError):
-            raise
-        except Exception as error:  # files of a model can be wrong in any way, and what is raised then is anything
-            detail = " ".join(str(error).split())[:300]
-            raise UserError(
-                f"model.path is {settings.path!r}, and no causal language model with its tokenizer could be loaded "
-                f"from there. Give a folder in Hugging Face format, a hub name, or 'countdown-0.4m', which ships with "
-                f"the package. The loader said: {detail}"
-            ) from error
+        model, tokenizer = load_pretrained(settings, path)
         device = resolve_device(settings.device)
         in_pieces = strategy == "fsdp" and processes.size > 1
         torch.nn.Module.to(model, torch.device("cpu") if in_pieces else device)
