@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unsqueeze.algos.surrogate import ALGORITHMS
+from unsqueeze.config.describe import describe_settings, settings_table
 from unsqueeze.config.load import arms_of, check_recipe, describe_shipped_recipes, load_recipe, shipped_recipes
-from unsqueeze.config.recipe import Recipe, RlSettings
+from unsqueeze.config.recipe import DataSettings, Recipe, RlSettings
 from unsqueeze.errors import UserError
 
 
@@ -168,9 +169,43 @@ def test_a_mistake_is_one_sentence_with_file_and_field(tmp_path: Path, text: str
         assert part in message
 
 
-def test_several_mistakes_are_counted(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"\(1 more like it\.\)"):
-        load_recipe(recipe_file(tmp_path, "name: x\nrl: {steps: 0, group_size: 1}\n"))
+def test_further_mistakes_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"rl\.steps is 0: .* \(Also wrong: rl\.group_size, dta\.\)"):
+        load_recipe(recipe_file(tmp_path, "name: x\nrl: {steps: 0, group_size: 1}\ndta: 1\n"))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("name: my run\n", "'my run' is to name a folder: letters, digits, '.', '_' and '-' alone"),
+        ("name: x\nrl: 3\n", "rl is 3: this is a section"),
+    ],
+)
+def test_mistakes_are_told_without_classes_and_patterns(tmp_path: Path, text: str, expected: str) -> None:
+    with pytest.raises(UserError) as error:
+        load_recipe(recipe_file(tmp_path, text))
+    assert expected in str(error.value)
+
+
+def test_files_are_taken_whole_unless_a_number_is_given() -> None:
+    files = {"kind": "jsonl", "train_path": "a", "test_path": "b"}
+    assert (DataSettings(**files).num_train, DataSettings(**files).num_test) == (None, None)
+    assert DataSettings(**files, num_train=7).num_train == 7
+    assert (DataSettings().num_train, DataSettings(num_test=8).num_test) == (800, 8)
+
+
+def test_the_page_of_recipes_lists_every_setting_with_its_meaning() -> None:
+    assert all(each.meaning for each in describe_settings())
+    page = (Path(__file__).parents[1] / "docs/recipes.md").read_text()
+    assert page.endswith(settings_table()), "append what unsqueeze.config.describe.settings_table() gives"
+
+
+def test_the_recipe_of_the_page_is_one(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[1] / "docs/recipes.md").read_text()
+    mine, arms = (block.partition("```")[0] for block in page.split("```yaml\n")[1:])
+    recipe = load_recipe(recipe_file(tmp_path, mine))
+    assert (recipe.data.kind, recipe.data.num_train, recipe.irl is None) == ("jsonl", None, False)
+    assert list(arms_of(load_recipe(recipe_file(tmp_path, "name: x\n" + arms)), "x")) == ["grpo", "sps"]
 
 
 @pytest.mark.parametrize(

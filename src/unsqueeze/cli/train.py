@@ -17,6 +17,18 @@ from unsqueeze.parallel.launch import run_processes
 from unsqueeze.parallel.processes import Processes
 
 
+def _print_settings(wanted: bool) -> None:
+    """Every setting, and the end of the command."""
+    if not wanted:
+        return
+    from unsqueeze.config.describe import describe_settings
+
+    for each in describe_settings():
+        default = f"; default {each.default}" if each.default else ""
+        typer.echo(f"{each.name}  ({each.values}{default})\n    {each.meaning}")
+    raise typer.Exit
+
+
 def train(
     recipe: Annotated[
         str, typer.Argument(help="A recipe file, or the name of a shipped one: " + describe_shipped_recipes())
@@ -39,6 +51,12 @@ def train(
             min=1, help="Processes of this machine that share the work, one a GPU. torchrun and srun work as well."
         ),
     ] = 1,
+    list_settings: Annotated[
+        bool,
+        typer.Option(
+            "--list-settings", callback=_print_settings, is_eager=True, help="Show every setting of a recipe."
+        ),
+    ] = False,
 ) -> None:
     """Train a model: RL phases on verifiable rewards, interleaved with IRL phases on its own unlikely rollouts (SPS).
 
@@ -55,6 +73,7 @@ def train(
       unsqueeze train my-recipe.yaml --dry-run
       unsqueeze train my-recipe.yaml --check
       unsqueeze train my-recipe.yaml --processes 8
+      unsqueeze train --list-settings
     """
     loaded = load_recipe(recipe, overrides or [])
     arms = arms_of(loaded, recipe)

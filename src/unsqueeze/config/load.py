@@ -20,6 +20,12 @@ _MOST_SHOWN = 120
 _MOST_NESTED = 30
 """Levels of YAML. A recipe has four."""
 
+_MOST_NAMED = 5
+"""Further settings that a message names, beside the first that is wrong."""
+
+_MESSAGES = {"model_type": "this is a section; give the settings in it, as section.key or as a mapping"}
+"""Where pydantic's own words speak of classes."""
+
 _SHORTENER = reprlib.Repr()
 _SHORTENER.maxstring = _SHORTENER.maxother = _MOST_SHOWN
 
@@ -180,18 +186,24 @@ def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _one_sentence(error: ValidationError, source: str) -> str:
-    first = error.errors()[0]
-    where = _SHORTENER.repr(".".join(str(part) for part in first["loc"]))[1:-1]
-    more = f" ({error.error_count() - 1} more like it.)" if error.error_count() > 1 else ""
+    first, *others = error.errors()
+    where = _place(first["loc"])
+    also = list(dict.fromkeys(_place(other["loc"]) or "the whole" for other in others if other["loc"] != first["loc"]))
+    more = f" (Also wrong: {', '.join(also[:_MOST_NAMED])}{', …' * (len(also) > _MOST_NAMED)}.)" if also else ""
     if first["type"] == "extra_forbidden":
         allowed = _fields_at(first["loc"][:-1])
         near = difflib.get_close_matches(str(first["loc"][-1]), allowed, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         return f"recipe {source}: unknown key '{where}'; known here are {', '.join(allowed)}.{hint}{more}"
-    message = first["msg"].removeprefix("Value error, ")
+    message = _MESSAGES.get(first["type"]) or first["msg"].removeprefix("Value error, ")
     given = "" if first["type"] in ("value_error", "missing") else f" is {_shown(first['input'])}"
     at = f"{where}{given}: " if where else ""
     return f"recipe {source}: {at}{message[0].lower() + message[1:]}.{more}"
+
+
+def _place(location: Sequence[int | str]) -> str:
+    """The name of a setting, ``rl.steps``; short, whatever it is."""
+    return _SHORTENER.repr(".".join(str(part) for part in location))[1:-1]
 
 
 def _fields_at(location: Sequence[int | str]) -> list[str]:

@@ -5,9 +5,10 @@ properties, never fields. Errors raised here are turned into one sentence by ``u
 """
 
 import math
+import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from unsqueeze.algos.schedule import Phase, plan_phases, rl_phase_ends
 from unsqueeze.algos.selection import Likelihood, Pool
@@ -40,6 +41,7 @@ class Settings(BaseModel):
 
 class LoraSettings(Settings):
     rank: int = Field(16, ge=1)
+    """Of the adapters' matrices."""
     alpha: int = Field(32, ge=1)
     """The adapters' output is scaled by alpha / rank."""
     target_modules: tuple[str, ...] | Literal["all-linear"] = "all-linear"
@@ -65,11 +67,13 @@ class CountdownSettings(Settings):
     count: int = Field(4, ge=2, le=6)
     """Numbers in a problem."""
     min_number: int = Field(1, ge=1)
+    """Smallest number of a problem."""
     max_number: int = Field(15, ge=1)
     """Numbers are drawn from min_number to this."""
     operators: str = Field("+-*", pattern=r"^[-+*/]+$")
     """Which of + - * / are allowed; / only where it leaves no remainder."""
     min_target: int = Field(10, ge=1)
+    """Lowest target."""
     max_target: int | None = Field(None, ge=1)
     """Highest target; null is max_result."""
     max_result: int = Field(99, ge=1)
@@ -95,15 +99,24 @@ class DataSettings(Settings):
     """The field of the question, in every file and data set."""
     answer_field: str = "answer"
     """The field of the gold answer."""
-    num_train: int | None = Field(800, ge=1)
-    """How many training problems. jsonl, hub: a uniform random subset of this size; null takes all."""
-    num_test: int | None = Field(96, ge=1)
-    """How many held-out problems, likewise."""
+    num_train: int | None = Field(None, ge=1)
+    """How many training problems. jsonl, hub: a uniform random subset of this size; null takes all. countdown: 800 if
+    not given."""
+    num_test: int | None = Field(None, ge=1)
+    """How many held-out problems, likewise. countdown: 96 if not given."""
     num_validation: int | None = Field(None, ge=1)
     """How many validation problems, never trained on and none of the held-out ones: Countdown makes them; the
     others draw them from validation_path or set them apart from the training problems. null takes a whole
     validation_path; without one there are none, and no checkpoint is called the best."""
     countdown: CountdownSettings = CountdownSettings()
+    """countdown: how hard the problems are."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _countdown_makes_so_many(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("kind", "countdown") == "countdown":
+            return {"num_train": 800, "num_test": 96} | values
+        return values
 
     @model_validator(mode="after")
     def _files_are_named(self) -> Self:
@@ -180,7 +193,9 @@ class RolloutSettings(Settings):
     temperature: float = Field(1.0, gt=0)
     """Of the training rollouts (1.0 in the paper)."""
     top_p: float = Field(1.0, gt=0, le=1)
+    """Nucleus that is sampled from; 1: no cut."""
     top_k: int = Field(0, ge=0)
+    """Most likely tokens that are sampled from; 0: no cut."""
     max_tokens: int = Field(24, ge=1)
     """Longest response, in tokens."""
     stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
@@ -203,9 +218,13 @@ _Decay = Annotated[float, Field(ge=0, lt=1)]
 
 class OptimizerSettings(Settings):
     learning_rate: float = Field(gt=0)
+    """Of AdamW."""
     betas: tuple[_Decay, _Decay] = (0.9, 0.99)
+    """Of AdamW: how slowly its moments forget."""
     epsilon: float = Field(1e-8, gt=0)
+    """Of AdamW."""
     weight_decay: float = Field(0.0, ge=0)
+    """Of AdamW, decoupled."""
     max_grad_norm: float = Field(1.0, gt=0)
     """Gradients are scaled down to this norm where theirs is larger."""
 
@@ -224,13 +243,15 @@ class OverlongSettings(Settings):
 
 class RlSettings(OptimizerSettings):
     algorithm: str = "grpo"
-    """One of the named settings of the surrogate; the fields below override single ones."""
+    """grpo, dapo, gspo or dr_grpo, named settings of one surrogate; fields below override single ones."""
     steps: int = Field(200, ge=1, le=999_999)
     """Optimizer steps, over all RL phases."""
     prompts_per_step: int = Field(16, ge=1)
+    """Prompts of one optimizer step."""
     group_size: int = Field(8, ge=2)
     """Rollouts of one prompt, G."""
     learning_rate: float = Field(5e-5, gt=0)
+    """Of AdamW, constant."""
     tokens_per_microbatch: int = Field(16384, ge=1)
     """Padded tokens, prompt and response, of one forward and backward pass: memory and speed, not the result."""
     steps_per_generation: int = Field(1, ge=1)
@@ -248,13 +269,19 @@ class RlSettings(OptimizerSettings):
     sampler_cap: float = Field(2.0, ge=1)
     """No weight of that correction is larger."""
     ratio: Ratio | None = None
+    """Importance ratio. This and the six below: null is what the algorithm says (docs/algorithms.md)."""
     aggregation: Aggregation | None = None
+    """How the surrogate is averaged over tokens and responses."""
     clip_low: float | None = Field(None, ge=0, le=1)
+    """ε_low: the ratio is clipped at 1 − this."""
     clip_high: float | None = Field(None, ge=0)
+    """ε_high: the ratio is clipped at 1 + this."""
     advantage_scale: AdvantageScale | None = None
+    """What the rewards of a group, less their mean, are divided by."""
     kl_coefficient: float | None = Field(None, ge=0)
     """β of the KL term towards the base policy."""
     entropy_coefficient: float | None = Field(None, ge=0)
+    """Weight of an entropy bonus."""
 
     @model_validator(mode="after")
     def _algorithm_is_known(self) -> Self:
@@ -282,8 +309,11 @@ class IrlSettings(OptimizerSettings):
     k: int = Field(3, ge=1)
     """Demonstrations selected from the rollouts of each group."""
     pool: Pool = "negatives_first"
+    """Which rollouts of a group may be selected."""
     quantile: float = Field(0.5, gt=0, le=1)
+    """The share of them, the least likely, that is drawn from."""
     likelihood: Likelihood = "mean"
+    """Log-prob of a rollout: the mean over its tokens, or the sum."""
     steps: int = Field(4, ge=0)
     """Optimizer steps of one IRL phase, at most; 0 selects and stores demonstrations and moves nothing."""
     passes: float | None = Field(None, gt=0)
@@ -299,7 +329,9 @@ class IrlSettings(OptimizerSettings):
     batch_size: int = Field(512, ge=1)
     """Demonstrations of one optimizer step."""
     learning_rate: float = Field(5e-5, gt=0)
+    """Of AdamW; one to two times that of RL is what moves a policy (docs/paper.md)."""
     aggregation: Literal["sequence_mean", "token_mean"] = "sequence_mean"
+    """How the NLL is averaged: every response weighs the same, or every token."""
 
     @model_validator(mode="after")
     def _one_phase_length(self) -> Self:
@@ -323,8 +355,11 @@ class EvaluationSettings(Settings):
     validation_n: int = Field(32, ge=1)
     """Responses sampled for each validation problem, where there are any, whenever a checkpoint is saved."""
     temperature: float = Field(0.7, ge=0)
+    """Of the samples."""
     top_p: float = Field(1.0, gt=0, le=1)
+    """Nucleus that is sampled from; 1: no cut."""
     top_k: int = Field(0, ge=0)
+    """Most likely tokens that are sampled from; 0: no cut."""
     every_steps: int | None = Field(None, ge=1)
     """Evaluate every so many RL steps, besides before training and at the end; null leaves it at those two."""
 
@@ -341,7 +376,15 @@ class CheckpointSettings(Settings):
     """Precision of the exported policy."""
 
 
-RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+def _folder_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise ValueError(
+            f"{name!r} is to name a folder: letters, digits, '.', '_' and '-' alone, a letter or digit first"
+        )
+    return name
+
+
+RunName = Annotated[str, Field(max_length=100), AfterValidator(_folder_name)]
 """The name of a folder, and nothing more."""
 
 
@@ -363,23 +406,35 @@ class Recipe(Settings):
     name: RunName
     """Names the run directory, where none is given."""
     description: str = ""
+    """For people."""
     seed: int = Field(0, ge=0, lt=2**32)
+    """Every random draw of the run follows from it."""
     threads: int | None = Field(None, ge=1)
     """CPU threads; null leaves the choice to PyTorch."""
     model: ModelSettings = ModelSettings()
+    """What is trained."""
     data: DataSettings = DataSettings()
+    """What it is trained and tested on."""
     prompt: PromptSettings = PromptSettings()
+    """How problems are put to the model."""
     rollout: RolloutSettings = RolloutSettings()
+    """How answers are sampled for training."""
     verify: VerifySettings = VerifySettings()
+    """How mathematical answers are judged."""
     rl: RlSettings = RlSettings()
+    """The RL phases."""
     irl: IrlSettings | None = None
     """The IRL phases; null trains with plain RL."""
     evaluation: EvaluationSettings = EvaluationSettings()
+    """Before training, at the end, and in between."""
     checkpoint: CheckpointSettings = CheckpointSettings()
+    """What is saved, and what stays."""
     trackers: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = ()
     """Services that draw curves of the metrics, beside the files of the run. Each needs the extra of its name."""
     tracking: TrackingSettings = TrackingSettings()
+    """What the trackers call the run."""
     parallel: ParallelSettings = ParallelSettings()
+    """Several processes."""
     arms: dict[RunName, dict[str, Any]] | None = Field(None, min_length=1)
     """Several runs from one recipe, side by side: a name for each, with the settings in which it differs."""
 
