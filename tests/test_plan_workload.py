@@ -5,6 +5,7 @@ import pytest
 from training import small_recipe
 from unsqueeze.config.load import arms_of, load_recipe
 from unsqueeze.plan.disk import estimate_disk
+from unsqueeze.plan.estimate import assumed_response
 from unsqueeze.plan.units import in_bytes, in_time
 from unsqueeze.plan.workload import Lengths, count_workload, marks
 
@@ -22,6 +23,13 @@ def test_the_quickstart_counted():
     assert work.evaluations == 2
     assert work.evaluation_samples == 2 * 96 * 128
     assert work.checkpoints == 6  # 100, 200, …, 500, 525
+
+
+def test_the_assumed_length_of_responses():
+    # 14 * 3 = 42 , 42 + 6 = 48 , 48 - 2 = 48 and the end: three steps of five tokens, each with one after it.
+    assert assumed_response(load_recipe("smoke")) == 18
+    assert assumed_response(load_recipe("smoke", ["rollout.max_tokens=12"])) == 12
+    assert assumed_response(load_recipe("paper/1.5b-3k-sps-grpo")) == 3072 / 2
 
 
 def test_the_papers_recipe_counted():

@@ -40,7 +40,11 @@ def plan(
         int | None, typer.Option(min=1, help="Longest prompt. Default: 512 or what the context leaves; countdown: 16.")
     ] = None,
     mean_tokens: Annotated[
-        float | None, typer.Option(min=1, help="Mean length of responses. Default: half of rollout.max_tokens.")
+        float | None,
+        typer.Option(
+            min=1,
+            help="Mean length of responses. Default: half of rollout.max_tokens; countdown: 18, for four numbers.",
+        ),
     ] = None,
     num_test: Annotated[
         int | None, typer.Option(min=1, help="Held-out problems, where neither recipe nor file says. Default: 150.")
@@ -83,7 +87,7 @@ def plan_arm(
     """The plan of one arm as plain data."""
     from unsqueeze.plan.advise import suggestions
     from unsqueeze.plan.devices import device_named
-    from unsqueeze.plan.estimate import ASSUMED_RESPONSE_SHARE, Problems, estimate_run
+    from unsqueeze.plan.estimate import Problems, assumed_response, estimate_run
     from unsqueeze.plan.memory import Layout, Memory, estimate_memory
     from unsqueeze.plan.workload import Lengths
 
@@ -104,7 +108,7 @@ def plan_arm(
         longest_prompt=longest,
         mean_prompt=longest if countdown else longest / 2,
         longest_response=most,
-        mean_response=min(most, mean_tokens or ASSUMED_RESPONSE_SHARE * most),
+        mean_response=min(most, mean_tokens or assumed_response(recipe)),
     )
     data = recipe.data
     problems = Problems(

@@ -11,7 +11,19 @@ from unsqueeze.plan.shape import ModelShape, adapter_parameters
 from unsqueeze.plan.workload import Lengths, Workload, count_workload
 
 ASSUMED_RESPONSE_SHARE = 0.5
-"""Nobody knows before training how long responses will be: half of rollout.max_tokens, where nothing else is said."""
+COUNTDOWN_STEP_TOKENS = 6
+"""``a op b = c`` is five tokens, and a comma or the end follows it."""
+
+
+def assumed_response(recipe: Recipe) -> float:
+    """Mean tokens of a response, where nobody says: half of ``rollout.max_tokens``.
+
+    An answer to Countdown has one step fewer than there are numbers, so its length is known.
+    """
+    longest = recipe.rollout.max_tokens
+    if recipe.data.kind == "countdown":
+        return float(min(longest, COUNTDOWN_STEP_TOKENS * (recipe.data.countdown.count - 1)))
+    return ASSUMED_RESPONSE_SHARE * longest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

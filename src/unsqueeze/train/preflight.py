@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from unsqueeze.config.recipe import Recipe
 from unsqueeze.errors import UserError
 from unsqueeze.plan.devices import DEVICES, Device
-from unsqueeze.plan.estimate import ASSUMED_RESPONSE_SHARE, Estimate, Problems, estimate_run
+from unsqueeze.plan.estimate import Estimate, Problems, assumed_response, estimate_run
 from unsqueeze.plan.memory import Layout
 from unsqueeze.plan.shape import ModelShape, model_shape
 from unsqueeze.plan.units import in_bytes
@@ -83,7 +83,7 @@ def measure_lengths(recipe: Recipe, parts: Parts) -> Lengths:
         longest_prompt=max(tokens.values()),
         mean_prompt=float(np.mean([tokens[problem.id] for problem in spread])),
         longest_response=recipe.rollout.max_tokens,
-        mean_response=ASSUMED_RESPONSE_SHARE * recipe.rollout.max_tokens,
+        mean_response=assumed_response(recipe),
     )
 
 
