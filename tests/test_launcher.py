@@ -179,3 +179,28 @@ def test_nothing_outlives_a_launcher_that_is_killed(tmp_path: Path):
         wait_until((tmp_path / "run" / "rollouts" / "step-000001.parquet").exists, launcher)
         launcher.kill()
         launcher.communicate(timeout=PROMPTLY_S)  # the ends of both pipes, which the processes hold
+
+
+@pytest.mark.parametrize("silent", [pytest.param(0, marks=pytest.mark.slow), 1])
+def test_a_process_that_was_stopped_is_noticed(silent: int):
+    """Process 0 keeps the store, so that the other gets no answer; with process 1 it is the other way round."""
+    begun = time.monotonic()
+    ended = subprocess.run(
+        [sys.executable, "-c", MEETING, str(silent)], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.count("error: ") == ended.stderr.count(f"process {silent} of 2 showed no sign of life") == 1
+    assert "--resume" in ended.stderr
+    assert time.monotonic() - begun < PROMPTLY_S
+
+
+@pytest.mark.slow
+def test_a_process_that_takes_long_is_waited_for():
+    subprocess.run([sys.executable, "-c", MEETING, "busy"], timeout=300, check=True)
+
+
+MEETING = f"""
+import sys
+from unsqueeze.parallel.launch import run_processes
+sys.exit(run_processes([sys.executable, {str(Path(__file__).with_name("silent_process.py"))!r}, sys.argv[1]], 2))
+"""

@@ -15,9 +15,10 @@ from typing import Any, NoReturn
 from unsqueeze.errors import RunError, UnsqueezeError, UserError
 from unsqueeze.parallel.launch import end_with_launcher
 from unsqueeze.parallel.processes import ONE, LostProcessError, ManyProcesses, Processes, connection_errors
+from unsqueeze.parallel.pulse import shown
 
 PATIENCE = timedelta(minutes=30)
-"""How long a process waits for the others: long enough for one whose rollouts all go to the limit."""
+"""How long a process waits for others that live: long enough for one whose rollouts all go to the limit."""
 
 GRACE_S = 20.0
 """How long a process that lost another waits to be ended by what started it, which can tell the reason."""
@@ -73,9 +74,11 @@ def joined() -> Iterator[Processes]:
         yield ONE
         return
     store = meet(place)
+    processes = ManyProcesses()
     try:
-        with connection_errors():
-            yield ManyProcesses()
+        with shown(store, place.rank, place.size), connection_errors():
+            yield processes
+            processes.gather(None)  # none leaves, and falls silent, before the others are done
     except UnsqueezeError as error:
         if not is_first_to_tell(store, error):
             raise AlreadyTold from error
