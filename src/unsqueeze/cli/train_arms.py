@@ -205,7 +205,7 @@ def results_table(results: Sequence[ArmResult]) -> Table:
     ks = _table_ks(first)
     num_samples = ks[-1]
     table = Table(box=box.SIMPLE)
-    table.add_column("")
+    table.add_column("", overflow="fold")  # a name is shown whole, however narrow the terminal
     for heading in (f"Avg@{num_samples}", *(f"Pass@{k}" for k in ks)):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("greedy\nlog-prob", justify="right")

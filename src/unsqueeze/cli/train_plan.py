@@ -40,7 +40,8 @@ def plan_lines(recipe: Recipe, estimate: Estimate, path: Path, seconds: float) -
     return [
         f"{phases} phase{'s' if work.rl_phases + work.irl_phases > 1 else ''}: {rl.steps} RL steps of "
         f"{rl.prompts_per_step} × {rl.group_size} rollouts{updates}; {work.evaluations} evaluations of "
-        f"{work.problems_per_evaluation} × {recipe.evaluation.n} samples; {work.checkpoints} checkpoints",
+        f"{work.problems_per_evaluation} × {recipe.evaluation.n} samples; {work.checkpoints} "
+        f"checkpoint{'s' if work.checkpoints > 1 else ''}",
         f"estimated: {in_bytes(estimate.memory.peak)} of memory, {in_time(estimate.duration.total)} "
         f"({estimate.duration.irl_share:.1%} of RL's for IRL), {in_bytes(disk.total)} of disk "
         f"({in_bytes(free_space(path))} free); how: docs/planning.md",
