@@ -1,23 +1,39 @@
-"""One of two processes that meet, of which number ``sys.argv[1]`` is stopped; with ``busy`` it only takes long."""
+"""One of two processes that meet, of which number ``sys.argv[1]`` is stopped.
+
+With ``busy``, process 1 only takes long; with ``fails``, it raises an error.
+"""
 
 import os
 import signal
 import sys
 import time
 
+from unsqueeze.errors import RunError
 from unsqueeze.parallel import pulse
-from unsqueeze.parallel.join import joined
+from unsqueeze.parallel.join import AlreadyTold, joined
 
 pulse.PULSE_S, pulse.SILENCE_S = 0.2, 3.0
 
-if __name__ == "__main__":
+
+def main(fate: str) -> None:
     with joined() as processes:
-        if str(processes.rank) == sys.argv[1]:
+        if str(processes.rank) == fate:
             os.kill(os.getpid(), signal.SIGSTOP)
-        elif sys.argv[1] == "busy" and processes.rank == 1:
+        if fate == "fails" and processes.rank == 1:
+            raise RunError("process 1 has had enough")
+        if fate == "busy" and processes.rank == 1:
             import torch
 
             deadline = time.monotonic() + 2 * pulse.SILENCE_S
             while time.monotonic() < deadline:
                 torch.randn(500, 500) @ torch.randn(500, 500)
         processes.gather(None)
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1])
+    except RunError as error:
+        sys.exit(f"error: {error}")
+    except AlreadyTold:
+        sys.exit(1)

@@ -194,6 +194,15 @@ def test_a_process_that_was_stopped_is_noticed(silent: int):
     assert time.monotonic() - begun < PROMPTLY_S
 
 
+def test_a_process_that_fails_ends_the_others():
+    ended = subprocess.run(
+        [sys.executable, "-c", MEETING, "fails"], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.count("process 1 has had enough") == 1
+    assert "Traceback" not in ended.stderr
+
+
 @pytest.mark.slow
 def test_a_process_that_takes_long_is_waited_for():
     subprocess.run([sys.executable, "-c", MEETING, "busy"], timeout=300, check=True)

@@ -4,7 +4,6 @@ The same functions, called in one process by the tests, give what the two are co
 """
 
 import sys
-import time
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,7 @@ from unsqueeze.cli.train_arms import train_arm
 from unsqueeze.config.recipe import IrlSettings, LoraSettings, ModelSettings, ParallelSettings, RlSettings
 from unsqueeze.errors import Interrupted, RunError, UserError
 from unsqueeze.parallel.engine import SharedEngine
-from unsqueeze.parallel.join import AlreadyTold, joined
+from unsqueeze.parallel.join import joined
 from unsqueeze.parallel.processes import Processes
 from unsqueeze.parallel.sharding import like, piece
 from unsqueeze.rollout.hf import HfEngine
@@ -190,14 +189,6 @@ def main() -> None:
     strategy, folder = sys.argv[1], Path(sys.argv[2])
     torch.set_num_threads(1)
     with joined() as processes:
-        if strategy == "lose-one":
-            if processes.rank == 1:
-                raise RunError("process 1 has had enough")
-            begun = time.monotonic()
-            try:
-                processes.gather(None)
-            finally:
-                (folder / "waited").write_text(str(time.monotonic() - begun))
         assert strategy in ("ddp", "fsdp")
         found = everything(strategy, folder, processes)
         relay(strategy, folder.parent, processes, 1 if strategy == "fsdp" else 99)
@@ -206,9 +197,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except RunError as error:
-        sys.exit(f"error: {error}")
-    except AlreadyTold:
-        sys.exit(1)
+    main()
