@@ -3,7 +3,8 @@
     python benchmarks/coverage.py
 
 Benchmarks of thirty problems are drawn again and again from profiles of pass rates whose mean is known; of each an
-interval is computed, and the share of intervals that hold the mean is counted. No model, no time: the same everywhere.
+interval is computed, and the share of intervals that hold the mean is counted. The same for paired differences between
+two models. No model, no time: the same everywhere.
 """
 
 import argparse
@@ -14,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import unsqueeze
-from unsqueeze.metrics.intervals import bootstrap_mean
+from unsqueeze.metrics.intervals import Estimate, bootstrap_mean
+from unsqueeze.metrics.paired import paired_difference
 from unsqueeze.store.provenance import git_state
 
 Profile = Callable[[np.random.Generator, int], NDArray[np.float64]]
@@ -50,23 +52,64 @@ PROFILES: dict[str, tuple[Profile, float]] = {
 }
 
 
+def moved(share: float, *eighths: int) -> Profile:
+    """Differences of 0 but for ``share`` of the problems, which moved by one of so many eighths."""
+    return lambda rng, count: (rng.random(count) < share) * rng.choice(eighths, count) / 8
+
+
+def sampled_differences(gain: float, samples: int = 16) -> Profile:
+    """Avg@16 of rates a, uniform, against rates a + 4 · gain · a (1 − a): the mean difference is 2/3 of ``gain``."""
+
+    def draw(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
+        before = rng.random(count)
+        after = before + 4 * gain * before * (1 - before)
+        return (rng.binomial(samples, after) - rng.binomial(samples, before)) / samples
+
+    return draw
+
+
+DIFFERENCES: dict[str, tuple[Profile, float]] = {
+    "normal, mean 0.1, deviation 0.2": (lambda rng, count: rng.normal(0.1, 0.2, count), 0.1),
+    "Avg@16 twice of the same rates": (sampled_differences(0.0), 0.0),
+    "Avg@16, rates up by 0.05": (sampled_differences(0.075), 0.05),
+    "15 % up by 1/8 to 4/8, others the same": (moved(0.15, 1, 2, 3, 4), 0.15 * 2.5 / 8),
+    "30 % moved by -1/8, 1/8 or 2/8": (moved(0.3, -1, 1, 2), 0.3 * (2 / 3) / 8),
+    "exponential, mean 0.1": (lambda rng, count: rng.exponential(0.1, count), 0.1),
+}
+
+
 def percentile(values_P: NDArray[np.float64], rng: np.random.Generator, num_resamples: int) -> tuple[float, float]:
     picks = rng.integers(values_P.size, size=(num_resamples, values_P.size))
     low, high = np.quantile(values_P[picks].mean(axis=1), [0.025, 0.975])
     return float(low), float(high)
 
 
+def of_rates(values_P: NDArray[np.float64], num_resamples: int, seed: int) -> Estimate:
+    return bootstrap_mean(values_P, bounds=(0.0, 1.0), num_resamples=num_resamples, seed=seed)
+
+
+def of_differences(values_P: NDArray[np.float64], num_resamples: int, seed: int) -> Estimate:
+    return paired_difference(np.zeros(values_P.size), values_P, num_resamples=num_resamples, seed=seed).difference
+
+
 def coverage(
-    profile: Profile, mean: float, *, problems: int, repeats: int, num_resamples: int, seed: int
+    profile: Profile,
+    mean: float,
+    ours: Callable[[NDArray[np.float64], int, int], Estimate],
+    *,
+    problems: int,
+    repeats: int,
+    num_resamples: int,
+    seed: int,
 ) -> list[float]:
     """Coverage and mean width of ours, coverage and mean width of the percentile bootstrap."""
     rng = np.random.default_rng(seed)
     found = np.zeros(4)
     for repeat in range(repeats):
         values_P = profile(rng, problems)
-        ours = bootstrap_mean(values_P, bounds=(0.0, 1.0), num_resamples=num_resamples, seed=repeat)
+        own = ours(values_P, num_resamples, repeat)
         low, high = percentile(values_P, rng, num_resamples)
-        found += [ours.low <= mean <= ours.high, ours.high - ours.low, low - 1e-12 <= mean <= high + 1e-12, high - low]
+        found += [own.low <= mean <= own.high, own.high - own.low, low - 1e-12 <= mean <= high + 1e-12, high - low]
     return [float(total) / repeats for total in found]
 
 
@@ -87,21 +130,28 @@ def main() -> None:
         f"Made by `python benchmarks/coverage.py` at commit `{state['commit'][:12]}`: {arguments.problems} problems,",
         f"{arguments.repeats:,} benchmarks a profile, {arguments.resamples:,} resamples, seed {arguments.seed}.",
         f"One standard error of a coverage is {(0.95 * 0.05 / arguments.repeats) ** 0.5:.3f}.",
-        "",
-        "| pass rates | ours | width | percentile bootstrap | width |",
-        "| --- | ---: | ---: | ---: | ---: |",
     ]
-    for name, (profile, mean) in PROFILES.items():
-        numbers = coverage(
-            profile,
-            mean,
-            problems=arguments.problems,
-            repeats=arguments.repeats,
-            num_resamples=arguments.resamples,
-            seed=arguments.seed,
-        )
-        lines.append(f"| {name} | " + " | ".join(f"{number:.3f}" for number in numbers) + " |")
-        print(lines[-1], flush=True)
+    for heading, profiles, ours in (
+        ("pass rates", PROFILES, of_rates),
+        ("paired differences", DIFFERENCES, of_differences),
+    ):
+        lines += [
+            "",
+            f"| {heading} | ours | width | percentile bootstrap | width |",
+            "| --- | ---: | ---: | ---: | ---: |",
+        ]
+        for name, (profile, mean) in profiles.items():
+            numbers = coverage(
+                profile,
+                mean,
+                ours,
+                problems=arguments.problems,
+                repeats=arguments.repeats,
+                num_resamples=arguments.resamples,
+                seed=arguments.seed,
+            )
+            lines.append(f"| {name} | " + " | ".join(f"{number:.3f}" for number in numbers) + " |")
+            print(lines[-1], flush=True)
     text = "\n".join([*lines, ""])
     print(text)
     if arguments.out:

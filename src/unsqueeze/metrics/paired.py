@@ -1,10 +1,11 @@
 """Two models on the same problems: the difference, its interval, and whether it could be chance.
 
-Axes: P problems, B sign patterns.
+Axes: P problems, B sign patterns, or subsets of the problems.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from math import nan
+from math import inf, isinf, nan
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,8 @@ _TIE = 1e-12
 class PairedDifference:
     """Second minus first, in the unit of the values, over ``num_problems`` problems that both have a value for.
 
-    ``std`` is the standard deviation of the differences between problems, NaN for fewer than two.
+    The interval of ``difference`` never excludes 0 where ``p_value`` is 0.05 or more. ``std`` is the standard deviation
+    of the differences between problems, NaN for fewer than two.
     """
 
     num_problems: int
@@ -63,11 +65,52 @@ def _count_as_far(moved: NDArray[np.float64], seen: float, num_resamples: int, s
     return count
 
 
-def paired_difference(
-    first_P: Numbers, second_P: Numbers, *, strata: Labels | None = None, seed: int = 0
-) -> PairedDifference:
-    """``second - first`` over problems, with a 95 % bootstrap interval and the sign-flip p-value.
+def not_rejected(differences_P: Numbers, *, num_resamples: int = 10_000, seed: int = 0) -> tuple[float, float]:
+    """The least and the greatest δ for which the sign-flip test of differences − δ has a p-value of 0.05 or more.
 
+    δ is too small where fewer than 2.5 % of all subsets of the problems have a mean of at most δ, and too great where
+    fewer have one of at least δ (Hartigan, Using Subsample Values as Typical Values, 1969). The subset of no problem
+    counts on both sides, so that below six problems nothing is rejected: (−∞, ∞). All subsets up to 16 problems, beyond
+    that ``num_resamples`` random ones.
+    """
+    differences_P = np.asarray(differences_P, dtype=np.float64).reshape(-1)
+    means_B = np.concatenate([*_subset_means(differences_P, num_resamples, seed)])
+    means_B[np.abs(means_B) < _TIE] = 0.0
+    empty_B = np.isnan(means_B)
+    low = np.quantile(np.where(empty_B, -inf, means_B), 0.025, method="inverted_cdf")
+    high = -np.quantile(np.where(empty_B, -inf, -means_B), 0.025, method="inverted_cdf")
+    return float(low), float(high)
+
+
+def _subset_means(differences_P: NDArray[np.float64], num_resamples: int, seed: int) -> Iterator[NDArray[np.float64]]:
+    """The means of subsets, in chunks; NaN for the subset of no problem."""
+    size = differences_P.size
+    if size <= _MAX_EXACT_PROBLEMS:
+        chunks = iter([np.arange(1 << size)[:, None] >> np.arange(size) & 1])
+    else:
+        rng = np.random.default_rng(seed)
+        chunk = max(1, _CHUNK_SIGNS // size)
+        chunks = (
+            rng.integers(2, size=(min(chunk, num_resamples - start), size), dtype=np.int8)
+            for start in range(0, num_resamples, chunk)
+        )
+    for inside_BP in chunks:
+        count_B = inside_BP.sum(axis=1, dtype=np.float64)
+        yield np.divide(inside_BP @ differences_P, count_B, out=np.full(len(count_B), nan), where=count_B > 0)
+
+
+def paired_difference(
+    first_P: Numbers,
+    second_P: Numbers,
+    *,
+    strata: Labels | None = None,
+    num_resamples: int = 10_000,
+    seed: int = 0,
+) -> PairedDifference:
+    """``second - first`` over problems, with a 95 % interval and the sign-flip p-value.
+
+    The interval is the bootstrap's, widened to what the sign-flip test does not reject: a handful of problems that
+    moved all one way would else give an interval without 0 whatever their number. None below six problems.
     first_P, second_P: one value per problem, in the same order, shape (P,). A problem where either is NaN (Pass@k with
     fewer than k samples) takes no part. Raises UserError where the lengths differ.
     """
@@ -81,7 +124,17 @@ def paired_difference(
     labels = None if strata is None else np.asarray(strata)[defined_P]
     return PairedDifference(
         num_problems=differences.size,
-        difference=bootstrap_mean(differences, strata=labels, seed=seed),
-        p_value=sign_flip_p_value(differences, seed=seed),
+        difference=_widened(
+            bootstrap_mean(differences, strata=labels, num_resamples=num_resamples, seed=seed),
+            *not_rejected(differences, num_resamples=num_resamples, seed=seed),
+        ),
+        p_value=sign_flip_p_value(differences, num_resamples=num_resamples, seed=seed),
         std=float(differences.std(ddof=1)) if differences.size > 1 else nan,
     )
+
+
+def _widened(estimate: Estimate, low: float, high: float) -> Estimate:
+    """The estimate, its interval reaching from ``low`` to ``high`` at least; without one where these are infinite."""
+    if isinf(low) or isinf(high):
+        return Estimate(estimate.mean, nan, nan)
+    return Estimate(estimate.mean, min(estimate.low, low), max(estimate.high, high))
