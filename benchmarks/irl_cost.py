@@ -1,11 +1,13 @@
 """What an IRL phase costs beside the RL phase before it, at the paper's proportions.
 
     python benchmarks/irl_cost.py --out docs/results/irl-cost-2cores.md
-    python benchmarks/irl_cost.py --smollm2 ./smollm2 --data ../shared/data
+    python benchmarks/irl_cost.py --smollm2 ./smollm2
 
 The proportions of the paper (3,000 prompts × 8 rollouts, then 4 updates of 512 demonstrations, 3 a prompt): an IRL
-phase trains on 8.5 % as many responses as the RL phase sampled. Countdown runs at just these numbers; SmolLM2-135M on
-GSM8K, on a CPU, at fewer of each, 16 prompts × 8 rollouts and 4 updates of 3. One RL phase, one IRL phase each.
+phase trains on 8.5 % as many responses as the RL phase sampled. Countdown runs at just these numbers; SmolLM2-135M, on a
+CPU, at fewer of each, 16 prompts × 8 rollouts of at most 128 tokens and 4 updates of 3, on problems so easy that it
+solves some (which of two numbers is larger): on GSM8K no group was informative, and RL took no update. One RL phase, one
+IRL phase each.
 
 The paper's share is 3.3 % (2.25 of 68.10 minutes, Table 5).
 """
@@ -13,6 +15,7 @@ The paper's share is 3.3 % (2.25 of 68.10 minutes, Table 5).
 import argparse
 import json
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -30,15 +33,21 @@ COUNTDOWN = [
 ]
 
 
-def smollm2(model: Path, data: Path) -> list[str]:
-    """The recipe that ships, at 16 problems and responses of at most 128 tokens."""
+def smollm2(model: Path, folder: Path) -> list[str]:
+    """The recipe that ships, on 16 problems that are written to ``folder``."""
+    rng = random.Random(0)
+    for name, count, digits in (("train", 16, 3), ("test", 8, 2)):
+        pairs = [rng.sample(range(10 ** (digits - 1), 10**digits), 2) for _ in range(count)]
+        lines = [{"problem": f"Which number is larger, {a} or {b}?", "answer": str(max(a, b))} for a, b in pairs]
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     return [
         "gsm8k-smollm2",
         f"--set=model.path={model}",
-        f"--set=data.train_path={data / 'gsm8k_train.jsonl'}",
-        f"--set=data.test_path={data / 'gsm8k_test.jsonl'}",
+        f"--set=data.train_path={folder / 'train.jsonl'}",
+        f"--set=data.test_path={folder / 'test.jsonl'}",
         "--set=data.num_train=16",
         "--set=data.num_test=8",
+        "--set=verify.credit=anywhere",
         "--set=rollout.max_tokens=128",
         "--set=rl.prompts_per_step=8",
         "--set=rl.steps=2",
@@ -107,20 +116,19 @@ HEADINGS = [
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smollm2", type=Path, help="a checkpoint made by scripts/smollm2_checkpoint.py")
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="the folder of the GSM8K files")
     parser.add_argument("--out", type=Path, help="where to write the table; it is printed anyway")
     arguments = parser.parse_args()
-    runs = {"Countdown, embedded model": COUNTDOWN}
-    if arguments.smollm2 is not None:
-        runs["GSM8K, SmolLM2-135M"] = smollm2(arguments.smollm2, arguments.data)
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=True)
     lines = [
         f"One thread, one phase each, hf engine; commit {commit.stdout.strip()}, seed of the recipes.",
         "",
         "| " + " | ".join(HEADINGS) + " |",
         "| " + " | ".join(["---"] * len(HEADINGS)) + " |",
-        *(row(name, measure(run)) for name, run in runs.items()),
+        row("Countdown, embedded model", measure(COUNTDOWN)),
     ]
+    if arguments.smollm2 is not None:
+        with TemporaryDirectory() as folder:
+            lines.append(row("larger number, SmolLM2-135M", measure(smollm2(arguments.smollm2, Path(folder)))))
     print("\n".join(lines))
     if arguments.out is not None:
         arguments.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
