@@ -4,10 +4,10 @@
     python benchmarks/irl_cost.py --smollm2 ./smollm2
 
 The proportions of the paper (3,000 prompts × 8 rollouts, then 4 updates of 512 demonstrations, 3 a prompt): an IRL
-phase trains on 8.5 % as many responses as the RL phase sampled. Countdown runs at just these numbers; SmolLM2-135M, on a
-CPU, at fewer of each, 16 prompts × 8 rollouts of at most 128 tokens and 4 updates of 3, on problems so easy that it
-solves some (which of two numbers is larger): on GSM8K no group was informative, and RL took no update. One RL phase, one
-IRL phase each.
+phase trains on 8.5 % as many responses as the RL phase sampled. Countdown runs at just these numbers; SmolLM2-135M, on
+a CPU, at fewer of each, 16 prompts × 8 rollouts of at most 128 tokens and 4 updates of 3, on problems so easy that it
+solves some (which of two numbers is larger): on GSM8K no group was informative, and RL took no update. One RL phase and
+one IRL phase each.
 
 The paper's share is 3.3 % (2.25 of 68.10 minutes, Table 5).
 """
