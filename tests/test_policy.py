@@ -109,6 +109,12 @@ def test_a_gpu_that_is_not_there_is_a_mistake_of_the_user():
         resolve_device("cuda")
 
 
+@pytest.mark.parametrize("path", ["./nowhere", "/nowhere/at all", "~/nowhere", "../nowhere"])
+def test_a_folder_that_is_not_there_is_looked_for_nowhere_else(path: str):
+    with pytest.raises(UserError, match="there is no such folder"):
+        Policy.load(ModelSettings(path=path))
+
+
 def test_gradient_checkpointing_computes_every_layer_twice_and_changes_nothing(policy: Policy):
     lean = Policy.load(ModelSettings(gradient_checkpointing=True))
     calls = 0

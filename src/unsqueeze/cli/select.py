@@ -19,7 +19,12 @@ def select(
             "reward (or correct, or verdict), mean_logp (or logprobs), and prompt + completion (or messages)."
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Where to write the demonstrations, as JSON Lines.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="Where to write the demonstrations, as JSON Lines; an existing file is replaced once all are chosen."
+        ),
+    ],
     k: Annotated[int, typer.Option("--k", help="Demonstrations of each group, at most.")] = 3,
     pool: Annotated[
         str,

@@ -18,7 +18,12 @@ from unsqueeze.cli.judging import (
 
 def verify(
     file: Annotated[str, typer.Argument(help="JSONL or Parquet with gold and prediction; - for standard input.")],
-    out: Annotated[str, typer.Option(help="Where to write; - for standard output.")] = "-",
+    out: Annotated[
+        str,
+        typer.Option(
+            help="Where to write; a file that is there is replaced once all is judged. - for standard output."
+        ),
+    ] = "-",
     workers: WorkersOption = WORKERS,
     timeout: TimeoutOption = TIMEOUT_S,
     memory_mb: MemoryOption = MEMORY_MB,

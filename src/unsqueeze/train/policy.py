@@ -206,9 +206,19 @@ def recompute_activations(model: PreTrainedModel) -> None:
 
 
 def resolve_model(path: str) -> str:
-    """The folder of a model that ships with the package, or the path as it was given."""
+    """The folder of a model that ships with the package, or the path as it was given, which may be a name of the hub.
+
+    UserError where it can only be a folder, and is none: a hub would be asked for it in vain.
+    """
     embedded = embedded_model_path()
-    return str(embedded) if path == embedded.name else path
+    if path == embedded.name:
+        return str(embedded)
+    if path.startswith((".", "/", "~")) and not Path(path).is_dir():
+        raise UserError(
+            f"model.path is {path!r}, and there is no such folder. Give a folder in Hugging Face format, a hub name, "
+            f"or {embedded.name!r}, which ships with the package."
+        )
+    return path
 
 
 def resolve_device(name: str) -> torch.device:
