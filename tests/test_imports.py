@@ -73,7 +73,7 @@ PURE: dict[str, set[str]] = {
     "algos": COMPUTING | {"numpy", "torch", "jaxtyping"},
     "metrics": COMPUTING | {"numpy", "torch", "jaxtyping"},
     "tasks": COMPUTING | {"zlib", "fractions", "hashlib", "json"},
-    "config": COMPUTING | {"difflib", "pydantic", "reprlib"},
+    "config": COMPUTING | {"difflib", "json", "pydantic", "reprlib", "types"},
     "plan": COMPUTING,
 }
 READS_FILES = {
