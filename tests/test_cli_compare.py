@@ -56,6 +56,15 @@ def test_table(two_files: list[str]) -> None:
     assert "0 samples of the first, 15 of the second were not judged" in result.stderr
 
 
+@pytest.mark.parametrize("count", [5, 6])
+def test_below_six_problems_there_is_no_interval(tmp_path: Path, count: int) -> None:
+    sides = [samples(tmp_path / f"{side}.jsonl", {str(p): side for p in range(count)}) for side in ("01", "11")]
+    found = json.loads(CliRunner().invoke(app, ["compare", *sides, "--json"]).stdout)
+    assert found["avg"]["difference"] == 0.5
+    assert found["avg"]["low"] == (None if count < 6 else 0.5)
+    assert ("Fewer than six" in CliRunner().invoke(app, ["compare", *sides]).stdout) == (count < 6)
+
+
 def test_refusals(tmp_path: Path, two_files: list[str]) -> None:
     other = samples(tmp_path / "c.jsonl", {"z": "1"})
     with pytest.raises(UserError, match="no problem in common"):

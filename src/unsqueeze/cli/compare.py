@@ -87,10 +87,11 @@ def compare(
 
 
 def _print_table(comparison: "Comparison", see: float) -> None:
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(caption=f"{comparison.num_problems} problems in both; second − first, in points")
+    table = Table(box=box.SIMPLE, caption=f"{comparison.num_problems} problems in both; second − first, in points")
     for name in ("metric", "first", "second", "difference", "95 % interval", "p", f"problems to see {see:g}"):
         table.add_column(name, justify="left" if name == "metric" else "right")
 
@@ -102,7 +103,7 @@ def _print_table(comparison: "Comparison", see: float) -> None:
             points(contrast.first),
             points(contrast.second),
             _signed(difference.mean),
-            f"{_signed(difference.low)} … {_signed(difference.high)}",
+            "–" if difference.low != difference.low else f"{_signed(difference.low)} … {_signed(difference.high)}",
             "–" if contrast.paired.p_value != contrast.paired.p_value else f"{contrast.paired.p_value:.4f}",
             "–" if needed is None else f"{needed:,}",
         )
@@ -110,7 +111,10 @@ def _print_table(comparison: "Comparison", see: float) -> None:
     row("Avg@n", comparison.avg)
     for k, contrast in comparison.pass_at.items():
         row(f"Pass@{k}", contrast)
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    console.print(table)
+    if comparison.num_problems < 6:
+        console.print("Fewer than six problems have no 95 % interval: whatever they show, chance shows it too often.")
 
 
 def _signed(share: float) -> str:

@@ -93,9 +93,11 @@ def _print_tables(summary: "Summary", parts: "dict[str, Summary]", max_samples: 
 
 
 def _table(title: str | None, summary: "Summary", max_samples: int) -> "Table":
+    from rich import box
     from rich.table import Table
 
-    table = Table(title=title, caption=f"{summary.n_problems} problems, up to {max_samples} samples each", min_width=40)
+    caption = f"{summary.n_problems} problems, up to {max_samples} samples each"
+    table = Table(box=box.SIMPLE, title=title, caption=caption, min_width=40)
     table.add_column("metric")
     table.add_column("%", justify="right")
     table.add_column("95 % interval", justify="right")
