@@ -234,32 +234,57 @@ def test_a_changed_data_file_is_another_evaluation_and_a_new_task_is_not(tmp_pat
     assert set(json.loads((tmp_path / "out" / "eval.json").read_text())["benchmarks"]) == {"sums", "more"}
 
 
-def test_a_store_knows_what_it_holds_as_one_that_reads_its_files(tmp_path: Path):
-    def sample(index: int) -> EvalSample:
-        return EvalSample(
-            problem_id="p",
-            index=index,
-            text="1",
-            verdict=Verdict.WRONG,
-            extracted=None,
-            reason="",
-            num_tokens=1,
-            mean_logp=-1.0,
-            stop_reason=StopReason.EOS,
-        )
+def stored_sample(problem_id: str, index: int) -> EvalSample:
+    return EvalSample(
+        problem_id=problem_id,
+        index=index,
+        text="1",
+        verdict=Verdict.WRONG,
+        extracted=None,
+        reason="",
+        num_tokens=1,
+        mean_logp=-1.0,
+        stop_reason=StopReason.EOS,
+    )
 
+
+def test_samples_are_sorted_as_asked_whatever_came_first(tmp_path: Path):
+    store = SampleStore(tmp_path)
+    came = [
+        ("old", "x", 0),
+        ("sums", "b", 1),
+        ("more", "z", 0),
+        ("sums", "a", 0),
+        ("sums", "gone", 0),
+        ("sums", "b", 0),
+    ]
+    for benchmark, problem_id, index in came:
+        store.add(benchmark, [stored_sample(problem_id, index)], ["2"], "judge")
+    table = store.merge({"sums": ["a", "b"], "more": ["y", "z"]})
+    assert list(zip(*(table[name].to_pylist() for name in ("benchmark", "problem_id", "index")), strict=True)) == [
+        ("sums", "a", 0),
+        ("sums", "b", 0),
+        ("sums", "b", 1),
+        ("sums", "gone", 0),
+        ("more", "z", 0),
+        ("old", "x", 0),
+    ]
+    assert store.merge({}).equals(table)
+
+
+def test_a_store_knows_what_it_holds_as_one_that_reads_its_files(tmp_path: Path):
     store = SampleStore(tmp_path)
     assert store.keys("sums") == set()
-    store.add("sums", [sample(0), sample(1)], ["2", "2"], "judge")
-    store.add("more", [sample(0)], ["2"], "judge")
+    store.add("sums", [stored_sample("p", 0), stored_sample("p", 1)], ["2", "2"], "judge")
+    store.add("more", [stored_sample("p", 0)], ["2"], "judge")
     # One that goes on: its part comes after those that are there.
     again = SampleStore(tmp_path)
-    again.add("sums", [sample(2)], ["2"], "judge")
+    again.add("sums", [stored_sample("p", 2)], ["2"], "judge")
     assert [path.stem for path in sorted((tmp_path / "parts").iterdir())] == ["000000", "000001", "000002"]
     assert store.keys("sums") == {("p", 0), ("p", 1)}
     assert again.keys("sums") == {("p", 0), ("p", 1), ("p", 2)}
     assert again.keys("more") == {("p", 0)}
-    assert again.merge().num_rows == 4
+    assert again.merge({}).num_rows == 4
     assert SampleStore(tmp_path).keys("sums") == again.keys("sums")
 
 

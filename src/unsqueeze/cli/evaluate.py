@@ -184,8 +184,9 @@ def finish(store: "SampleStore", asked: "Sequence[Asked]", n: int, ks: list[int]
 
     from unsqueeze.evaluate.resumable import summarise_samples
 
-    wanted = {(each.benchmark.name, problem.id) for each in asked for problem in each.benchmark.problems}
-    samples = store.merge()
+    order = {each.benchmark.name: [problem.id for problem in each.benchmark.problems] for each in asked}
+    wanted = {(benchmark, problem_id) for benchmark, problem_ids in order.items() for problem_id in problem_ids}
+    samples = store.merge(order)
     keys = zip(*(samples[name].to_pylist() for name in ("benchmark", "problem_id", "index")), strict=True)
     taken = [index < n and (benchmark, problem_id) in wanted for benchmark, problem_id, index in keys]
     return summarise_samples(samples.filter(pa.array(taken, pa.bool_())), ks, seed=seed)

@@ -7,7 +7,8 @@ summary.json         what the samples add up to; written last
 """
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -93,14 +94,22 @@ class SampleStore:
         first = keys.group_by(_KEY).aggregate([("place", "min")])["place_min"]
         return table if len(first) == table.num_rows else table.take(first.sort())
 
-    def merge(self) -> pa.Table:
-        """Put all parts into ``samples.parquet``, sorted by benchmark, problem and index; returns what it holds."""
+    def merge(self, asked: Mapping[str, Sequence[str]]) -> pa.Table:
+        """Put all parts into ``samples.parquet``, sorted by benchmark, problem and index; returns what it holds.
+
+        Benchmarks and problems come in the order of ``asked``, the problem ids of each benchmark, whatever came in
+        first; those that were stored before and are not asked for now come last, by when they were first stored.
+        """
         table = self.table()
-        # Benchmarks and problems by when they were first stored, not by name.
+
+        def rank(name: str, wanted: Iterable[str]) -> pa.Array:
+            order = pa.chunked_array([pa.array(wanted, pa.string()), *table[name].chunks])
+            return pc.index_in(table[name], order.unique())
+
         ranks = pa.table(
             {
-                "benchmark": pc.index_in(table["benchmark"], table["benchmark"].unique()),
-                "problem_id": pc.index_in(table["problem_id"], table["problem_id"].unique()),
+                "benchmark": rank("benchmark", asked),
+                "problem_id": rank("problem_id", chain.from_iterable(asked.values())),
                 "index": table["index"],
             }
         )
