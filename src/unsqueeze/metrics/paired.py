@@ -6,6 +6,7 @@ Axes: P problems, B sign patterns, or subsets of the problems.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import inf, isinf, nan
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,21 +49,12 @@ def sign_flip_p_value(differences_P: Numbers, *, num_resamples: int = 10_000, se
     if moved.size == 0:
         return 1.0
     seen = abs(float(moved.sum())) - _TIE
+    as_far = np.concatenate(
+        [np.abs((2 * inside_BP - 1) @ moved) >= seen for inside_BP in _subsets(moved.size, num_resamples, seed)]
+    )
     if moved.size <= _MAX_EXACT_PROBLEMS:
-        patterns = np.arange(1 << moved.size)[:, None] >> np.arange(moved.size) & 1
-        return float((np.abs((2 * patterns - 1) @ moved) >= seen).mean())
-    return (1 + _count_as_far(moved, seen, num_resamples, seed)) / (1 + num_resamples)
-
-
-def _count_as_far(moved: NDArray[np.float64], seen: float, num_resamples: int, seed: int) -> int:
-    rng = np.random.default_rng(seed)
-    count = 0
-    chunk = max(1, _CHUNK_SIGNS // moved.size)
-    for start in range(0, num_resamples, chunk):
-        size = (min(chunk, num_resamples - start), moved.size)
-        signs = 2.0 * rng.integers(2, size=size, dtype=np.int8) - 1.0
-        count += int((np.abs(signs @ moved) >= seen).sum())
-    return count
+        return float(as_far.mean())
+    return (1 + int(as_far.sum())) / (1 + num_resamples)
 
 
 def not_rejected(differences_P: Numbers, *, num_resamples: int = 10_000, seed: int = 0) -> tuple[float, float]:
@@ -74,7 +66,9 @@ def not_rejected(differences_P: Numbers, *, num_resamples: int = 10_000, seed: i
     that ``num_resamples`` random ones.
     """
     differences_P = np.asarray(differences_P, dtype=np.float64).reshape(-1)
-    means_B = np.concatenate([*_subset_means(differences_P, num_resamples, seed)])
+    means_B = np.concatenate(
+        [_means(inside_BP, differences_P) for inside_BP in _subsets(differences_P.size, num_resamples, seed)]
+    )
     means_B[np.abs(means_B) < _TIE] = 0.0
     empty_B = np.isnan(means_B)
     low = np.quantile(np.where(empty_B, -inf, means_B), 0.025, method="inverted_cdf")
@@ -82,21 +76,21 @@ def not_rejected(differences_P: Numbers, *, num_resamples: int = 10_000, seed: i
     return float(low), float(high)
 
 
-def _subset_means(differences_P: NDArray[np.float64], num_resamples: int, seed: int) -> Iterator[NDArray[np.float64]]:
-    """The means of subsets, in chunks; NaN for the subset of no problem."""
-    size = differences_P.size
+def _subsets(size: int, num_resamples: int, seed: int) -> Iterator[NDArray[Any]]:
+    """Subsets of ``size`` problems as rows of 0 and 1, in chunks: all up to 16 problems, beyond that random ones."""
     if size <= _MAX_EXACT_PROBLEMS:
-        chunks = iter([np.arange(1 << size)[:, None] >> np.arange(size) & 1])
-    else:
-        rng = np.random.default_rng(seed)
-        chunk = max(1, _CHUNK_SIGNS // size)
-        chunks = (
-            rng.integers(2, size=(min(chunk, num_resamples - start), size), dtype=np.int8)
-            for start in range(0, num_resamples, chunk)
-        )
-    for inside_BP in chunks:
-        count_B = inside_BP.sum(axis=1, dtype=np.float64)
-        yield np.divide(inside_BP @ differences_P, count_B, out=np.full(len(count_B), nan), where=count_B > 0)
+        yield np.arange(1 << size)[:, None] >> np.arange(size) & 1
+        return
+    rng = np.random.default_rng(seed)
+    chunk = max(1, _CHUNK_SIGNS // size)
+    for start in range(0, num_resamples, chunk):
+        yield rng.integers(2, size=(min(chunk, num_resamples - start), size), dtype=np.int8)
+
+
+def _means(inside_BP: NDArray[Any], differences_P: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean over each subset, shape (B,); NaN for the subset of no problem."""
+    count_B = inside_BP.sum(axis=1, dtype=np.float64)
+    return np.divide(inside_BP @ differences_P, count_B, out=np.full(len(count_B), nan), where=count_B > 0)
 
 
 def paired_difference(
