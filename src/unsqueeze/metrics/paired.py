@@ -90,7 +90,9 @@ def _subsets(size: int, num_resamples: int, seed: int) -> Iterator[NDArray[Any]]
 def _means(inside_BP: NDArray[Any], differences_P: NDArray[np.float64]) -> NDArray[np.float64]:
     """The mean over each subset, shape (B,); NaN for the subset of no problem."""
     count_B = inside_BP.sum(axis=1, dtype=np.float64)
-    return np.divide(inside_BP @ differences_P, count_B, out=np.full(len(count_B), nan), where=count_B > 0)
+    means_B = np.full(len(count_B), nan)
+    np.divide(inside_BP @ differences_P, count_B, out=means_B, where=count_B > 0)
+    return means_B
 
 
 def paired_difference(
