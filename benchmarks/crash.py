@@ -41,15 +41,15 @@ import transformers
 from unsqueeze.cli.train_arms import silence_transformers, train_arm
 from unsqueeze.config.load import check_recipe
 from unsqueeze.config.recipe import Recipe
-from unsqueeze.parallel.join import joined
-from unsqueeze.parallel.launch import free_port
+from unsqueeze.distributed.join import joined
+from unsqueeze.distributed.launch import free_port
+from unsqueeze.progress import Silent, StopRequest
 from unsqueeze.rollout.hf import HfEngine
 from unsqueeze.store.best import best_checkpoint
 from unsqueeze.store.provenance import provenance
 from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.train import generate, irl_phase, loop, rl_step
-from unsqueeze.train.progress import Silent, StopRequest
-from unsqueeze.verify.countdown import CountdownJudge
+from unsqueeze.verify.countdown import CountdownVerifier
 
 RECIPE: dict[str, Any] = {
     "name": "crash",
@@ -123,7 +123,7 @@ STAGES = [
     (loop, "resume", "resuming"),
     (loop, "generate", "storing or reading rollouts"),
     (HfEngine, "generate", "generating"),
-    (CountdownJudge, "judge", "judging"),
+    (CountdownVerifier, "judge", "judging"),
     (rl_step, "optimizer_step", "in an RL step"),
     (irl_phase, "optimizer_step", "in an IRL step"),
     (generate, "step_batches", "dealing rollouts to steps"),
@@ -365,7 +365,7 @@ def rollout_bits(run: RunDirectory, step: int) -> list[Any]:
             judgement,
             (rollout.group, rollout.index, rollout.step, rollout.phase, rollout.policy_version),
             (rollout.prompt_tokens.tobytes(), rollout.completion.tokens.tobytes(), rollout.completion.text),
-            (rollout.completion.logp_behaviour.tobytes(), rollout.completion.logp_sampling.tobytes()),
+            (rollout.completion.logp_raw.tobytes(), rollout.completion.logp_behaviour.tobytes()),
             rollout.completion.stop_reason,
         )
         for group in run.rollouts.read(step)

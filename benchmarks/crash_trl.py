@@ -37,7 +37,7 @@ from trl import GRPOConfig, GRPOTrainer  # type: ignore[attr-defined]
 from unsqueeze.models import embedded_model_path
 from unsqueeze.store.provenance import provenance
 from unsqueeze.tasks.countdown import countdown_problems
-from unsqueeze.verify.countdown import CountdownJudge
+from unsqueeze.verify.countdown import CountdownVerifier
 
 STEPS, SAVE_EVERY, PROMPTS, GROUP_SIZE = 8, 2, 4, 4
 STEPS_PER_GENERATION = (1, 4)
@@ -77,10 +77,10 @@ def train(folder: Path, steps_per_generation: int, moments: Moments) -> None:
     """A life: from the last checkpoint where there is one."""
     problems, _ = countdown_problems(64, 1, 0)
     by_prompt = {problem.prompt: problem for problem in problems}
-    judge = CountdownJudge()
+    verifier = CountdownVerifier()
 
     def reward(prompts: list[str], completions: list[str], **_: Any) -> list[float | None]:
-        judgements = judge.judge([by_prompt[prompt] for prompt in prompts], completions)
+        judgements = verifier.verify([by_prompt[prompt] for prompt in prompts], completions)
         moments.generated(prompts, completions)
         return [float(judgement.verdict == "correct") for judgement in judgements]
 

@@ -33,6 +33,7 @@ from unsqueeze.errors import UserError
 from unsqueeze.models import embedded_model_path
 from unsqueeze.rollout.hf import HfEngine
 from unsqueeze.rollout.types import Sampling
+from unsqueeze.seeds import prompt_seeds
 from unsqueeze.store.provenance import git_state
 from unsqueeze.tasks.countdown import countdown_problems
 
@@ -68,7 +69,9 @@ class Setting:
 def our_tokens(engine: HfEngine, setting: Setting, seed: int) -> int:
     """Generates with our engine; the number of tokens kept."""
     sampling = Sampling(max_tokens=setting.max_tokens, min_tokens=setting.min_tokens)
-    groups = engine.generate(setting.prompts, setting.rollouts, sampling, seed=seed)
+    groups = engine.generate(
+        setting.prompts, setting.rollouts, sampling, seeds=prompt_seeds(seed, len(setting.prompts))
+    )
     return sum(len(completion.tokens) for group in groups for completion in group)
 
 

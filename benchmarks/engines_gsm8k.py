@@ -29,16 +29,17 @@ import unsqueeze
 from unsqueeze.config.recipe import ModelSettings, VllmSettings
 from unsqueeze.errors import UserError
 from unsqueeze.metrics.paired import paired_difference
+from unsqueeze.policy.policy import Policy
 from unsqueeze.rollout.hf import HfEngine
 from unsqueeze.rollout.types import Engine, Sampling
 from unsqueeze.rollout.vllm_engine import VllmEngine
+from unsqueeze.seeds import prompt_seeds
 from unsqueeze.store.provenance import git_state
 from unsqueeze.tasks.jsonl import load_jsonl_problems
 from unsqueeze.tasks.problem import Problem
 from unsqueeze.tasks.prompts import PromptBuilder
 from unsqueeze.tasks.styles import MATH_TEMPLATE, Wording
-from unsqueeze.train.policy import Policy
-from unsqueeze.verify.math_judge import MathJudge
+from unsqueeze.verify.math_verifier import MathVerifier
 
 SAMPLES = 8
 FEWEST_PROBLEMS = 20
@@ -60,7 +61,7 @@ class Measured:
 
 def of_engine(engine: Engine) -> Sampler:
     def sample(prompts: Sequence[Sequence[int]], sampling: Sampling, seed: int) -> tuple[int, list[list[str]]]:
-        groups = engine.generate(prompts, SAMPLES, sampling, seed=seed)
+        groups = engine.generate(prompts, SAMPLES, sampling, seeds=prompt_seeds(seed, len(prompts)))
         return sum(len(c.tokens) for group in groups for c in group), [[c.text for c in group] for group in groups]
 
     return sample
@@ -102,7 +103,7 @@ def take_turns(
         sampler(prompts[:1], replace(SAMPLING, max_tokens=4), 0)  # warm
         print(f"{name} is warm", file=sys.stderr, flush=True)
     begun, done = time.perf_counter(), 0
-    with MathJudge(workers=1, credit="anywhere") as judge:
+    with MathVerifier(workers=1, credit="anywhere") as verifier:
         for start in range(0, len(problems), at_a_time):
             part = range(start, min(start + at_a_time, len(problems)))
             for name, sampler in samplers.items():
@@ -113,7 +114,7 @@ def take_turns(
                 measured.cpu_s += time.process_time() - cpu
                 measured.tokens += tokens
                 for i, group in zip(part, texts, strict=False):
-                    verdicts = [judgement.verdict for judgement in judge.judge([problems[i]] * len(group), group)]
+                    verdicts = [judgement.verdict for judgement in verifier.verify([problems[i]] * len(group), group)]
                     measured.correct_P.append(float(np.mean([verdict.reward for verdict in verdicts])))
             done = part[-1] + 1
             print(f"{done} problems, {time.perf_counter() - begun:.0f} s", file=sys.stderr, flush=True)
@@ -189,7 +190,7 @@ def main() -> None:
         VllmSettings(max_model_len=1024),
         dtype=torch.float32,
         max_rows=rows,
-        logp_sampling=False,
+        with_logp_behaviour=False,
     )
     samplers = {
         "generate": of_generate(policy),

@@ -60,15 +60,15 @@ def measure(name: str, arguments: list[str]) -> str:
     from unsqueeze.cli.main import app
     from unsqueeze.evaluate import resumable
     from unsqueeze.evaluate.sample_store import SampleStore
-    from unsqueeze.evaluate.scoring import LazyJudge
+    from unsqueeze.evaluate.tallying import LazyVerifier
     from unsqueeze.rollout.hf import HfEngine
-    from unsqueeze.verify.countdown import CountdownJudge
+    from unsqueeze.verify.countdown import CountdownVerifier
 
     clock = Clock()
     places: list[tuple[Any, str, str]] = [
         (HfEngine, "generate", "sampling"),
-        (LazyJudge, "judge", "judging"),
-        (CountdownJudge, "judge", "judging"),
+        (LazyVerifier, "judge", "judging"),
+        (CountdownVerifier, "judge", "judging"),
         (SampleStore, "open", "storing"),
         (SampleStore, "add", "storing"),
         (SampleStore, "keys", "storing"),

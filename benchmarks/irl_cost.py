@@ -69,7 +69,7 @@ def measure(arguments: Sequence[str]) -> dict[str, Any]:
     steps = [line for line in metrics if line["kind"] == "rl"]
     updates = [line for line in metrics if line["kind"] == "irl"]
     irl = next(e for e in events if e["event"] == "phase_finished" and e["kind"] == "irl")
-    seconds = {key: sum(line[key] for line in steps) for key in ("generate_s", "judge_s", "store_s", "update_s")}
+    seconds = {key: sum(line[key] for line in steps) for key in ("generate_s", "verify_s", "store_s", "update_s")}
     return {
         "rollouts": sum(line["num_sampled"] for line in steps),
         "tokens": sum(line["sampled_tokens"] for line in steps) / sum(line["num_sampled"] for line in steps),

@@ -13,10 +13,10 @@ import time
 from pathlib import Path
 
 from unsqueeze.config.load import arms_of, load_recipe
+from unsqueeze.progress import Silent, StopRequest
 from unsqueeze.store.provenance import provenance
 from unsqueeze.train.loop import train
 from unsqueeze.train.preflight import estimate_parts
-from unsqueeze.train.progress import Silent, StopRequest
 from unsqueeze.train.setup import load_parts, open_directory, put_together
 
 
@@ -36,7 +36,7 @@ def main() -> None:
         begun = time.process_time()
         train(run, reference=parts.reference)
         seconds = time.process_time() - begun
-        run.judge.close()
+        run.verifier.close()
         directory.close()
         written = sum(file.stat().st_size for file in directory.path.rglob("*") if file.is_file())
         lines = directory.metrics.read()

@@ -31,12 +31,12 @@ from trl import GRPOConfig, GRPOTrainer  # type: ignore[attr-defined]
 from unsqueeze.cli.train_arms import silence_transformers
 from unsqueeze.config.load import arms_of, load_recipe
 from unsqueeze.models import embedded_model_path
+from unsqueeze.progress import Silent, StopRequest
 from unsqueeze.store.provenance import provenance
 from unsqueeze.tasks.countdown import countdown_problems
 from unsqueeze.train.loop import train
-from unsqueeze.train.progress import Silent, StopRequest
 from unsqueeze.train.setup import load_parts, open_directory, put_together
-from unsqueeze.verify.countdown import CountdownJudge
+from unsqueeze.verify.countdown import CountdownVerifier
 
 PROMPTS, GROUP_SIZE, MAX_TOKENS, LEARNING_RATE, PROBLEMS = 16, 8, 20, 1e-4, 256
 WARM_UP = 2
@@ -97,7 +97,7 @@ def ours(steps: int, kl_coefficient: float) -> Turn:
     return Turn(
         step_ms=1e3 * (clock.ends[-1] - clock.ends[WARM_UP - 1]) / steps,
         generate_ms=1e3 * mean("generate_s"),
-        judge_ms=1e3 * mean("judge_s"),
+        judge_ms=1e3 * mean("verify_s"),
         store_ms=1e3 * mean("store_s"),
         tokens=mean("sampled_tokens"),
     )
@@ -141,10 +141,10 @@ def trl(steps: int, kl_coefficient: float) -> Turn:
     """TRL with the settings of ours."""
     problems, _ = countdown_problems(PROBLEMS, 1, 0)
     by_prompt = {problem.prompt: problem for problem in problems}
-    judge = CountdownJudge()
+    verifier = CountdownVerifier()
 
     def reward(prompts: list[str], completions: list[str], **_: Any) -> list[float | None]:
-        judgements = judge.judge([by_prompt[prompt] for prompt in prompts], completions)
+        judgements = verifier.verify([by_prompt[prompt] for prompt in prompts], completions)
         return [float(judgement.verdict == "correct") for judgement in judgements]
 
     tokenizer = AutoTokenizer.from_pretrained(embedded_model_path())

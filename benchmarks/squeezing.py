@@ -100,7 +100,7 @@ def cost(directory: RunDirectory) -> Cost:
     peaks = [record["peak_device_mb"] for record in steps if record.get("peak_device_mb") is not None]
     return Cost(
         tokens_per_s=sum(s["sampled_tokens"] for s in steps) / sum(s["generate_s"] for s in steps),
-        step_s=statistics.median(s["generate_s"] + s["judge_s"] + s["store_s"] + s["update_s"] for s in steps),
+        step_s=statistics.median(s["generate_s"] + s["verify_s"] + s["store_s"] + s["update_s"] for s in steps),
         irl_share=statistics.median(shares) if shares else None,
         peak_gb=max(peaks) / 1024 if peaks else None,
     )

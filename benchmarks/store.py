@@ -22,12 +22,12 @@ from typing import Any
 from unsqueeze.cli.train_arms import silence_transformers
 from unsqueeze.config.load import arms_of, load_recipe
 from unsqueeze.config.recipe import Recipe
+from unsqueeze.progress import Silent, StopRequest
 from unsqueeze.store.checkpoints import Checkpoints
 from unsqueeze.store.journal import JsonLines
 from unsqueeze.store.provenance import provenance
 from unsqueeze.store.rollouts import RolloutWriter
 from unsqueeze.train.loop import train
-from unsqueeze.train.progress import Silent, StopRequest
 from unsqueeze.train.setup import load_parts, open_directory, put_together
 
 WARM_UP = 2

@@ -21,25 +21,25 @@ def read(path: str) -> list[dict[str, str]]:
 
 
 def ours(path: str, workers: int, credit: str) -> dict[str, object]:
-    from unsqueeze.verify.math_judge import MathJudge
+    from unsqueeze.verify.math_verifier import MathVerifier
 
     peak = PeakMemory()
     rows = read(path)
     golds, responses = [row["gold"] for row in rows], [row["prediction"] for row in rows]
 
-    def judged(judge: MathJudge) -> tuple[float, float, int]:
+    def judged(verifier: MathVerifier) -> tuple[float, float, int]:
         start, start_cpu = time.perf_counter(), cpu_seconds()
-        correct = sum(judgement.verdict == "correct" for judgement in judge.judge_answers(golds, responses))
+        correct = sum(judgement.verdict == "correct" for judgement in verifier.verify_answers(golds, responses))
         return time.perf_counter() - start, cpu_seconds() - start_cpu, correct
 
     # Cold: from the start of the interpreter. Warm: Math-Verify loaded, no answer known yet. Again: all answers known.
-    with MathJudge(workers=workers, credit=credit, timeout_s=30) as judge:  # type: ignore[arg-type]
-        *_, correct = judged(judge)
+    with MathVerifier(workers=workers, credit=credit, timeout_s=30) as verifier:  # type: ignore[arg-type]
+        *_, correct = judged(verifier)
         cold = time.perf_counter() - STARTED
-        again, *_ = judged(judge)
-    with MathJudge(workers=workers, credit=credit, timeout_s=30) as judge:  # type: ignore[arg-type]
-        judge.judge_answers(["\\pi"] * 2, ["\\boxed{\\pi}", "\\boxed{2\\pi}"])
-        warm, cpu, _ = judged(judge)
+        again, *_ = judged(verifier)
+    with MathVerifier(workers=workers, credit=credit, timeout_s=30) as verifier:  # type: ignore[arg-type]
+        verifier.verify_answers(["\\pi"] * 2, ["\\boxed{\\pi}", "\\boxed{2\\pi}"])
+        warm, cpu, _ = judged(verifier)
     return {"cold": cold, "warm": warm, "cpu": cpu, "again": again, "correct": correct, "peak_mb": peak.stop()}
 
 
@@ -114,7 +114,7 @@ def _share(side: str, rows: list[dict[str, str]], loaded: object, results: objec
 
 
 def rival(side: str, path: str, workers: int) -> dict[str, object]:
-    """A sequential judge in as many processes, each with its share of the answers, all starting together."""
+    """A sequential verifier in as many processes, each with its share of the answers, all starting together."""
     rows = read(path)
     context = multiprocessing.get_context("spawn")
     loaded, results = context.Barrier(workers), context.Queue()

@@ -37,7 +37,7 @@ from unsqueeze.tasks.countdown import (
     render_steps,
 )
 from unsqueeze.tasks.problem import Problem
-from unsqueeze.verify.countdown import CountdownJudge
+from unsqueeze.verify.countdown import CountdownVerifier
 from unsqueeze.verify.verdict import Verdict
 
 IGNORED = -100
@@ -203,7 +203,7 @@ def measure(
 ) -> dict[str, float]:
     """Avg@n and unbiased Pass@k, by the real checker, with the share of unparsable responses beside them."""
     model.train(False)
-    judge, generator = CountdownJudge(), torch.Generator().manual_seed(seed)
+    verifier, generator = CountdownVerifier(), torch.Generator().manual_seed(seed)
     num_correct, num_unparsable = [], 0
     for problem in problems:
         rows = sample(
@@ -215,7 +215,7 @@ def measure(
             generator=generator,
         )
         texts = tokenizer.batch_decode(rows, skip_special_tokens=True)
-        verdicts = [judgement.verdict for judgement in judge.judge([problem] * len(texts), texts)]
+        verdicts = [judgement.verdict for judgement in verifier.verify([problem] * len(texts), texts)]
         num_correct.append(sum(verdict is Verdict.CORRECT for verdict in verdicts))
         num_unparsable += sum(verdict is Verdict.UNPARSABLE for verdict in verdicts)
     total = len(problems) * num_samples

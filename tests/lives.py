@@ -9,7 +9,7 @@ from typing import Any
 from training import small_recipe
 from unsqueeze.cli.train_arms import train_arm
 from unsqueeze.config.recipe import Recipe
-from unsqueeze.train.progress import Silent, StopRequest
+from unsqueeze.progress import Silent, StopRequest
 
 TINY: dict[str, Any] = {
     "data": {"num_test": 2},

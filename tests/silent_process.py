@@ -8,9 +8,9 @@ import signal
 import sys
 import time
 
+from unsqueeze.distributed import pulse
+from unsqueeze.distributed.join import AlreadyTold, joined
 from unsqueeze.errors import RunError
-from unsqueeze.parallel import pulse
-from unsqueeze.parallel.join import AlreadyTold, joined
 
 pulse.PULSE_S, pulse.SILENCE_S = 0.2, 3.0
 

@@ -23,7 +23,7 @@ class Tokens:
     """A token batch in float64 with left-aligned responses; ``max_tokens`` is the generation limit."""
 
     logp_policy_NT: Tensor
-    logp_behaviour_NT: Tensor
+    logp_proximal_NT: Tensor
     logp_ref_NT: Tensor
     entropy_NT: Tensor
     advantages_N: Tensor
@@ -39,7 +39,7 @@ class Tokens:
         return replace(
             self,
             logp_policy_NT=self.logp_policy_NT[indices],
-            logp_behaviour_NT=self.logp_behaviour_NT[indices],
+            logp_proximal_NT=self.logp_proximal_NT[indices],
             logp_ref_NT=self.logp_ref_NT[indices],
             entropy_NT=self.entropy_NT[indices],
             advantages_N=self.advantages_N[indices],
@@ -58,7 +58,7 @@ def make_tokens(lengths: list[int], seed: int, *, max_tokens: int, spread: float
     policy = -normal().abs() - 0.1
     return Tokens(
         logp_policy_NT=policy,
-        logp_behaviour_NT=policy + spread * normal(),
+        logp_proximal_NT=policy + spread * normal(),
         logp_ref_NT=policy + spread * normal(),
         entropy_NT=normal().abs(),
         advantages_N=torch.randn(len(lengths), generator=generator, dtype=torch.float64),

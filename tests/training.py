@@ -5,9 +5,9 @@ from typing import Any
 
 from unsqueeze.config.load import check_recipe
 from unsqueeze.config.recipe import Recipe
+from unsqueeze.progress import Silent, StopRequest
 from unsqueeze.train.loop import train
 from unsqueeze.train.phase_report import PhaseReport
-from unsqueeze.train.progress import Silent, StopRequest
 from unsqueeze.train.run import Run
 from unsqueeze.train.setup import load_parts, open_directory, put_together
 
@@ -45,7 +45,7 @@ def run_to_end(recipe: Recipe, path: Path) -> tuple[Run, list[PhaseReport]]:
     """Train to the end; returns the run and the reports of its phases."""
     run, reference = prepare(recipe, path)
     reports = train(run, reference=reference)
-    run.judge.close()
+    run.verifier.close()
     run.directory.close()
     return run, reports
 

@@ -15,18 +15,20 @@ import torch
 from training import small_recipe
 from unsqueeze.cli.train_arms import train_arm
 from unsqueeze.config.recipe import IrlSettings, LoraSettings, ModelSettings, ParallelSettings, RlSettings
+from unsqueeze.distributed.join import joined
+from unsqueeze.distributed.processes import Processes
+from unsqueeze.distributed.sharding import like, piece
+from unsqueeze.distributed.stop import SharedStop
 from unsqueeze.errors import Interrupted, RunError, UserError
-from unsqueeze.parallel.engine import SharedEngine
-from unsqueeze.parallel.join import joined
-from unsqueeze.parallel.processes import Processes
-from unsqueeze.parallel.sharding import like, piece
+from unsqueeze.policy.batch import Row
+from unsqueeze.policy.optimize import StepResult, make_optimizer, optimizer_step
+from unsqueeze.policy.policy import Policy
+from unsqueeze.progress import Silent
 from unsqueeze.rollout.hf import HfEngine
+from unsqueeze.rollout.shared import SharedEngine
 from unsqueeze.rollout.types import Sampling
-from unsqueeze.train.batch import Row
+from unsqueeze.seeds import prompt_seeds
 from unsqueeze.train.irl_phase import irl_updates
-from unsqueeze.train.optimize import StepResult, make_optimizer, optimizer_step
-from unsqueeze.train.policy import Policy
-from unsqueeze.train.progress import SharedStop, Silent
 from unsqueeze.train.rl_step import surrogate_loss
 
 RL = RlSettings(algorithm="grpo")
@@ -55,7 +57,7 @@ def rows(count: int) -> list[Row]:
             tokens=rng.integers(3, 40, size=length).astype(np.int32),
             weight=1 / int(lengths.sum()),
             advantage=float(rng.choice([-1.0, 0.5])),
-            logp_behaviour=np.full(length, -3.0, np.float32),
+            logp_proximal=np.full(length, -3.0, np.float32),
         )
         for length in lengths
     ]
@@ -65,7 +67,7 @@ def gradient(policy: Policy, count: int) -> tuple[StepResult, dict[str, torch.Te
     """The gradient of an RL step, as what plain gradient descent with step size 1 takes away from the weights."""
     # A generation in which one process has nothing to do must not bring the backward passes out of step.
     engine = SharedEngine(HfEngine(policy.model, policy.tokenizer, gathered=policy.gathered), policy.processes)
-    engine.generate([[3, 4, 5]], 1, Sampling(max_tokens=3), seed=0)
+    engine.generate([[3, 4, 5]], 1, Sampling(max_tokens=3), seeds=prompt_seeds(0, 1))
     before = policy.full_weights()
     result = optimizer_step(
         policy,
@@ -129,7 +131,7 @@ def everything(strategy: Literal["ddp", "fsdp"], folder: Path, processes: Proces
         )
         found[f"result of {count} rows"] = [result.loss, result.grad_norm, *result.metrics.values()]
     policy = Policy.load(ModelSettings(), processes, strategy=strategy)
-    found["log-probs"] = policy.score(rows(5), max_tokens=64)
+    found["log-probs"] = policy.logp(rows(5), max_tokens=64)
     found["after IRL"] = after_irl(policy)
     found |= variants(strategy, folder, processes)
     recipe = RECIPE.model_copy(update={"parallel": ParallelSettings(strategy=strategy)})

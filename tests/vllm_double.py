@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from openai_server import OpenAiServer, Reply, serving
 from unsqueeze.rollout.hf import HfEngine
 from unsqueeze.rollout.types import Sampling, StopReason
+from unsqueeze.seeds import prompt_seeds
 
 
 class VllmDouble:
@@ -64,12 +65,12 @@ class VllmDouble:
             top_k=body["top_k"],
             stop=tuple(body["stop"]),
         )
-        [[drawn]] = self._engine.generate([body["prompt"]], 1, sampling, seed=body["seed"])
+        [[drawn]] = self._engine.generate([body["prompt"]], 1, sampling, seeds=prompt_seeds(body["seed"], 1))
         return {
             "choices": [
                 {
                     "token_ids": drawn.tokens.tolist(),
-                    "logprobs": {"token_logprobs": drawn.logp_behaviour.tolist()},
+                    "logprobs": {"token_logprobs": drawn.logp_raw.tolist()},
                     "finish_reason": "length" if drawn.stop_reason is StopReason.LENGTH else "stop",
                     "stop_reason": sampling.stop[0] if drawn.stop_reason is StopReason.STOP else None,
                 }

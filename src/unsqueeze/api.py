@@ -22,7 +22,7 @@ from unsqueeze.metrics.comparison import Comparison, compare_tallies
 from unsqueeze.metrics.summary import Summary, powers_of_two_up_to, summarise_tally
 from unsqueeze.metrics.tally import Tallier, Tally
 from unsqueeze.verify.extract import Credit
-from unsqueeze.verify.math_judge import DEFAULT_MEMORY_MB, DEFAULT_TIMEOUT_S, DEFAULT_WORKERS, MathJudge
+from unsqueeze.verify.math_verifier import DEFAULT_MEMORY_MB, DEFAULT_TIMEOUT_S, DEFAULT_WORKERS, MathVerifier
 from unsqueeze.verify.verdict import Judgement, Verdict
 
 Outcome = bool | int | Verdict | Judgement | None
@@ -41,12 +41,12 @@ def judge(
     timeout_s: float = DEFAULT_TIMEOUT_S,
     memory_mb: int = DEFAULT_MEMORY_MB,
 ) -> list[Judgement]:
-    """One judgement per pair of gold answer and response, in order. See ``verify.math_judge.MathJudge``.
+    """One judgement per pair of gold answer and response, in order. See ``verify.math_verifier.MathVerifier``.
 
-    Starts the workers and ends them; keep a ``MathJudge`` for judging again and again.
+    Starts the workers and ends them; keep a ``MathVerifier`` for judging again and again.
     """
-    with MathJudge(workers, timeout_s, memory_mb, credit) as math_judge:
-        return math_judge.judge_answers(golds, responses)
+    with MathVerifier(workers, timeout_s, memory_mb, credit) as math_verifier:
+        return math_verifier.verify_answers(golds, responses)
 
 
 def score(

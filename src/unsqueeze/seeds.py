@@ -11,3 +11,8 @@ def derive_seed(seed: int, *names: str | int) -> int:
     text = "\x1f".join([str(seed), *map(str, names)])
     # Names come from files, which may hold half of a surrogate pair.
     return int.from_bytes(hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest(), "big") >> 1
+
+
+def prompt_seeds(seed: int, num_prompts: int) -> list[int]:
+    """The seeds of the prompts of one call of an engine, which depend on ``seed`` and each prompt's place in it."""
+    return [derive_seed(seed, "prompt", place) for place in range(num_prompts)]

@@ -17,8 +17,8 @@ from unsqueeze.algos.surrogate import Correction
 
 
 def truncated_importance(
-    logp_policy_NT: Float[Tensor, "N T"],
-    logp_sampler_NT: Float[Tensor, "N T"],
+    logp_proximal_NT: Float[Tensor, "N T"],
+    logp_behaviour_NT: Float[Tensor, "N T"],
     mask_NT: Bool[Tensor, "N T"],
     *,
     level: Correction,
@@ -26,7 +26,7 @@ def truncated_importance(
 ) -> Float[Tensor, "N T"]:
     """min(exp(d), cap) for every marked token, 1 elsewhere, where d is in nats and by ``level``:
 
-    ``token``     d_t = logp_policy_t − logp_sampler_t
+    ``token``     d_t = logp_proximal_t − logp_behaviour_t
     ``sequence``  d = Σ_t d_t over the tokens of the response, the same for each of them
     ``none``      d = 0: no correction
 
@@ -36,7 +36,7 @@ def truncated_importance(
     if cap < 1:
         raise ValueError(f"truncated_importance: cap is {cap}; it must be 1 or more.")
     # Padding may hold anything, -inf included.
-    gap_NT = torch.where(mask_NT, logp_policy_NT.detach() - logp_sampler_NT, 0.0)
+    gap_NT = torch.where(mask_NT, logp_proximal_NT.detach() - logp_behaviour_NT, 0.0)
     if level == "none":
         return torch.ones_like(gap_NT)
     if level == "sequence":
@@ -48,7 +48,7 @@ def truncated_importance(
 class Mismatch:
     """How far sampler and trainer are apart on tokens the sampler drew.
 
-    ``abs_mean``   mean |logp_policy − logp_sampler|, nats per token
+    ``abs_mean``   mean |logp_proximal − logp_behaviour|, nats per token
     ``abs_max``    the largest of them
     ``kl``         KL(sampler ‖ policy) in nats per token, by k3: the mean of exp(d) − d − 1, d = policy − sampler
     ``ratio_mean`` mean of exp(d): 1 on average where the two are one distribution
@@ -60,9 +60,9 @@ class Mismatch:
     ratio_mean: float
 
 
-def mismatch(logp_policy_M: Float[Tensor, " M"], logp_sampler_M: Float[Tensor, " M"]) -> Mismatch:
+def mismatch(logp_proximal_M: Float[Tensor, " M"], logp_behaviour_M: Float[Tensor, " M"]) -> Mismatch:
     """See ``Mismatch``; over all M tokens alike, in float64; NaN without tokens."""
-    gap_M = logp_policy_M.double() - logp_sampler_M.double()
+    gap_M = logp_proximal_M.double() - logp_behaviour_M.double()
     return Mismatch(
         abs_mean=float(gap_M.abs().mean()),
         abs_max=float(gap_M.abs().max()) if gap_M.numel() else float("nan"),

@@ -24,7 +24,7 @@ class LossOutput:
 
 def clipped_surrogate_loss(
     logp_policy_NT: Float[Tensor, "N T"],
-    logp_behaviour_NT: Float[Tensor, "N T"],
+    logp_proximal_NT: Float[Tensor, "N T"],
     advantages_N: Float[Tensor, " N"],
     mask_NT: Bool[Tensor, "N T"],
     weights_N: Float[Tensor, " N"],
@@ -36,7 +36,7 @@ def clipped_surrogate_loss(
 ) -> LossOutput:
     """−Σ_i w_i Σ_t [ min(r·A, clip(r, 1 − ε_low, 1 + ε_high)·A) − β·k3 + c·H ], to be minimised.
 
-    r is the token ratio exp(logp_policy − logp_behaviour) (Eq. 27), or for every token of a response its sequence
+    r is the token ratio exp(logp_policy − logp_proximal) (Eq. 27), or for every token of a response its sequence
     ratio s = exp(mean over its tokens of the log-ratio) (Eq. 29). k3 = exp(ref − policy) − (ref − policy) − 1 estimates
     KL(policy ‖ reference) in nats per token, and H is the entropy of the next-token distribution. ``importance_NT``
     (``truncated_importance``) multiplies the min of each token, where the sampler and the trainer are two.
@@ -59,7 +59,7 @@ def clipped_surrogate_loss(
         raise ValueError("clipped_surrogate_loss: entropy_coefficient is positive but entropy_NT is missing.")
 
     # Padding may hold anything, -inf included; it is replaced before any arithmetic, for 0 · inf is NaN in a gradient.
-    log_ratio_NT = torch.where(mask_NT, logp_policy_NT - logp_behaviour_NT.detach(), 0.0)
+    log_ratio_NT = torch.where(mask_NT, logp_policy_NT - logp_proximal_NT.detach(), 0.0)
     if settings.ratio == "sequence":
         length_N1 = mask_NT.sum(dim=1, keepdim=True).clamp(min=1)
         log_ratio_NT = (log_ratio_NT.sum(dim=1, keepdim=True) / length_N1).expand_as(log_ratio_NT)

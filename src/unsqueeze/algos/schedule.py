@@ -55,7 +55,7 @@ def rl_phase_ends(
     return [step for step in range(1, total_steps + 1) if completed(step) > completed(step - 1)]
 
 
-def plan_phases(total_steps: int, rl_ends: list[int], *, irl: bool) -> list[Phase]:
+def schedule_phases(total_steps: int, rl_ends: list[int], *, irl: bool) -> list[Phase]:
     """The phases of a run: an RL phase up to each of ``rl_ends``, each followed by an IRL phase where ``irl``.
 
     Steps after the last of them are an RL phase that stays incomplete: no IRL follows it, and the run ends with RL.

@@ -21,15 +21,15 @@ class Selected:
     reason: str
 
 
-def likelihood(logp_behaviour_T: NDArray[np.floating], kind: Likelihood = "mean") -> float:
+def likelihood(logp_T: NDArray[np.floating], kind: Likelihood = "mean") -> float:
     """Log-likelihood of one response under the policy that sampled it: nats per token (``mean``) or in all (``sum``).
 
     An empty response has none: NaN, and is never selected.
     """
-    if logp_behaviour_T.size == 0:
+    if logp_T.size == 0:
         return math.nan
-    total = float(np.sum(logp_behaviour_T, dtype=np.float64))
-    return total / logp_behaviour_T.size if kind == "mean" else total
+    total = float(np.sum(logp_T, dtype=np.float64))
+    return total / logp_T.size if kind == "mean" else total
 
 
 def select_demonstrations(

@@ -14,9 +14,9 @@ from unsqueeze.tasks.styles import StyleName, Wording, find_style, wording
 
 if TYPE_CHECKING:
     from unsqueeze.cli.server_options import ServedSource
-    from unsqueeze.evaluate.scoring import LazyJudge
+    from unsqueeze.evaluate.tallying import LazyVerifier
     from unsqueeze.verify.extract import Credit
-    from unsqueeze.verify.verdict import Judge
+    from unsqueeze.verify.verdict import Verifier
 
 
 def asked_of(
@@ -24,14 +24,14 @@ def asked_of(
     benchmark: Benchmark,
     wishes: Wishes,
     drawn: Mapping[str, Any],
-    math_judge: "LazyJudge",
+    math_verifier: "LazyVerifier",
     credit: "Credit",
 ) -> tuple[Asked, dict[str, Any]]:
     """A benchmark ready to be sampled (``drawn``: temperature and cuts), and what makes its samples what they are."""
     put = source.questions(benchmark, wishes)
     sampling = Sampling(max_tokens=put.max_tokens, **drawn)
     source.try_out(benchmark, put, sampling)
-    judge, judge_name = judge_of(benchmark, math_judge, credit)
+    verifier, verifier_name = verifier_of(benchmark, math_verifier, credit)
     settings = {
         "source": benchmark.source,
         "sha256": benchmark.sha256,
@@ -40,7 +40,9 @@ def asked_of(
     }
     if orders := benchmark.option_orders:
         settings["option_orders"] = orders
-    asked = Asked(benchmark=benchmark, prompts=put.prompts, sampling=sampling, judge=judge, judge_name=judge_name)
+    asked = Asked(
+        benchmark=benchmark, prompts=put.prompts, sampling=sampling, verifier=verifier, verifier_name=verifier_name
+    )
     return asked, settings
 
 
@@ -101,14 +103,14 @@ def max_tokens_of(
     return min(room, COUNTDOWN_MAX_TOKENS if benchmark.kind == "countdown" else MOST_TOKENS)
 
 
-def judge_of(benchmark: Benchmark, math_judge: "LazyJudge", credit: "Credit") -> "tuple[Judge, str]":
+def verifier_of(benchmark: Benchmark, math_verifier: "LazyVerifier", credit: "Credit") -> "tuple[Verifier, str]":
     """Who judges a benchmark, and a name that changes when verdicts might."""
     from importlib import metadata
 
-    from unsqueeze.verify.countdown import CountdownJudge
+    from unsqueeze.verify.countdown import CountdownVerifier
 
     if benchmark.kind == "countdown":
-        return CountdownJudge(), "countdown"
+        return CountdownVerifier(), "countdown"
     if benchmark.kind == "reasoning_gym":
-        return math_judge.gym_judge(), f"reasoning-gym {metadata.version('reasoning-gym')}, credit {credit}"
-    return math_judge, f"math-verify {metadata.version('math-verify')}, credit {credit}"
+        return math_verifier.gym_verifier(), f"reasoning-gym {metadata.version('reasoning-gym')}, credit {credit}"
+    return math_verifier, f"math-verify {metadata.version('math-verify')}, credit {credit}"

@@ -1,6 +1,5 @@
 """``unsqueeze compare``: what changed between two models on the same problems, and whether it could be chance."""
 
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,6 +21,7 @@ from unsqueeze.cli.judging import (
     points,
 )
 from unsqueeze.errors import UserError
+from unsqueeze.plain_json import dumps
 
 if TYPE_CHECKING:
     from unsqueeze.metrics.comparison import Comparison, Contrast
@@ -51,7 +51,7 @@ def compare(
       unsqueeze compare base.jsonl trained.jsonl
       unsqueeze compare runs/quickstart/grpo runs/quickstart/sps --k 1,128
     """
-    from unsqueeze.evaluate.scoring import LazyJudge, sample_source, tally_samples
+    from unsqueeze.evaluate.tallying import LazyVerifier, sample_source, tally_samples
     from unsqueeze.metrics.comparison import compare_tallies
     from unsqueeze.metrics.tally import called_alike
     from unsqueeze.verify.extract import check_credit
@@ -63,8 +63,8 @@ def compare(
     for given, source in zip((first, second), sources, strict=True):
         if source != given:
             console.print(f"{given}: reading {source}")
-    with LazyJudge(workers=workers, timeout_s=timeout, memory_mb=memory_mb, credit=check_credit(credit)) as judge:
-        before, after = called_alike(*(tally_samples(source, judge, by=by) for source in sources))
+    with LazyVerifier(workers=workers, timeout_s=timeout, memory_mb=memory_mb, credit=check_credit(credit)) as verifier:
+        before, after = called_alike(*(tally_samples(source, verifier, by=by) for source in sources))
     wanted = parse_ks(ks, min(before.max_samples, after.max_samples))
     comparison = compare_tallies(before, after, wanted, seed=seed)
     if comparison.num_problems == 0:
@@ -75,7 +75,7 @@ def compare(
     not_judged = [before.num_not_judged, after.num_not_judged]
     if as_json:
         counts = {"num_not_judged_first": not_judged[0], "num_not_judged_second": not_judged[1]}
-        typer.echo(json.dumps(comparison.to_json_object(difference=see / 100) | counts))
+        typer.echo(dumps(comparison.to_json_object(difference=see / 100) | counts))
         return
     _print_table(comparison, see)
     if any(comparison.num_unpaired):

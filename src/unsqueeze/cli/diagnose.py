@@ -47,7 +47,7 @@ from unsqueeze.errors import UserError
 if TYPE_CHECKING:
     from unsqueeze.evaluate.diagnose import Diagnosis, Similarity
     from unsqueeze.metrics.intervals import Estimate
-    from unsqueeze.train.policy import Policy
+    from unsqueeze.policy.policy import Policy
 
 _SCORED_TOKENS = 16_384
 
@@ -101,9 +101,9 @@ def diagnose(
     from unsqueeze.cli.progress import TerminalProgress
     from unsqueeze.evaluate.benchmarks import Where, hub_commits, load_benchmarks
     from unsqueeze.evaluate.diagnose import diagnose as measure
-    from unsqueeze.evaluate.scoring import LazyJudge
+    from unsqueeze.evaluate.tallying import LazyVerifier
+    from unsqueeze.plain_json import dumps
     from unsqueeze.store.atomic import write_atomically
-    from unsqueeze.store.plain_json import dumps
     from unsqueeze.store.provenance import provenance
     from unsqueeze.verify.extract import check_credit
 
@@ -128,15 +128,15 @@ def diagnose(
     similarity = similarity_by(embedding_model, order, device)
     results: dict[str, Diagnosis] = {}
     with (
-        LazyJudge(workers=workers, timeout_s=timeout, memory_mb=memory_mb, credit=checked_credit) as math_judge,
+        LazyVerifier(workers=workers, timeout_s=timeout, memory_mb=memory_mb, credit=checked_credit) as math_verifier,
         TerminalProgress(notes()) as progress,
     ):
         for benchmark in benchmarks:
-            asked, _ = asked_of(source, benchmark, wishes, {"temperature": temperature}, math_judge, checked_credit)
-            with progress.task(benchmark.name, n * len(asked.prompts)) as advance:
+            asked, _ = asked_of(source, benchmark, wishes, {"temperature": temperature}, math_verifier, checked_credit)
+            with progress.work(benchmark.name, n * len(asked.prompts)) as advance:
                 results[benchmark.name] = measure(
                     source.engine,
-                    asked.judge,
+                    asked.verifier,
                     benchmark.problems,
                     asked.prompts,
                     n=n,
@@ -172,7 +172,7 @@ def similarity_by(embedding_model: str | None, order: int, device: str) -> "Simi
     if embedding_model is None:
         return partial(trajectory_similarity, order=order)
     from unsqueeze.evaluate.embeddings import SentenceEncoder
-    from unsqueeze.train.policy import resolve_device
+    from unsqueeze.policy.policy import resolve_device
 
     encoder = SentenceEncoder.load(embedding_model, resolve_device(device))
     return lambda texts: mean_pairwise_cosine(encoder.embed(texts))
@@ -183,7 +183,7 @@ def mean_entropy(policy: "Policy", prompts: Sequence[Sequence[int]], groups: Seq
     import numpy as np
     import torch
 
-    from unsqueeze.train.batch import Row, collate, microbatches
+    from unsqueeze.policy.batch import Row, collate, microbatches
 
     rows = [
         Row(prompt_tokens=np.asarray(prompt, dtype=np.int32), tokens=completion.tokens, weight=0.0)

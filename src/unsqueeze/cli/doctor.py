@@ -1,12 +1,15 @@
 """``unsqueeze doctor``: what works here, found out by trying it."""
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated
 
 import typer
+
+from unsqueeze.errors import one_line
+from unsqueeze.plain_json import dumps
+from unsqueeze.seeds import prompt_seeds
 
 EXTRAS = {
     "peft": ("low-rank adapters (model.lora)", "pip install 'unsqueeze[peft]'"),
@@ -30,9 +33,9 @@ class Finding:
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
-    """Say what is installed, try the engine and the judge for real, and say what to install for the rest.
+    """Say what is installed, try the engine and the verifier for real, and say what to install for the rest.
 
-    The engine writes one answer with the embedded model on every device there is; the judge gives one verdict in a
+    The engine writes one answer with the embedded model on every device there is; the verifier gives one verdict in a
     process of its own. Exit code 0 if everything a run needs works, 1 if something does not.
 
     Example:
@@ -41,7 +44,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON 
     findings = examine()
     works = all(finding.works for finding in findings if finding.needed)
     if as_json:
-        typer.echo(json.dumps({"works": works, "findings": [asdict(finding) for finding in findings]}))
+        typer.echo(dumps({"works": works, "findings": [asdict(finding) for finding in findings]}))
     else:
         print_findings(findings)
         typer.echo("Everything a run needs works." if works else "Something a run needs does not work.")
@@ -54,7 +57,7 @@ def examine() -> list[Finding]:
     return [
         *tried("packages", packages),
         *tried("devices", devices),
-        *tried("judge of mathematics", math_judge),
+        *tried("verifier of mathematics", math_verifier),
         *extras(),
     ]
 
@@ -64,7 +67,7 @@ def tried(name: str, check: Callable[[], list[Finding]]) -> list[Finding]:
     try:
         return check()
     except Exception as error:  # noqa: BLE001 - whatever is broken here is what this command is to report
-        detail = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        detail = one_line(f"{type(error).__name__}: {error}")
         return [Finding(name, False, detail, advice="pip install --force-reinstall unsqueeze")]
 
 
@@ -96,10 +99,10 @@ def generation(device: str) -> Finding:
 
     from unsqueeze.cli.train_arms import silence_transformers
     from unsqueeze.config.recipe import ModelSettings
+    from unsqueeze.policy.policy import Policy
     from unsqueeze.rollout.hf import HfEngine
     from unsqueeze.rollout.types import Sampling
     from unsqueeze.tasks.countdown import make_problem
-    from unsqueeze.train.policy import Policy
     from unsqueeze.verify.countdown import check_countdown
 
     silence_transformers()
@@ -108,7 +111,7 @@ def generation(device: str) -> Finding:
     prompt = policy.tokenizer(problem.prompt)["input_ids"]
     begun = time.perf_counter()
     answer = HfEngine(policy.model, policy.tokenizer).generate(
-        [prompt], 1, Sampling(max_tokens=24, temperature=0), seed=0
+        [prompt], 1, Sampling(max_tokens=24, temperature=0), seeds=prompt_seeds(0, 1)
     )[0][0]
     seconds = time.perf_counter() - begun
     where = torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} threads"
@@ -117,18 +120,18 @@ def generation(device: str) -> Finding:
     return Finding(f"hf engine on {device}", bool(answer.text), detail)
 
 
-def math_judge() -> list[Finding]:
+def math_verifier() -> list[Finding]:
     """One verdict of Math-Verify, from a worker process."""
-    from unsqueeze.verify.math_judge import MathJudge
+    from unsqueeze.verify.math_verifier import MathVerifier
     from unsqueeze.verify.verdict import Verdict
 
     begun = time.perf_counter()
     # Equal only by mathematics, so that a worker must be asked.
-    with MathJudge(workers=1, timeout_s=60.0, credit="boxed") as judge:
-        judgement = judge.judge_answers([r"\sqrt{8}"], [r"It is \boxed{2\sqrt{2}}."])[0]
+    with MathVerifier(workers=1, timeout_s=60.0, credit="boxed") as verifier:
+        judgement = verifier.verify_answers([r"\sqrt{8}"], [r"It is \boxed{2\sqrt{2}}."])[0]
     seconds = time.perf_counter() - begun
     detail = rf"\boxed{{2\sqrt{{2}}}} against \sqrt{{8}}: {judgement.verdict} in {seconds:.1f} s ({judgement.reason})"
-    return [Finding("judge of mathematics", judgement.verdict is Verdict.CORRECT, detail)]
+    return [Finding("verifier of mathematics", judgement.verdict is Verdict.CORRECT, detail)]
 
 
 def extras() -> list[Finding]:

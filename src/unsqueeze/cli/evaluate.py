@@ -104,8 +104,8 @@ def evaluate(
     from unsqueeze.evaluate.benchmarks import Where, hub_commits, load_benchmarks
     from unsqueeze.evaluate.resumable import num_missing, rejudge
     from unsqueeze.evaluate.sample_store import SampleStore
-    from unsqueeze.evaluate.scoring import LazyJudge
-    from unsqueeze.train.progress import StopRequest
+    from unsqueeze.evaluate.tallying import LazyVerifier
+    from unsqueeze.progress import StopRequest
     from unsqueeze.verify.extract import check_credit
 
     if n < 1:
@@ -125,12 +125,12 @@ def evaluate(
         seed=seed,
     )
     wishes = Wishes(style=prompt_style, template=template, system=system, max_tokens=max_tokens)
-    math_judge = LazyJudge(workers=workers, timeout_s=timeout, memory_mb=memory_mb, credit=checked_credit)
+    math_verifier = LazyVerifier(workers=workers, timeout_s=timeout, memory_mb=memory_mb, credit=checked_credit)
     drawn = {"temperature": temperature, "top_p": top_p, "top_k": top_k}
     asked: list[Asked] = []
     settings: dict[str, Any] = {}
     for benchmark in benchmarks:
-        each, settings[benchmark.name] = asked_of(source, benchmark, wishes, drawn, math_judge, checked_credit)
+        each, settings[benchmark.name] = asked_of(source, benchmark, wishes, drawn, math_verifier, checked_credit)
         asked.append(each)
     store = SampleStore(out)
     identity = {
@@ -142,15 +142,15 @@ def evaluate(
     told = {**source.told(), "hub_commits": hub_commits(benchmarks)}
     store.open({**identity, "benchmarks": settings}, told=told)
     begun, stop, console = time.perf_counter(), StopRequest(), notes()
-    with TerminalProgress(console) as progress, stop.listening(), math_judge:
+    with TerminalProgress(console) as progress, stop.listening(), math_verifier:
         for each in asked:
             if again := rejudge(store, each):
                 progress.say(f"{each.benchmark.name}: {again:,} samples that were there are judged again")
         missing = num_missing(store, asked, n)
-        if missing and any(each.judge is math_judge for each in asked):
-            math_judge.start()
+        if missing and any(each.verifier is math_verifier for each in asked):
+            math_verifier.start()
         try:
-            with progress.task(f"sampling {len(benchmarks)} tasks × {n}", missing) as advance:
+            with progress.work(f"sampling {len(benchmarks)} tasks × {n}", missing) as advance:
 
                 def on_finished(count: int) -> None:
                     stop.check()

@@ -114,19 +114,19 @@ def run_irl(recipe: Any, demos: str, out: Path, *, held_out: str | None, max_tok
     from unsqueeze.cli.progress import TerminalProgress
     from unsqueeze.cli.train_arms import silence_transformers
     from unsqueeze.interop.demonstrations import distinct, read_demonstrations, read_prompts
+    from unsqueeze.plain_json import dumps
+    from unsqueeze.policy.batch import Row
+    from unsqueeze.policy.policy import DTYPES, Policy
+    from unsqueeze.progress import StopRequest
     from unsqueeze.rollout.hf import HfEngine
     from unsqueeze.store.atomic import atomic_directory
-    from unsqueeze.store.plain_json import dumps
     from unsqueeze.store.provenance import provenance
-    from unsqueeze.train.batch import Row
     from unsqueeze.train.irl_alone import irl_alone
-    from unsqueeze.train.policy import DTYPES, Policy
     from unsqueeze.train.probe import Probe
-    from unsqueeze.train.progress import StopRequest
 
     silence_transformers()
     policy = Policy.load(recipe.model)
-    context = getattr(policy.model.config, "max_position_embeddings", None)
+    context = policy.context
     read = read_demonstrations(demos, policy.tokenizer, context=context)
     prompts = [one.prompt_tokens for one in read]
     if held_out is not None:

@@ -1,4 +1,4 @@
-"""What ``verify``, ``score`` and ``compare`` share: the judge's options, and tables of estimates."""
+"""What ``verify``, ``score`` and ``compare`` share: the verifier's options, and tables of estimates."""
 
 from typing import Annotated
 
@@ -7,12 +7,12 @@ from rich.console import Console
 
 from unsqueeze.errors import UserError
 
-# The defaults are those of verify.math_judge.MathJudge; they are repeated here so that --help need not load it.
+# The defaults are those of verify.math_verifier.MathVerifier; they are repeated here so that --help need not load it.
 WORKERS = 2
 TIMEOUT_S = 10.0
 MEMORY_MB = 320
 
-WorkersOption = Annotated[int, typer.Option(help="Processes that judge.")]
+WorkersOption = Annotated[int, typer.Option(help="Processes that verifier.")]
 TimeoutOption = Annotated[float, typer.Option(help="Seconds one answer may take.")]
 MemoryOption = Annotated[int, typer.Option("--memory-mb", help="Memory (MB of address space) one process may use.")]
 CreditOption = Annotated[

@@ -23,7 +23,7 @@ from unsqueeze.cli.score import score
 from unsqueeze.cli.select import select
 from unsqueeze.cli.train import train
 from unsqueeze.cli.verify import verify
-from unsqueeze.errors import UnsqueezeError, UserError
+from unsqueeze.errors import UnsqueezeError, UserError, one_line
 
 app = typer.Typer(
     name="unsqueeze",
@@ -78,10 +78,10 @@ def main() -> None:
     except UnsqueezeError as error:
         # A part of a name such as hub:x:train is no emoji.
         console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
-        console.print(f"error: {_one_line(str(error))}")
+        console.print(f"error: {_printable(error)}")
         sys.exit(2 if isinstance(error, UserError) else 1)
 
 
-def _one_line(message: str) -> str:
+def _printable(error: Exception) -> str:
     """The message on one line, without the control characters that a name or a line of a file may hold."""
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in " ".join(message.split()))
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in one_line(error, 100_000))

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from unsqueeze.evaluate.benchmarks import Benchmark
     from unsqueeze.evaluate.resumable import Asked
     from unsqueeze.evaluate.sample_store import SampleStore
+    from unsqueeze.policy.policy import Policy
     from unsqueeze.rollout.types import Engine, Sampling
-    from unsqueeze.train.policy import Policy
 
 ENGINES = ("hf", "vllm")
 COUNTDOWN_MAX_TOKENS = 24
@@ -118,7 +118,7 @@ class LoadedModel:
 
     @property
     def context(self) -> int | None:
-        return getattr(self.policy.model.config, "max_position_embeddings", None)
+        return self.policy.context
 
     def questions(self, benchmark: "Benchmark", wishes: Wishes) -> Questions:
         """The token ids of every problem. UserError where they do not suit the model."""
@@ -163,8 +163,8 @@ def load_model(
     from unsqueeze.cli.train_arms import silence_transformers
     from unsqueeze.config.load import check_recipe
     from unsqueeze.config.recipe import ModelSettings
-    from unsqueeze.train.policy import Policy, resolve_model
-    from unsqueeze.train.setup import make_engine
+    from unsqueeze.policy.policy import Policy, resolve_model
+    from unsqueeze.rollout.engines import make_engine
 
     one_of("--engine", engine, ENGINES)
     one_of("--device", device, get_args(ModelSettings.model_fields["device"].annotation))
@@ -183,7 +183,7 @@ def load_model(
     )
     silence_transformers()
     policy = Policy.load(settings.model)
-    return LoadedModel(model, resolve_model(path), policy, make_engine(settings, policy), engine)
+    return LoadedModel(model, resolve_model(path), policy, make_engine(settings.rollout, policy), engine)
 
 
 def checkpoint_of(model: str) -> str:

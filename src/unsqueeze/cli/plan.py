@@ -9,10 +9,11 @@ import typer
 
 from unsqueeze.config.load import arms_of, describe_shipped_recipes, load_recipe
 from unsqueeze.config.recipe import Recipe
-from unsqueeze.errors import UserError
+from unsqueeze.errors import UserError, one_line
+from unsqueeze.plain_json import dumps
 
 if TYPE_CHECKING:
-    from unsqueeze.plan.shape import ModelShape
+    from unsqueeze.cost.shape import ModelShape
 
 ASSUMED_TEST_PROBLEMS = 150
 """The five contests of the paper, where no file of held-out problems is there to be counted."""
@@ -68,7 +69,7 @@ def plan(
     for name, arm in arms_of(loaded, recipe).items():
         found = plan_arm(arm, gpus, memory, device, ddp, config, prompt_tokens, mean_tokens, num_test)
         if as_json:
-            typer.echo(json.dumps({"arm": name, **found}))
+            typer.echo(dumps({"arm": name, **found}))
         else:
             print_plan(name, found)
 
@@ -85,11 +86,11 @@ def plan_arm(
     num_test: int | None,
 ) -> dict[str, Any]:
     """The plan of one arm as plain data."""
-    from unsqueeze.plan.advise import suggestions
-    from unsqueeze.plan.devices import device_named
-    from unsqueeze.plan.estimate import Problems, assumed_response, estimate_run
-    from unsqueeze.plan.memory import Layout, Memory, estimate_memory
-    from unsqueeze.plan.workload import Lengths
+    from unsqueeze.cost.advise import suggestions
+    from unsqueeze.cost.devices import device_named
+    from unsqueeze.cost.estimate import Problems, assumed_response, estimate_run
+    from unsqueeze.cost.memory import Layout, Memory, estimate_memory
+    from unsqueeze.cost.workload import Lengths
 
     device = device_named(device_name)
     if device.name == "cpu" and recipe.threads:
@@ -150,15 +151,15 @@ def plan_arm(
 
 def shape_for(recipe: Recipe, config: Path | None) -> "ModelShape":
     """The model's shape from the configuration at hand. UserError where there is none."""
-    from unsqueeze.plan.shape import LLAMA_LIKE, model_shape
+    from unsqueeze.cost.shape import LLAMA_LIKE, model_shape
 
     found = _config(recipe.model.path, config)
     return model_shape(found) if found.get("model_type") in LLAMA_LIKE else _shape_on_meta(found)
 
 
 def _config(path: str, given: Path | None) -> dict[str, Any]:
+    from unsqueeze.cost.known import KNOWN_CONFIGS
     from unsqueeze.models import embedded_model_path
-    from unsqueeze.plan.known import KNOWN_CONFIGS
 
     embedded = embedded_model_path()
     folder = embedded if path == embedded.name else Path(path)
@@ -195,8 +196,7 @@ def _shape_on_meta(config: dict[str, Any]) -> "ModelShape":
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config))
     except (ValueError, KeyError, TypeError) as error:
-        detail = " ".join(str(error).split())[:200]
-        raise UserError(f"no causal language model can be made of this config.json: {detail}") from None
+        raise UserError(f"no causal language model can be made of this config.json: {one_line(error)}") from None
     return shape_of(model)
 
 
@@ -217,7 +217,7 @@ def print_plan(name: str, found: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from unsqueeze.plan.units import in_bytes, in_time
+    from unsqueeze.cost.units import in_bytes, in_time
 
     console = Console(highlight=False, markup=False, soft_wrap=True, width=100)
     model, devices, work, lengths = found["model"], found["devices"], found["workload"], found["lengths"]

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from unsqueeze.train.progress import Advance
+from unsqueeze.progress import Advance
 
 PLAIN_EVERY_S = 15.0
 """Seconds between lines where nothing can be drawn over."""
@@ -43,7 +43,7 @@ class TerminalProgress:
         self._bars.stop()
 
     @contextmanager
-    def task(self, label: str, total: int) -> Iterator[Advance]:
+    def work(self, label: str, total: int) -> Iterator[Advance]:
         task = self._bars.add_task(label, total=total, line="")
         done, start = 0, time.monotonic()
 

@@ -1,6 +1,5 @@
 """``unsqueeze score``: Avg@n and Pass@k, with error bars, of samples that exist."""
 
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,6 +20,7 @@ from unsqueeze.cli.judging import (
     parse_ks,
     points,
 )
+from unsqueeze.plain_json import dumps
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -55,7 +55,7 @@ def score(
       unsqueeze score judged.jsonl
       unsqueeze score samples.parquet --k 1,8,128 --json
     """
-    from unsqueeze.evaluate.scoring import LazyJudge, sample_source, tally_samples
+    from unsqueeze.evaluate.tallying import LazyVerifier, sample_source, tally_samples
     from unsqueeze.metrics.summary import summaries_by_benchmark, summarise_tally
     from unsqueeze.verify.extract import check_credit
 
@@ -63,15 +63,15 @@ def score(
     console = notes()
     if source != file:
         console.print(f"{file}: reading {source}")
-    with LazyJudge(workers=workers, timeout_s=timeout, memory_mb=memory_mb, credit=check_credit(credit)) as judge:
-        tally = tally_samples(source, judge, by=by)
+    with LazyVerifier(workers=workers, timeout_s=timeout, memory_mb=memory_mb, credit=check_credit(credit)) as verifier:
+        tally = tally_samples(source, verifier, by=by)
     wanted = parse_ks(ks, tally.max_samples)
     summary = summarise_tally(tally, wanted, seed=seed)
     parts = summaries_by_benchmark(tally, wanted, seed=seed)
     if as_json:
         benchmarks = {name: part.to_json_object() for name, part in parts.items()}
         extra = {"num_not_judged": tally.num_not_judged} | ({"benchmarks": benchmarks} if benchmarks else {})
-        typer.echo(json.dumps(summary.to_json_object() | extra))
+        typer.echo(dumps(summary.to_json_object() | extra))
         return
     _print_tables(summary, parts, tally.max_samples)
     if tally.num_not_judged:

@@ -61,8 +61,8 @@ def select(
 
     from unsqueeze.interop.rollout_files import rollout_files
     from unsqueeze.interop.select import demonstrations, run_prompt, select_from_files
+    from unsqueeze.plain_json import dumps
     from unsqueeze.store.atomic import atomic_file
-    from unsqueeze.store.plain_json import dumps
 
     files = rollout_files(rollouts)
     if any(out.absolute() == Path(file).absolute() for file in files):

@@ -11,10 +11,10 @@ from rich.console import Console
 
 from unsqueeze.config.load import arms_of, describe_shipped_recipes, load_recipe
 from unsqueeze.config.recipe import Recipe
+from unsqueeze.distributed.join import AlreadyTold, joined, leave
+from unsqueeze.distributed.launch import run_processes
+from unsqueeze.distributed.processes import Processes
 from unsqueeze.errors import INTERRUPTED, UserError
-from unsqueeze.parallel.join import AlreadyTold, joined, leave
-from unsqueeze.parallel.launch import run_processes
-from unsqueeze.parallel.processes import Processes
 
 
 def _print_settings(wanted: bool) -> None:

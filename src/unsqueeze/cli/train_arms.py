@@ -17,14 +17,15 @@ from unsqueeze.cli.progress import TerminalProgress
 from unsqueeze.cli.train_plan import check_arms
 from unsqueeze.config.recipe import Recipe
 from unsqueeze.device_errors import device_errors
+from unsqueeze.distributed.processes import ONE, Processes, connection_errors
+from unsqueeze.distributed.stop import SharedStop
 from unsqueeze.errors import Interrupted, RunError, UnsqueezeError
-from unsqueeze.parallel.processes import ONE, Processes, connection_errors
+from unsqueeze.progress import Progress, StopRequest
 from unsqueeze.store.best import Best, best_checkpoint
 from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.train.base_evaluation import take_base_evaluation
 from unsqueeze.train.loop import train
 from unsqueeze.train.phase_report import PhaseReport
-from unsqueeze.train.progress import Progress, SharedStop, StopRequest
 from unsqueeze.train.same_run import changed_settings
 from unsqueeze.train.setup import load_parts, open_directory, put_together
 
@@ -139,7 +140,7 @@ def train_arm(
                 raise
             finally:
                 run.tracking.close()
-                run.judge.close()
+                run.verifier.close()
                 run.engine.close()
         return arm_result(name, recipe, directory)
 

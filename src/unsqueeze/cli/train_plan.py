@@ -7,9 +7,9 @@ from pathlib import Path
 from rich.console import Console
 
 from unsqueeze.config.recipe import Recipe
-from unsqueeze.parallel.processes import ONE, Processes
-from unsqueeze.plan.estimate import Estimate
-from unsqueeze.plan.units import in_bytes, in_time
+from unsqueeze.cost.estimate import Estimate
+from unsqueeze.cost.units import in_bytes, in_time
+from unsqueeze.distributed.processes import ONE, Processes
 from unsqueeze.train.preflight import free_space, preflight
 from unsqueeze.train.setup import load_parts
 

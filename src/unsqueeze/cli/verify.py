@@ -42,14 +42,14 @@ def verify(
     from unsqueeze.cli.progress import TerminalProgress
     from unsqueeze.evaluate.verdict_files import count_samples, describe_counts, write_verdicts
     from unsqueeze.verify.extract import check_credit
-    from unsqueeze.verify.math_judge import MathJudge
+    from unsqueeze.verify.math_verifier import MathVerifier
 
     console = notes()
     checked_credit, total = check_credit(credit), count_samples(file)
-    with MathJudge(workers, timeout, memory_mb, checked_credit) as judge:
+    with MathVerifier(workers, timeout, memory_mb, checked_credit) as verifier:
         if total is None:
-            counts = write_verdicts(file, out, judge, explain=explain)
+            counts = write_verdicts(file, out, verifier, explain=explain)
         else:
-            with TerminalProgress(console) as progress, progress.task("verifying", total) as advance:
-                counts = write_verdicts(file, out, judge, explain=explain, on_finished=advance)
+            with TerminalProgress(console) as progress, progress.work("verifying", total) as advance:
+                counts = write_verdicts(file, out, verifier, explain=explain, on_finished=advance)
     console.print(describe_counts(counts))

@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from unsqueeze.config.recipe import Recipe
-from unsqueeze.errors import UserError
+from unsqueeze.errors import UserError, one_line
 
 _MOST_SHOWN = 120
 """Characters of what was given that a message repeats."""
@@ -104,7 +104,7 @@ def _from_yaml(text: str) -> Any:
     try:
         return yaml.load(text, Loader=_RecipeLoader)
     except yaml.YAMLError as error:
-        raise ValueError(" ".join(str(error).split())) from None
+        raise ValueError(one_line(error, 1000)) from None
     except (ValueError, KeyError, TypeError, OverflowError, AttributeError) as error:
         # PyYAML's constructors let through what a value of the wrong form makes them raise: 2020-13-45, !!bool maybe.
         raise ValueError(f"one of its values cannot be read ({_shown(str(error))}).") from None

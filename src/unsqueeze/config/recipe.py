@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from unsqueeze.algos.schedule import Phase, plan_phases, rl_phase_ends
+from unsqueeze.algos.schedule import Phase, rl_phase_ends, schedule_phases
 from unsqueeze.algos.selection import Likelihood, Pool
 from unsqueeze.algos.surrogate import ALGORITHMS, AdvantageScale, Aggregation, Correction, Ratio, Surrogate
 from unsqueeze.errors import UserError
@@ -473,7 +473,7 @@ class Recipe(Settings):
         Raises UserError if IRL is asked for and no RL phase is ever complete.
         """
         if self.irl is None:
-            return plan_phases(self.rl.steps, [], irl=False)
+            return schedule_phases(self.rl.steps, [], irl=False)
         every_passes = self.irl.every_passes
         if every_passes is None and self.irl.every_steps is None:
             every_passes = 1.0
@@ -491,4 +491,4 @@ class Recipe(Settings):
                 f"rl.steps is {self.rl.steps}: it would never be complete, and IRL never run. Raise rl.steps, or "
                 f"give a shorter phase with irl.every_steps."
             )
-        return plan_phases(self.rl.steps, ends, irl=True)
+        return schedule_phases(self.rl.steps, ends, irl=True)

@@ -13,11 +13,12 @@ from unsqueeze.metrics.diversity import normalised, num_distinct, trajectory_sim
 from unsqueeze.metrics.histogram import Bin, accuracy_histogram
 from unsqueeze.metrics.intervals import Estimate, bootstrap_mean
 from unsqueeze.rollout.types import Sampler, Sampling, StopReason
+from unsqueeze.seeds import prompt_seeds
 from unsqueeze.tasks.countdown import parse_prompt
 from unsqueeze.tasks.countdown_solutions import canonical_solution
 from unsqueeze.tasks.problem import Problem
 from unsqueeze.verify.countdown import parse_steps
-from unsqueeze.verify.verdict import Judge, Verdict
+from unsqueeze.verify.verdict import Verdict, Verifier
 
 Entropy = Callable[[Sequence[Any], Sequence[Sequence[Any]]], float]
 """Of prompts and their completions: the mean entropy of the next token over all their positions, nats."""
@@ -57,7 +58,7 @@ class Diagnosis:
 
 def diagnose(
     engine: Sampler,
-    judge: Judge,
+    verifier: Verifier,
     problems: Sequence[Problem],
     prompts: Sequence[Any],
     *,
@@ -71,8 +72,8 @@ def diagnose(
     """Sample n answers to each problem and measure. UserError for n below 2."""
     if n < 2:
         raise UserError(f"diagnose: n is {n}; similarity needs at least 2 answers a problem.")
-    groups = engine.generate(prompts, n, sampling, seed=seed, on_finished=on_finished)
-    judgements = judge.judge(
+    groups = engine.generate(prompts, n, sampling, seeds=prompt_seeds(seed, len(prompts)), on_finished=on_finished)
+    judgements = verifier.verify(
         [problem for problem in problems for _ in range(n)], [one.text for group in groups for one in group]
     )
     verdicts_PN = np.array([judgement.verdict.value for judgement in judgements]).reshape(len(problems), n)

@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoModel, AutoTokenizer
 
-from unsqueeze.errors import UnsqueezeError, UserError
+from unsqueeze.errors import UnsqueezeError, UserError, one_line
+from unsqueeze.policy.context import context_length
 
 BATCH = 32
 """Texts embedded side by side."""
@@ -24,7 +25,7 @@ class SentenceEncoder:
         self._model = model.eval()
         self._tokenizer = tokenizer
         self._batch = batch
-        context = getattr(model.config, "max_position_embeddings", None)
+        context = context_length(model)
         self._longest = min(length for length in (context, tokenizer.model_max_length) if length is not None)
 
     @classmethod
@@ -36,10 +37,9 @@ class SentenceEncoder:
         except (UnsqueezeError, MemoryError):
             raise
         except Exception as error:  # files of a model can be wrong in any way, and what is raised then is anything
-            detail = " ".join(str(error).split())[:300]
             raise UserError(
                 f"--embedding-model {path}: no encoder with its tokenizer could be loaded from there; give a folder in "
-                f"Hugging Face format or a hub name. The loader said: {detail}"
+                f"Hugging Face format or a hub name. The loader said: {one_line(error)}"
             ) from error
         return cls(torch.nn.Module.to(model, device), tokenizer)
 

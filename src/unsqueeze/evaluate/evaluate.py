@@ -9,9 +9,10 @@ import numpy as np
 
 from unsqueeze.metrics.summary import Summary, powers_of_two_up_to, summarise
 from unsqueeze.rollout.types import Answer, Completion, Engine, Sampler, Sampling
+from unsqueeze.seeds import prompt_seeds
 from unsqueeze.store.evals import EvalSample
 from unsqueeze.tasks.problem import Problem
-from unsqueeze.verify.verdict import Judge, Judgement, Verdict
+from unsqueeze.verify.verdict import Judgement, Verdict, Verifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Evaluation:
 
 def evaluate(
     engine: Engine,
-    judge: Judge,
+    verifier: Verifier,
     problems: Sequence[Problem],
     prompts: Sequence[Sequence[int]],
     *,
@@ -47,8 +48,8 @@ def evaluate(
     ``prompts`` are the token ids of the problems, in their order. Answers that could not be judged are left out of the
     estimates and counted.
     """
-    groups = engine.generate(prompts, n, sampling, seed=seed, on_finished=on_finished)
-    judgements = judge.judge(
+    groups = engine.generate(prompts, n, sampling, seeds=prompt_seeds(seed, len(prompts)), on_finished=on_finished)
+    judgements = verifier.verify(
         [problem for problem in problems for _ in range(n)],
         [completion.text for completions in groups for completion in completions],
     )
@@ -92,6 +93,8 @@ def greedy_logp(engine: Sampler, prompts: Sequence[Any], *, max_tokens: int, sto
 
     NaN where a server gives no log-probs.
     """
-    groups = engine.generate(prompts, 1, Sampling(max_tokens=max_tokens, temperature=0.0, stop=stop), seed=0)
+    groups = engine.generate(
+        prompts, 1, Sampling(max_tokens=max_tokens, temperature=0.0, stop=stop), seeds=prompt_seeds(0, len(prompts))
+    )
     means = [completions[0].mean_logp for completions in groups]
     return float(np.mean([math.nan if mean is None else mean for mean in means]))

@@ -12,15 +12,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from unsqueeze.evaluate.benchmarks import Benchmark
+from unsqueeze.evaluate.calls import BLOCK, missing_calls
 from unsqueeze.evaluate.evaluate import eval_sample
-from unsqueeze.evaluate.plan import BLOCK, missing_calls
 from unsqueeze.evaluate.sample_store import SampleStore
-from unsqueeze.evaluate.scoring import as_vote
+from unsqueeze.evaluate.tallying import as_vote
 from unsqueeze.metrics.summary import summaries_by_benchmark, summarise_tally
 from unsqueeze.metrics.tally import Tallier
 from unsqueeze.rollout.types import Answer, Completion, Engine, Sampling, StopReason
-from unsqueeze.seeds import derive_seed
-from unsqueeze.verify.verdict import Judge, Verdict
+from unsqueeze.seeds import derive_seed, prompt_seeds
+from unsqueeze.verify.verdict import Verdict, Verifier
 
 STORED_AFTER_S = 5.0
 """A sample waits at most about so long, and one call of the engine, to be judged and for its part to be written."""
@@ -36,8 +36,8 @@ class Asked:
     benchmark: Benchmark
     prompts: Sequence[Any]
     sampling: Sampling
-    judge: Judge
-    judge_name: str
+    verifier: Verifier
+    verifier_name: str
 
 
 def num_missing(store: SampleStore, asked: Sequence[Asked], n: int) -> int:
@@ -92,7 +92,9 @@ def draw_missing(
                 [asked.prompts[place] for place in call.places],
                 call.count,
                 asked.sampling,
-                seed=derive_seed(seed, "eval", asked.benchmark.name, first, call.start),
+                seeds=prompt_seeds(
+                    derive_seed(seed, "eval", asked.benchmark.name, first, call.start), len(call.places)
+                ),
                 on_finished=on_finished,
             )
             storing.take(
@@ -125,17 +127,17 @@ class Storing:
             self.flush()
 
     def flush(self) -> None:
-        """Judge and store what waits."""
+        """Verifier and store what waits."""
         drawn, self._waiting = sorted(self._waiting, key=itemgetter(0, 1)), []
         if drawn:
             problems = [self._asked.benchmark.problems[place] for place, _, _ in drawn]
-            judgements = self._asked.judge.judge(problems, [one.text for _, _, one in drawn])
+            judgements = self._asked.verifier.verify(problems, [one.text for _, _, one in drawn])
             samples = [
                 eval_sample(problem, index, one, judgement)
                 for problem, (_, index, one), judgement in zip(problems, drawn, judgements, strict=True)
             ]
             golds = [problem.answer for problem in problems]
-            self._store.add(self._asked.benchmark.name, samples, golds, self._asked.judge_name)
+            self._store.add(self._asked.benchmark.name, samples, golds, self._asked.verifier_name)
         self._last = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -146,13 +148,13 @@ class Storing:
 
 
 def rejudge(store: SampleStore, asked: Asked) -> int:
-    """Judge again, without sampling, what another judge has judged; returns how many samples."""
+    """Judge again, without sampling, what another verifier has judged; returns how many samples."""
     problems = {problem.id: problem for problem in asked.benchmark.problems}
 
     def judged(problem_ids: list[str], texts: list[str]) -> Any:
-        return asked.judge.judge([problems[problem_id] for problem_id in problem_ids], texts)
+        return asked.verifier.verify([problems[problem_id] for problem_id in problem_ids], texts)
 
-    return store.rejudge(asked.benchmark.name, list(problems), asked.judge_name, judged)
+    return store.rejudge(asked.benchmark.name, list(problems), asked.verifier_name, judged)
 
 
 def summarise_samples(samples: pa.Table, ks: Sequence[int], *, seed: int) -> dict[str, Any]:

@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from unsqueeze.errors import RunError, UserError
+from unsqueeze.plain_json import dumps
 from unsqueeze.store.atomic import write_atomically
 from unsqueeze.store.evals import SAMPLE_SCHEMA, EvalSample
-from unsqueeze.store.plain_json import dumps
 from unsqueeze.store.table import column, read_table, table_of_rows, write_table
 from unsqueeze.verify.verdict import Judgement, Verdict
 
@@ -27,10 +27,10 @@ EVAL_SCHEMA = pa.schema(
         ("benchmark", pa.string()),
         *((field.name, field.type) for field in SAMPLE_SCHEMA),
         ("gold", pa.string()),
-        ("judge", pa.string()),
+        ("verifier", pa.string()),
     ]
 )
-"""``judge`` names who judged, so that another judge knows what to judge again."""
+"""``verifier`` names who judged, so that another verifier knows what to judge again."""
 
 _KEY = ("benchmark", "problem_id", "index")
 _KEY_SCHEMA = pa.schema([EVAL_SCHEMA.field(name) for name in _KEY])
@@ -63,10 +63,10 @@ class SampleStore:
             raise UserError(f"--out {self.folder} exists and holds no evaluation; name a new or an empty folder.")
         write_atomically(path, dumps({**asked, **(told or {})}, indent=2).encode() + b"\n", replace=True)
 
-    def add(self, benchmark: str, samples: Sequence[EvalSample], golds: Sequence[str], judge: str) -> None:
+    def add(self, benchmark: str, samples: Sequence[EvalSample], golds: Sequence[str], verifier: str) -> None:
         """Store judged samples; they are on the disk when this returns."""
         table = table_of_rows(samples, SAMPLE_SCHEMA)
-        same = {"benchmark": [benchmark] * len(samples), "gold": list(golds), "judge": [judge] * len(samples)}
+        same = {"benchmark": [benchmark] * len(samples), "gold": list(golds), "verifier": [verifier] * len(samples)}
         columns = {name: column(same[name], pa.string()) if name in same else table[name] for name in EVAL_SCHEMA.names}
         if self._next_part is None:
             self._next_part = max((int(path.stem) for path in self._part_files()), default=-1) + 1
@@ -125,30 +125,30 @@ class SampleStore:
         self,
         benchmark: str,
         problem_ids: Collection[str],
-        judge: str,
+        verifier: str,
         judged: Callable[[list[str], list[str]], list[Judgement]],
     ) -> int:
-        """Judge again what another judge has judged, of these problems: ``judged(problem ids, texts)``.
+        """Judge again what another verifier has judged, of these problems: ``judged(problem ids, texts)``.
 
         Returns how many samples that were.
         """
         table = self.table()
         known = set(problem_ids)
-        whose = zip(*(table[name].to_pylist() for name in ("benchmark", "problem_id", "judge")), strict=True)
+        whose = zip(*(table[name].to_pylist() for name in ("benchmark", "problem_id", "verifier")), strict=True)
         places = [
             place
             for place, (name, problem_id, by) in enumerate(whose)
-            if name == benchmark and problem_id in known and by != judge
+            if name == benchmark and problem_id in known and by != verifier
         ]
         if not places:
             return 0
-        columns = {name: table[name].to_pylist() for name in ("verdict", "correct", "extracted", "reason", "judge")}
+        columns = {name: table[name].to_pylist() for name in ("verdict", "correct", "extracted", "reason", "verifier")}
         part = table.take(places)
         for place, judgement in zip(
             places, judged(part["problem_id"].to_pylist(), part["text"].to_pylist()), strict=True
         ):
             correct = judgement.verdict is Verdict.CORRECT if judgement.verdict.judged else None
-            values = (judgement.verdict.value, correct, judgement.extracted, judgement.reason, judge)
+            values = (judgement.verdict.value, correct, judgement.extracted, judgement.reason, verifier)
             for name, value in zip(columns, values, strict=True):
                 columns[name][place] = value
         for name, values in columns.items():

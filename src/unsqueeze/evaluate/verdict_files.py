@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from unsqueeze.errors import UserError
-from unsqueeze.evaluate.sample_files import (
+from unsqueeze.interop.sample_files import (
     STANDARD,
     Record,
     gold_field,
@@ -21,7 +21,7 @@ from unsqueeze.evaluate.sample_files import (
     read_jsonl,
 )
 from unsqueeze.store.atomic import atomic_file
-from unsqueeze.verify.math_judge import MathJudge
+from unsqueeze.verify.math_verifier import MathVerifier
 from unsqueeze.verify.verdict import Judgement
 
 _CHUNK_SAMPLES = 2048
@@ -68,7 +68,7 @@ def count_samples(source: str) -> int | None:
 
 
 def write_verdicts(
-    source: str, out: str, judge: MathJudge, *, explain: bool = False, on_finished: Advance | None = None
+    source: str, out: str, verifier: MathVerifier, *, explain: bool = False, on_finished: Advance | None = None
 ) -> Counter[str]:
     """Copy ``source`` to ``out`` with a verdict for every sample; returns how many there are of each.
 
@@ -80,12 +80,12 @@ def write_verdicts(
             raise UserError(
                 f"--out {out}: the input is Parquet, so the output is too; name it with .parquet at its end."
             )
-        return _verdicts_of_parquet(source, out, judge, explain, on_finished)
+        return _verdicts_of_parquet(source, out, verifier, explain, on_finished)
     if is_parquet(out):
         raise UserError(f"--out {out}: the input is JSON Lines, so the output is too; name it with .jsonl at its end.")
     with open_lines(source) as lines, _written(out) as stream:
         name = "standard input" if source == STANDARD else source
-        return _verdicts_of_lines(read_jsonl(lines, name), stream, judge, explain, on_finished)
+        return _verdicts_of_lines(read_jsonl(lines, name), stream, verifier, explain, on_finished)
 
 
 @contextmanager
@@ -98,17 +98,17 @@ def _written(out: str) -> Iterator[IO[bytes]]:
         yield stream
 
 
-def _judge(records: Sequence[Record], judge: MathJudge, on_finished: Advance | None) -> list[Judgement]:
+def _verifier(records: Sequence[Record], verifier: MathVerifier, on_finished: Advance | None) -> list[Judgement]:
     golds = [gold_field(record) for record in records]
-    return judge.judge_answers(golds, [prediction_field(record) for record in records], on_finished=on_finished)
+    return verifier.verify_answers(golds, [prediction_field(record) for record in records], on_finished=on_finished)
 
 
 def _verdicts_of_lines(
-    records: Iterator[Record], out: IO[bytes], judge: MathJudge, explain: bool, on_finished: Advance | None
+    records: Iterator[Record], out: IO[bytes], verifier: MathVerifier, explain: bool, on_finished: Advance | None
 ) -> Counter[str]:
     counts: Counter[str] = Counter()
     for chunk in chunked(records, lambda record: len(record.line)):
-        judgements = _judge(chunk, judge, on_finished)
+        judgements = _verifier(chunk, verifier, on_finished)
         for record, judgement in zip(chunk, judgements, strict=True):
             out.write(_with_verdict(record, judgement, explain))
         out.flush()
@@ -130,7 +130,7 @@ def _with_verdict(record: Record, judgement: Judgement, explain: bool) -> bytes:
 
 
 def _verdicts_of_parquet(
-    source: str, out: str, judge: MathJudge, explain: bool, on_finished: Advance | None
+    source: str, out: str, verifier: MathVerifier, explain: bool, on_finished: Advance | None
 ) -> Counter[str]:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -143,7 +143,7 @@ def _verdicts_of_parquet(
             first_row = 1
             for batch, rows in parquet_batches(source, file):
                 records = [Record(f"{source}, row {first_row + place}", row) for place, row in enumerate(rows)]
-                judgements = _judge(records, judge, on_finished)
+                judgements = _verifier(records, verifier, on_finished)
                 added = [_new_fields(judgement, explain) for judgement in judgements]
                 columns = dict(zip(batch.schema.names, batch.columns, strict=True)) | {
                     name: pa.array([fields[name] for fields in added], pa.string()) for name in names

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unsqueeze.errors import UserError
-from unsqueeze.evaluate.sample_files import Record, read_samples
 from unsqueeze.interop.rollout_files import WORD_COLUMNS, Messages, words
+from unsqueeze.interop.sample_files import Record, read_samples
 from unsqueeze.utf8 import is_utf8
 
 _CUT_OFF = ("length", "stop")

@@ -22,7 +22,7 @@ import numpy as np
 
 from unsqueeze.algos.selection import Likelihood, likelihood
 from unsqueeze.errors import UserError
-from unsqueeze.evaluate.sample_files import STANDARD, Record, read_samples
+from unsqueeze.interop.sample_files import STANDARD, Record, read_samples
 from unsqueeze.verify.verdict import Verdict
 
 REWARD_FIELDS = ("reward", "correct", "verdict")

@@ -13,7 +13,6 @@ import numpy as np
 
 from unsqueeze.algos.selection import Likelihood, Pool, Selected, select_demonstrations
 from unsqueeze.errors import UserError
-from unsqueeze.evaluate.sample_files import Record
 from unsqueeze.interop.rollout_files import (
     SCALAR_COLUMNS,
     WORD_COLUMNS,
@@ -23,6 +22,7 @@ from unsqueeze.interop.rollout_files import (
     read_records,
     words,
 )
+from unsqueeze.interop.sample_files import Record
 from unsqueeze.seeds import derive_seed
 from unsqueeze.tasks.styles import Wording, wording_of_settings
 

@@ -13,7 +13,7 @@ from unsqueeze.errors import UserError
 def majority(num_correct: int, wrong_counts: Iterable[int]) -> float:
     """Chance that a majority vote is correct (self-consistency, arXiv 2203.11171).
 
-    The ``num_correct`` correct answers are one candidate, however they are written, since the judge found them all
+    The ``num_correct`` correct answers are one candidate, however they are written, since the verifier found them all
     equal to the gold answer; ``wrong_counts`` are the votes of every other distinct answer. Ties are broken at random,
     so the value is 0 or 1 without ties, 1/2 where the correct answer ties with one other. 0 where nobody votes.
     """

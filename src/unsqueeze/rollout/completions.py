@@ -17,8 +17,8 @@ class Ended:
     """One response as it was drawn, on the CPU, before its text is known."""
 
     tokens: NDArray[np.int32]
+    logp_raw: NDArray[np.float32]
     logp_behaviour: NDArray[np.float32]
-    logp_sampling: NDArray[np.float32]
     reason: StopReason
 
 
@@ -30,18 +30,18 @@ def completions_of(ended: Sequence[Ended], tokenizer: Any, stops: StopStrings, *
     shown = [e.tokens[:-1] if e.reason is StopReason.EOS else e.tokens for e in ended]
     texts = tokenizer.batch_decode([tokens.tolist() for tokens in shown], skip_special_tokens=True) if shown else []
     for each in ended:
-        if not np.isfinite(each.logp_behaviour).all():
+        if not np.isfinite(each.logp_raw).all():
             raise RunError(
                 f"{engine} engine: the model's logits are not finite after "
-                f"{int(np.isfinite(each.logp_behaviour).argmin())} tokens; its weights have probably diverged: "
+                f"{int(np.isfinite(each.logp_raw).argmin())} tokens; its weights have probably diverged: "
                 "lower the learning rate, or start from an earlier checkpoint."
             )
     return [
         Completion(
             tokens=each.tokens,
             text=stops.cut(text, each.tokens.tolist()) if each.reason is StopReason.STOP else text,
+            logp_raw=each.logp_raw,
             logp_behaviour=each.logp_behaviour,
-            logp_sampling=each.logp_sampling,
             stop_reason=each.reason,
         )
         for each, text in zip(ended, texts, strict=True)

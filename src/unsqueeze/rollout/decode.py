@@ -33,25 +33,25 @@ class Drawn:
 
     def __init__(self, num_rows: int, num_tokens: int, device: torch.device, *, one_logp: bool) -> None:
         self.tokens_NT = torch.zeros((num_rows, num_tokens), dtype=torch.long, device=device)
-        self.logp_behaviour_NT = torch.zeros((num_rows, num_tokens), device=device)
-        self.logp_sampling_NT = self.logp_behaviour_NT if one_logp else torch.zeros_like(self.logp_behaviour_NT)
+        self.logp_raw_NT = torch.zeros((num_rows, num_tokens), device=device)
+        self.logp_behaviour_NT = self.logp_raw_NT if one_logp else torch.zeros_like(self.logp_raw_NT)
         self.length_N = torch.zeros(num_rows, dtype=torch.long, device=device)
         self.reason_N = torch.zeros(num_rows, dtype=torch.long, device=device)
 
     def ended(self) -> list[Ended]:
         """The rows in their order, cut to their lengths; the arrays are copies."""
         tokens_NT = self.tokens_NT.to("cpu", torch.int32).numpy()
+        logp_raw_NT = self.logp_raw_NT.cpu().numpy()
         logp_behaviour_NT = self.logp_behaviour_NT.cpu().numpy()
-        logp_sampling_NT = self.logp_sampling_NT.cpu().numpy()
-        one_logp = self.logp_sampling_NT is self.logp_behaviour_NT
+        one_logp = self.logp_behaviour_NT is self.logp_raw_NT
         ended = []
         for row, (length, code) in enumerate(zip(self.length_N.tolist(), self.reason_N.tolist(), strict=True)):
-            logp_behaviour = logp_behaviour_NT[row, :length].copy()
+            logp_raw = logp_raw_NT[row, :length].copy()
             ended.append(
                 Ended(
                     tokens=tokens_NT[row, :length].copy(),
-                    logp_behaviour=logp_behaviour,
-                    logp_sampling=logp_behaviour if one_logp else logp_sampling_NT[row, :length].copy(),
+                    logp_raw=logp_raw,
+                    logp_behaviour=logp_raw if one_logp else logp_behaviour_NT[row, :length].copy(),
                     reason=_REASONS[code],
                 )
             )
@@ -77,7 +77,7 @@ def decode(
     waiting_N = torch.zeros_like(place_N, dtype=torch.bool)  # ended, and still in the batch
     for step in range(num_tokens):
         may_end = step + 1 >= sampling.min_tokens
-        tokens_N, logp_behaviour_N, logp_sampling_N = sample_tokens(
+        tokens_N, logp_raw_N, logp_behaviour_N = sample_tokens(
             rows.logits_NV,
             noise_NT[place_N, step],
             temperature=sampling.temperature,
@@ -86,8 +86,8 @@ def decode(
             banned=None if may_end else end_E,
         )
         drawn.tokens_NT[place_N, step] = tokens_N
+        drawn.logp_raw_NT[place_N, step] = logp_raw_N
         drawn.logp_behaviour_NT[place_N, step] = logp_behaviour_N
-        drawn.logp_sampling_NT[place_N, step] = logp_sampling_N
 
         reason_N = torch.full_like(tokens_N, _RUNNING)
         if step + 1 == num_tokens:

@@ -2,12 +2,12 @@
 
 How a call runs:
 
-1. Prompts are sorted by length and cut into waves that fit ``max_rows`` rows (``plan_waves``).
+1. Prompts are sorted by length and cut into waves that fit ``max_rows`` rows (``cut_waves``).
 2. A wave's prompts are read once each, together; the cache is then repeated for the n rollouts of each prompt. Where
    one prompt alone has more rollouts than ``max_rows``, they are decoded in slices that start from that one reading.
 3. Every step draws one token a row; rows that ended leave the batch in groups (``decode``).
 
-The draws of a prompt depend on the seed and its place in the call alone (see ``sampling``), so ``max_rows`` bounds
+The draws of a prompt depend on its seed alone (see ``sampling``), so ``max_rows`` bounds
 memory without changing the result, up to the rounding of matrix products of another shape.
 
 Axes: P prompts, n rollouts a prompt, N rows of a slice, T tokens, V vocabulary.
@@ -22,6 +22,7 @@ from torch import nn
 
 from unsqueeze.device_errors import device_errors
 from unsqueeze.errors import UserError
+from unsqueeze.policy.context import context_length
 from unsqueeze.rollout.attention import shared_heads
 from unsqueeze.rollout.completions import check_request, completions_of
 from unsqueeze.rollout.decode import decode
@@ -29,7 +30,6 @@ from unsqueeze.rollout.rows import Network, prefill
 from unsqueeze.rollout.sampling import token_uniforms
 from unsqueeze.rollout.stops import StopStrings, end_token_ids
 from unsqueeze.rollout.types import Completion, Sampling
-from unsqueeze.seeds import derive_seed
 
 # Prompts read together hold at most this many tokens, padding included: bounds the activations of the prefill.
 _PREFILL_TOKENS = 32_768
@@ -81,8 +81,7 @@ class HfEngine:
         n: int,
         sampling: Sampling,
         *,
-        seed: int,
-        places: Sequence[int] | None = None,
+        seeds: Sequence[int],
         on_finished: Callable[[int], None] | None = None,
     ) -> list[list[Completion]]:
         """``n`` completions a prompt, in the order of ``prompts``. See ``Engine`` and the head of this module.
@@ -90,14 +89,13 @@ class HfEngine:
         ``min_tokens`` bars end tokens and stop strings until that many tokens are drawn. The text of a completion that
         met a stop string ends before it; its tokens keep it.
         """
-        context = getattr(self._config.get_text_config(decoder=True), "max_position_embeddings", None)
+        context = context_length(self._model)
         check_request(prompts, n, sampling, vocabulary=self._network.vocabulary, context=context, engine="hf")
-        seeds = [derive_seed(seed, "prompt", p) for p in (range(len(prompts)) if places is None else places)]
         lengths = [len(prompt) for prompt in prompts]
         stops = StopStrings(self._tokenizer, sampling.stop)
         completions: list[list[Completion]] = [[] for _ in prompts]
         with self._inference():
-            for wave in plan_waves(lengths, n, self._max_rows, mix_lengths=self._network.mixes_lengths):
+            for wave in cut_waves(lengths, n, self._max_rows, mix_lengths=self._network.mixes_lengths):
                 first = prefill(self._network, [prompts[p] for p in wave])
                 noise_NT = torch.cat([token_uniforms(n, sampling.max_tokens, seed=seeds[p]) for p in wave])
                 for start in range(0, len(noise_NT), self._max_rows):
@@ -142,7 +140,7 @@ class HfEngine:
                 module.training = training
 
 
-def plan_waves(lengths: Sequence[int], n: int, max_rows: int, *, mix_lengths: bool) -> list[list[int]]:
+def cut_waves(lengths: Sequence[int], n: int, max_rows: int, *, mix_lengths: bool) -> list[list[int]]:
     """Which prompts are read together: lists of places in the call, shortest prompts first, stable among equals.
 
     A wave's rows (prompts times ``n``) stay within ``max_rows`` and its padded tokens within 32,768, or it is one

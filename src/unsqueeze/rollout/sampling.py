@@ -74,11 +74,11 @@ def sample_tokens(
     top_p: float = 1.0,
     banned: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Draws one token a row. Returns (tokens_N, logp_behaviour_N, logp_sampling_N).
+    """Draws one token a row. Returns (tokens_N, logp_raw_N, logp_behaviour_N).
 
-    ``logp_behaviour`` is at temperature 1, ``logp_sampling`` at ``temperature``; both over the whole vocabulary, before
+    ``logp_raw`` is at temperature 1, ``logp_behaviour`` at ``temperature``; both over the whole vocabulary, before
     top-k, top-p and ``banned`` (ids that may not be drawn here) cut it. Temperature 0 takes the largest logit (the
-    lowest id among equals), and ``logp_sampling`` is then ``logp_behaviour``.
+    lowest id among equals), and ``logp_behaviour`` is then ``logp_raw``.
     """
     unit_NV = scaled_logits(logits_NV, 1.0)
     scaled_NV = unit_NV if temperature in (0, 1) else unit_NV / temperature
@@ -92,6 +92,6 @@ def sample_tokens(
         tokens_N = draw(weights_NK, uniforms_N)
         if ids_NK is not None:
             tokens_N = ids_NK.gather(-1, tokens_N.unsqueeze(-1)).squeeze(-1)
-    logp_behaviour_N = token_logp(unit_NV, tokens_N)
-    logp_sampling_N = logp_behaviour_N if scaled_NV is unit_NV else token_logp(scaled_NV, tokens_N)
-    return tokens_N, logp_behaviour_N, logp_sampling_N
+    logp_raw_N = token_logp(unit_NV, tokens_N)
+    logp_behaviour_N = logp_raw_N if scaled_NV is unit_NV else token_logp(scaled_NV, tokens_N)
+    return tokens_N, logp_raw_N, logp_behaviour_N

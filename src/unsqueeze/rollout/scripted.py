@@ -61,8 +61,7 @@ class ScriptedEngine:
         n: int,
         sampling: Sampling,
         *,
-        seed: int,
-        places: Sequence[int] | None = None,
+        seeds: Sequence[int],
         on_finished: Callable[[int], None] | None = None,
     ) -> list[list[Completion]]:
         completions = [[self._speak(prompt, sampling) for _ in range(n)] for prompt in prompts]
@@ -102,8 +101,8 @@ class ScriptedEngine:
         return Completion(
             tokens=np.asarray(ids, dtype=np.int32),
             text=text,
+            logp_raw=logp,
             logp_behaviour=logp,
-            logp_sampling=logp,
             stop_reason=line.stop_reason,
         )
 

@@ -131,13 +131,13 @@ class ServedModel:
         n: int,
         sampling: Sampling,
         *,
-        seed: int,
+        seeds: Sequence[int],
         on_finished: Callable[[int], None] | None = None,
     ) -> list[list[Answer]]:
         """``n`` answers a prompt, in the order of the prompts: what ``Engine.generate`` is for token ids."""
         asks = [
-            Ask(prompt, derive_seed(seed, "prompt", place, index))
-            for place, prompt in enumerate(prompts)
+            Ask(prompt, derive_seed(seed, index))
+            for prompt, seed in zip(prompts, seeds, strict=True)
             for index in range(n)
         ]
         answers: dict[int, Answer] = {}

@@ -1,8 +1,9 @@
-"""What an engine is asked for and what it gives back.
+"""Requests to an engine, and what it returns.
 
-Log-probs are natural logs (nats). ``logp_behaviour`` is the log-prob of each token under the model that sampled it, at
-temperature 1 over the whole vocabulary; ``logp_sampling`` is the same at the sampling temperature (still over the whole
-vocabulary, before top-k and top-p cut it). At temperature 1 the two are one array.
+Log-probs are natural logs (nats), of each token of a response, under the weights that sampled it:
+
+``logp_behaviour``  at the sampling temperature, over the whole vocabulary, before top-k and top-p cut it
+``logp_raw``        at temperature 1, over the whole vocabulary; one array with the other where that is the temperature
 """
 
 from collections.abc import Callable, Sequence
@@ -58,8 +59,8 @@ class Completion:
 
     tokens: NDArray[np.int32]
     text: str
+    logp_raw: NDArray[np.float32]
     logp_behaviour: NDArray[np.float32]
-    logp_sampling: NDArray[np.float32]
     stop_reason: StopReason
 
     @property
@@ -70,7 +71,7 @@ class Completion:
     def mean_logp(self) -> float:
         """Mean log-prob of the tokens, nats; NaN where there are none."""
         # What np.mean does, in less than half its time: short answers are many.
-        total = float(self.logp_behaviour.sum(dtype=np.float64))
+        total = float(self.logp_raw.sum(dtype=np.float64))
         return total / self.num_tokens if self.num_tokens else float("nan")
 
 
@@ -93,9 +94,9 @@ class Rollout:
 
     ``group`` numbers the groups of a run in the order of generation; ``index`` is the place inside the group;
     ``policy_version`` counts the optimizer steps (RL and IRL) that the sampling policy had behind it; ``step`` is the
-    first RL step that the rollout was generated for. ``logp_policy`` is what the trainer gives for the tokens under the
-    policy that sampled them, at the sampling temperature; None where the engine has no weights of its own, so that the
-    completion's log-probs are the trainer's.
+    first RL step that the rollout was generated for. ``logp_proximal``, what the ratio of the surrogate is taken
+    against, is the trainer's log-prob of each token under the policy that sampled it, at the sampling temperature; None
+    where the engine has no weights of its own, so that ``completion.logp_behaviour`` serves.
     """
 
     problem_id: str
@@ -106,7 +107,7 @@ class Rollout:
     policy_version: int
     phase: int
     step: int
-    logp_policy: NDArray[np.float32] | None = None
+    logp_proximal: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -121,10 +122,9 @@ class Group:
 class Engine(Protocol):
     """Anything that samples from a policy.
 
-    ``generate`` returns one list of ``n`` completions per prompt, in the order of the prompts. The same prompts,
-    sampling, seed and weights give the same completions. What is drawn for a prompt depends on its place: its index in
-    the call or, where the call is part of a larger one, its index in that, given in ``places``. ``on_finished`` is told
-    how many completions have ended since the last call, for progress.
+    ``generate`` returns one list of ``n`` completions per prompt, in the order of the prompts. ``seeds`` holds one seed
+    a prompt: what is drawn for a prompt depends on its tokens, its seed, the sampling and the weights alone.
+    ``on_finished`` is told how many completions have ended since the last call, for progress.
 
     Whoever samples from a policy under training calls ``sync`` first: it hands over the weights of ``policy``, and
     returns at once where the engine holds that version. ``policy_version`` is the version it holds; None where it
@@ -141,8 +141,7 @@ class Engine(Protocol):
         n: int,
         sampling: Sampling,
         *,
-        seed: int,
-        places: Sequence[int] | None = None,
+        seeds: Sequence[int],
         on_finished: Callable[[int], None] | None = None,
     ) -> list[list[Completion]]: ...
 
@@ -162,6 +161,6 @@ class Sampler(Protocol):
         n: int,
         sampling: Sampling,
         *,
-        seed: int,
+        seeds: Sequence[int],
         on_finished: Callable[[int], None] | None = None,
     ) -> Sequence[Sequence[Completion | Answer]]: ...

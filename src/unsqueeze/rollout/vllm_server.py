@@ -1,8 +1,8 @@
 """The vllm_server engine: rollouts from ``vllm serve``, one replica or several, here or on other machines.
 
 Prompts go as token ids to ``/v1/completions`` and come back as token ids with vLLM's log-probs (temperature 1, whole
-vocabulary). A sample is one request with a seed of its own, which depends on the seed of the call and the sample's
-place in it alone: which replica draws it changes nothing, up to the rounding of matrix products of another shape.
+vocabulary). A sample is one request with a seed of its own, which depends on the seed of its prompt and its
+number alone: which replica draws it changes nothing, up to the rounding of matrix products of another shape.
 
 Weights go over by vLLM's own calls, which a server has when it is started with ``VLLM_SERVER_DEV_MODE=1``: they are
 written to a folder that servers can read, every replica reloads them from there (``reload_weights``), forgets cached
@@ -25,6 +25,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from unsqueeze.errors import RunError, UserError
+from unsqueeze.policy.context import context_length
 from unsqueeze.rollout.completions import Ended, check_request, completions_of
 from unsqueeze.rollout.replicas import Replicas, Request, describe, without_credentials
 from unsqueeze.rollout.served import ServedModel, only_choice, stop_reason, token_logprobs
@@ -69,8 +70,7 @@ class VllmServerEngine:
         self._end_ids = end_token_ids(model, tokenizer)
         embeddings: Any = model.get_input_embeddings()  # type: ignore[operator]
         self._vocabulary = int(embeddings.num_embeddings)
-        declared = getattr(getattr(model, "config", None), "max_position_embeddings", None)
-        self._context = min((c for c in (declared, self._served.reported.context) if c), default=None)
+        self._context = min((c for c in (context_length(model), self._served.reported.context) if c), default=None)
         self._dtype = dtype
         _check_takes_weights(replicas)
         self._own_folder = folder is None
@@ -86,8 +86,7 @@ class VllmServerEngine:
         n: int,
         sampling: Sampling,
         *,
-        seed: int,
-        places: Sequence[int] | None = None,
+        seeds: Sequence[int],
         on_finished: Callable[[int], None] | None = None,
     ) -> list[list[Completion]]:
         """``n`` completions a prompt, in the order of ``prompts``. See ``Engine`` and the head of this module.
@@ -102,10 +101,9 @@ class VllmServerEngine:
         tell = on_finished or (lambda count: None)
         # Every greedy answer to a prompt is the same one.
         drawn_of_each = 1 if sampling.temperature == 0 else n
-        whole = range(len(prompts)) if places is None else places
         samples = [(prompt, index) for prompt in range(len(prompts)) for index in range(drawn_of_each)]
         requests = [
-            self._request(prompts[prompt], sampling, seed=derive_seed(seed, "prompt", whole[prompt], index))
+            self._request(prompts[prompt], sampling, seed=derive_seed(seeds[prompt], index))
             for prompt, index in samples
         ]
         ended: list[list[Ended | None]] = [[None] * drawn_of_each for _ in prompts]
@@ -239,7 +237,7 @@ def _check_takes_weights(replicas: Replicas) -> None:
 
 
 def _ended(reply: dict[str, Any], sampling: Sampling) -> Ended:
-    """One response of a server's. ``logp_sampling`` is NaN where it is not ``logp_behaviour``: servers do not give it.
+    """One response of a server's. ``logp_behaviour`` is NaN where it is not ``logp_raw``: servers do not give it.
 
     RunError where tokens or log-probs are lacking.
     """
@@ -252,12 +250,12 @@ def _ended(reply: dict[str, Any], sampling: Sampling) -> Ended:
         )
     if choice.get("finish_reason") not in ("stop", "length"):
         raise RunError(f"a server ended a response with reason {choice.get('finish_reason')!r}.")
-    logp_behaviour = np.asarray(logp, dtype=np.float32)
+    logp_raw = np.asarray(logp, dtype=np.float32)
     one_logp = sampling.temperature in (0, 1)
     return Ended(
         tokens=np.asarray(tokens, dtype=np.int32),
-        logp_behaviour=logp_behaviour,
-        logp_sampling=logp_behaviour if one_logp else np.full_like(logp_behaviour, np.nan),
+        logp_raw=logp_raw,
+        logp_behaviour=logp_raw if one_logp else np.full_like(logp_raw, np.nan),
         reason=stop_reason(choice),
     )
 

@@ -13,10 +13,10 @@ from typing import Any
 import pyarrow as pa
 
 from unsqueeze.errors import RunError
+from unsqueeze.plain_json import dumps
 from unsqueeze.rollout.types import StopReason
 from unsqueeze.store.atomic import atomic_file, write_atomically
 from unsqueeze.store.names import numbered, step_file
-from unsqueeze.store.plain_json import dumps
 from unsqueeze.store.table import column, read_table, table_of_rows, write_table
 from unsqueeze.verify.verdict import Verdict
 

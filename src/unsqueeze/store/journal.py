@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from unsqueeze.errors import RunError
+from unsqueeze.plain_json import dumps
 from unsqueeze.store.atomic import fsync, make_folder, write_atomically
-from unsqueeze.store.plain_json import dumps
 
 
 class JsonLines:

@@ -1,6 +1,6 @@
 """Every rollout of a run: one Parquet file a generation batch, ``rollouts/step-000012.parquet``, one row a rollout.
 
-``logp_behaviour`` and ``logp_sampling`` are nats per token. What is read back equals what was written bit for bit; only
+``logp_raw`` and ``logp_behaviour`` are nats per token. What is read back equals what was written bit for bit; only
 half of a surrogate pair in a text, which UTF-8 cannot hold, comes back as U+FFFD.
 """
 
@@ -48,11 +48,11 @@ _SCALARS = {
 _ARRAYS = {
     "prompt_tokens": ("rollout.prompt_tokens", pa.int32()),
     "tokens": ("rollout.completion.tokens", pa.int32()),
+    "logp_raw": ("rollout.completion.logp_raw", pa.float32()),
     "logp_behaviour": ("rollout.completion.logp_behaviour", pa.float32()),
-    "logp_sampling": ("rollout.completion.logp_sampling", pa.float32()),
 }
 # Only where the engine has weights of its own, for all rollouts of a file or for none.
-LOGP_POLICY = pa.field("logp_policy", pa.list_(pa.float32()))
+LOGP_PROXIMAL = pa.field("logp_proximal", pa.list_(pa.float32()))
 ROLLOUT_SCHEMA = pa.schema(
     [(name, kind) for name, (_, kind) in _SCALARS.items()]
     + [(name, pa.list_(kind)) for name, (_, kind) in _ARRAYS.items()]
@@ -89,20 +89,20 @@ def rollout_table(groups: Iterable[Group]) -> pa.Table:
     columns = [column([*map(attrgetter(path), rows)], kind) for path, kind in _SCALARS.values()]
     columns += [_list_column([*map(attrgetter(path), rows)], kind) for path, kind in _ARRAYS.values()]
     table = pa.table(columns, schema=ROLLOUT_SCHEMA)
-    logp_policy = [row.rollout.logp_policy for row in rows if row.rollout.logp_policy is not None]
-    if not logp_policy:
+    logp_proximal = [row.rollout.logp_proximal for row in rows if row.rollout.logp_proximal is not None]
+    if not logp_proximal:
         return table
-    assert len(logp_policy) == len(rows), "some rollouts carry the trainer's log-probs and some do not"
-    return table.append_column(LOGP_POLICY, _list_column(logp_policy, pa.float32()))
+    assert len(logp_proximal) == len(rows), "some rollouts carry the trainer's log-probs and some do not"
+    return table.append_column(LOGP_PROXIMAL, _list_column(logp_proximal, pa.float32()))
 
 
 def read_rollouts(path: Path) -> list[Group]:
     """The groups stored at ``path``. RunError naming the file if it is missing, damaged or holds something else."""
-    table = read_table(path, ROLLOUT_SCHEMA, optional=(LOGP_POLICY,))
+    table = read_table(path, ROLLOUT_SCHEMA, optional=(LOGP_PROXIMAL,))
     columns: dict[str, Any] = {name: table[name].to_pylist() for name in _SCALARS}
     columns |= {name: _arrays(table[name]) for name in _ARRAYS}
-    scored = LOGP_POLICY.name in table.column_names
-    columns["logp_policy"] = _arrays(table[LOGP_POLICY.name]) if scored else [None] * table.num_rows
+    scored = LOGP_PROXIMAL.name in table.column_names
+    columns["logp_proximal"] = _arrays(table[LOGP_PROXIMAL.name]) if scored else [None] * table.num_rows
     try:
         rows = [_row(dict(zip(columns, values, strict=True))) for values in zip(*columns.values(), strict=True)]
     except ValueError as error:  # a verdict or stop reason of no name we know
@@ -129,8 +129,8 @@ def _row(cell: dict[str, Any]) -> _Row:
     completion = Completion(
         tokens=cell["tokens"],
         text=cell["text"],
+        logp_raw=cell["logp_raw"],
         logp_behaviour=cell["logp_behaviour"],
-        logp_sampling=cell["logp_sampling"],
         stop_reason=StopReason(cell["stop_reason"]),
     )
     rollout = Rollout(
@@ -142,7 +142,7 @@ def _row(cell: dict[str, Any]) -> _Row:
         policy_version=cell["policy_version"],
         phase=cell["phase"],
         step=cell["step"],
-        logp_policy=cell["logp_policy"],
+        logp_proximal=cell["logp_proximal"],
     )
     return _Row(
         Problem(id=cell["problem_id"], prompt=cell["prompt"], answer=cell["gold"], task=cell["task"]),

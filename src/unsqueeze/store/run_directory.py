@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from unsqueeze.errors import RunError, UserError
+from unsqueeze.plain_json import dumps
 from unsqueeze.store.atomic import make_folder, remove_unfinished, unfinished_name, write_atomically
 from unsqueeze.store.checkpoints import Checkpoints
 from unsqueeze.store.demos import DemoWriter
 from unsqueeze.store.evals import EvalWriter, read_summary
 from unsqueeze.store.journal import Journal, JsonLines
 from unsqueeze.store.lock import RunLock
-from unsqueeze.store.plain_json import dumps
 from unsqueeze.store.rollouts import RolloutWriter
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from unsqueeze.errors import UserError
+from unsqueeze.errors import UserError, one_line
 from unsqueeze.tasks.problem import Problem, content_sha256
 from unsqueeze.tasks.records import Reader, Record, problems_of
 
@@ -82,9 +82,10 @@ def load_records(source: HubSource) -> tuple[list[Record], str | None]:
         loaded = datasets.load_dataset(source.path, source.config, split=source.split, revision=source.revision)
         records = list(loaded)
     except Exception as error:  # the library raises whatever its many layers raise
-        detail = " ".join(str(error).split())[:300]
         hint = " Where there is no network, give a JSONL file." if isinstance(error, ConnectionError) else ""
-        raise UserError(f"{source} cannot be had from the hub ({type(error).__name__}: {detail}).{hint}") from error
+        raise UserError(
+            f"{source} cannot be had from the hub ({type(error).__name__}: {one_line(error)}).{hint}"
+        ) from error
     commit = _commit_of(loaded.cache_files)
     _check_revision(source, commit)
     return records, commit

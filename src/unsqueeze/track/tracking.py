@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from unsqueeze.errors import RunError
+from unsqueeze.errors import RunError, one_line
+from unsqueeze.plain_json import dumps
 from unsqueeze.store.atomic import write_atomically
 from unsqueeze.store.evals import read_summary
-from unsqueeze.store.plain_json import dumps
 from unsqueeze.track.mlflow import MLflow
 from unsqueeze.track.tensorboard import TensorBoard
 from unsqueeze.track.tracker import TrackedRun, Tracker
@@ -92,7 +92,7 @@ class Tracking:
             do()
         except Exception as error:  # noqa: BLE001 - of a foreign service anything may be expected; no run ends by it
             self._open.pop(name, None)
-            detail = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            detail = one_line(f"{type(error).__name__}: {error}")
             if isinstance(error, ImportError):
                 detail = f"{detail}; pip install 'unsqueeze[{name}]'"
             self._warn(f"the tracker {name} failed at {doing} and is off for the rest of this run: {detail}")

@@ -5,9 +5,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from unsqueeze.config.recipe import CheckpointSettings
+from unsqueeze.policy.policy import DTYPES
 from unsqueeze.store.best import best_checkpoint
 from unsqueeze.train.phase_report import PhaseStart
-from unsqueeze.train.policy import DTYPES
 from unsqueeze.train.run import Run
 from unsqueeze.train.state import WEIGHTS, Cursor, Optimizers, save_policy, save_state, whole_state
 

@@ -68,7 +68,7 @@ def evaluate_policy(run: Run, held_out: HeldOut, *, step: int) -> None:
     begun = time.perf_counter()
     run.engine.sync(run.policy)
     label = f"step {step}: {held_out.name} on {len(held_out.problems)} problems × {held_out.n}"
-    with run.progress.task(label, len(held_out.problems) * held_out.n) as advance:
+    with run.progress.work(label, len(held_out.problems) * held_out.n) as advance:
 
         def on_finished(count: int) -> None:
             run.stop.check_alone()
@@ -76,7 +76,7 @@ def evaluate_policy(run: Run, held_out: HeldOut, *, step: int) -> None:
 
         evaluation = evaluate(
             run.engine,
-            run.judge,
+            run.verifier,
             held_out.problems,
             [run.prompt_tokens(problem) for problem in held_out.problems],
             n=held_out.n,

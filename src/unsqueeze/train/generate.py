@@ -17,9 +17,10 @@ from unsqueeze.algos.dynamic_sampling import DynamicSampling, SamplingState, dea
 from unsqueeze.config.recipe import RlSettings
 from unsqueeze.errors import RunError
 from unsqueeze.rollout.types import Completion, Group, Rollout
+from unsqueeze.seeds import prompt_seeds
 from unsqueeze.tasks.problem import Problem
 from unsqueeze.train.run import Run, int32
-from unsqueeze.train.sampler_gap import is_scored, with_policy_logp
+from unsqueeze.train.sampler_gap import needs_proximal, with_logp_proximal
 from unsqueeze.train.stream import ProblemStream
 from unsqueeze.verify.verdict import Verdict
 
@@ -29,8 +30,8 @@ class Seconds:
     """What a generation cost; zeros for the later steps it serves."""
 
     generate_s: float = 0.0
-    judge_s: float = 0.0
-    score_s: float = 0.0
+    verify_s: float = 0.0
+    logp_s: float = 0.0
     store_s: float = 0.0
 
 
@@ -72,11 +73,11 @@ def generate(run: Run, stream: ProblemStream, steps: range, *, phase: int) -> li
     else:
         sampled, seconds = sample(run, stream, steps, phase)
         check_judged([j.verdict for group in sampled for j in group.judgements], f"the rollouts of step {steps[0]}")
-        if is_scored(run):
+        if needs_proximal(run):
             begun = time.perf_counter()
             run.engine.rest()
-            sampled = with_policy_logp(run, sampled)
-            seconds = replace(seconds, score_s=time.perf_counter() - begun)
+            sampled = with_logp_proximal(run, sampled)
+            seconds = replace(seconds, logp_s=time.perf_counter() - begun)
         begun = time.perf_counter()
         store.write(steps[0], sampled)
         seconds = replace(seconds, store_s=time.perf_counter() - begun)
@@ -115,7 +116,9 @@ def sample(run: Run, stream: ProblemStream, steps: range, phase: int) -> tuple[l
         more, further = sample_round(run, stream, count, steps[0], phase)
         state = rule.absorb(state, informative(more))
         groups += more
-        seconds = Seconds(generate_s=seconds.generate_s + further.generate_s, judge_s=seconds.judge_s + further.judge_s)
+        seconds = Seconds(
+            generate_s=seconds.generate_s + further.generate_s, verify_s=seconds.verify_s + further.verify_s
+        )
     return groups, seconds
 
 
@@ -131,11 +134,11 @@ def sample_round(run: Run, stream: ProblemStream, count: int, step: int, phase: 
         prompts,
         group_size,
         run.rollout_sampling,
-        seed=run.seed("rollouts", first_group),
+        seeds=prompt_seeds(run.seed("rollouts", first_group), len(prompts)),
         on_finished=lambda _: run.stop.check_alone(),
     )
     generated = time.perf_counter()
-    judgements = run.judge.judge(
+    judgements = run.verifier.verify(
         [problem for problem in problems for _ in range(group_size)],
         [completion.text for group in completions for completion in group],
     )
@@ -147,7 +150,7 @@ def sample_round(run: Run, stream: ProblemStream, count: int, step: int, phase: 
         )
         for i, problem in enumerate(problems)
     ]
-    return groups, Seconds(generate_s=generated - begun, judge_s=time.perf_counter() - generated)
+    return groups, Seconds(generate_s=generated - begun, verify_s=time.perf_counter() - generated)
 
 
 def step_batches(sampled: Sequence[Group], steps: range, settings: RlSettings) -> list[StepBatch]:

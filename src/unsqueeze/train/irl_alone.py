@@ -8,16 +8,16 @@ import numpy as np
 
 from unsqueeze.algos.schedule import Phase
 from unsqueeze.config.recipe import IrlSettings
+from unsqueeze.policy.batch import Row
+from unsqueeze.policy.optimize import make_optimizer
+from unsqueeze.policy.policy import Policy
+from unsqueeze.progress import Progress
 from unsqueeze.rollout.types import Engine
 from unsqueeze.seeds import derive_seed
-from unsqueeze.train.batch import Row
 from unsqueeze.train.irl_phase import irl_updates
 from unsqueeze.train.measure import mean_nll_of, measure_report, measure_start
-from unsqueeze.train.optimize import make_optimizer
 from unsqueeze.train.phase_report import PhaseReport
-from unsqueeze.train.policy import Policy
 from unsqueeze.train.probe import Probe
-from unsqueeze.train.progress import Progress
 
 NLL_ROWS = 512
 """Demonstrations on which the report measures the NLL."""
@@ -53,7 +53,7 @@ def irl_alone(
     engine.rest()
     updates: list[dict[str, Any]] = []
     update = None
-    with progress.task("IRL", total) as advance:
+    with progress.work("IRL", total) as advance:
         for update in irl_updates(
             policy,
             settings,

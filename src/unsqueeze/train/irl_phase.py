@@ -17,12 +17,12 @@ from unsqueeze.algos.objectives import LossOutput
 from unsqueeze.algos.schedule import Phase
 from unsqueeze.algos.selection import likelihood, select_demonstrations
 from unsqueeze.config.recipe import IrlSettings
+from unsqueeze.policy.batch import Row, TokenBatch
+from unsqueeze.policy.optimize import StepResult, make_optimizer, optimizer_step
+from unsqueeze.policy.policy import Policy
 from unsqueeze.rollout.types import Group
 from unsqueeze.store.demos import Demonstration
-from unsqueeze.train.batch import Row, TokenBatch
-from unsqueeze.train.optimize import StepResult, make_optimizer, optimizer_step
 from unsqueeze.train.phase_report import PhaseStart
-from unsqueeze.train.policy import Policy
 from unsqueeze.train.run import Run
 
 
@@ -47,7 +47,7 @@ def choose_demonstrations(run: Run, phase: Phase) -> list[Row]:
 
 def choose_from_group(group: Group, settings: IrlSettings, rng: np.random.Generator) -> list[Demonstration]:
     """The demonstrations of one group, by the pure rule of ``algos.selection``."""
-    logp = [rollout.completion.logp_behaviour for rollout in group.rollouts]
+    logp = [rollout.completion.logp_raw for rollout in group.rollouts]
     mean_G = np.array([likelihood(logp_T, "mean") for logp_T in logp])
     sum_G = np.array([likelihood(logp_T, "sum") for logp_T in logp])
     ranked_by_G = mean_G if settings.likelihood == "mean" else sum_G
@@ -88,7 +88,7 @@ def irl_phase(
     total = settings.num_updates(len(demonstrations))
     done = None
     run.engine.rest()
-    with run.progress.task(f"phase {phase.number}: IRL", total) as advance:
+    with run.progress.work(f"phase {phase.number}: IRL", total) as advance:
         for done in irl_updates(
             run.policy,
             settings,
@@ -201,7 +201,7 @@ def rate_share(schedule: str, update: int, total: int) -> float:
 
 def with_start_logp(policy: Policy, rows: Sequence[Row], *, max_tokens: int) -> list[Row]:
     """The rows with the log-probs of the policy as it is now, at the start of the phase."""
-    logp = policy.score(rows, max_tokens=max_tokens)
+    logp = policy.logp(rows, max_tokens=max_tokens)
     return [replace(row, logp_ref=logp_T) for row, logp_T in zip(rows, logp, strict=True)]
 
 

@@ -8,6 +8,8 @@ differs from a run that was never stopped.
 from dataclasses import replace
 
 from unsqueeze.algos.schedule import Phase
+from unsqueeze.policy.optimize import make_optimizer
+from unsqueeze.policy.reference import Reference
 from unsqueeze.track.tracker import TrackedRun
 from unsqueeze.track.tracking import run_id
 from unsqueeze.train.checkpoint import is_due, save_checkpoint
@@ -15,9 +17,7 @@ from unsqueeze.train.evaluation import evaluate_policy, test_set, validation_set
 from unsqueeze.train.generate import generate, generation_steps
 from unsqueeze.train.irl_phase import choose_demonstrations, irl_phase
 from unsqueeze.train.measure import finish_phase, first_rollouts, mean_nll, start_phase
-from unsqueeze.train.optimize import make_optimizer
 from unsqueeze.train.phase_report import PhaseReport, PhaseStart
-from unsqueeze.train.reference import Reference
 from unsqueeze.train.resume import resume
 from unsqueeze.train.rl_step import rl_step
 from unsqueeze.train.run import Run
@@ -94,7 +94,7 @@ def rl_phase(
     if reference is not None and run.recipe.rl.reference == "iteration":
         reference.set_weights(start.weights)
     generations = generation_steps(phase.first_step, phase.last_step, cursor.step, run.recipe.rl.steps_per_generation)
-    with run.progress.task(f"phase {phase.number}: RL", phase.last_step - phase.first_step + 1) as advance:
+    with run.progress.work(f"phase {phase.number}: RL", phase.last_step - phase.first_step + 1) as advance:
         advance(max(0, cursor.step - phase.first_step + 1))
         for steps in generations:
             run.stop.check()

@@ -6,10 +6,10 @@ import numpy as np
 
 from unsqueeze.algos.schedule import Phase
 from unsqueeze.evaluate.evaluate import greedy_logp
+from unsqueeze.policy.batch import Row
+from unsqueeze.policy.policy import Policy
 from unsqueeze.rollout.types import Engine
-from unsqueeze.train.batch import Row
 from unsqueeze.train.phase_report import PhaseReport, PhaseStart, snapshot, weight_change
-from unsqueeze.train.policy import Policy
 from unsqueeze.train.probe import Probe
 from unsqueeze.train.run import Run
 
@@ -103,7 +103,7 @@ def first_rollouts(run: Run, phase: Phase, count: int) -> tuple[list[Row], float
     rows = [
         Row(prompt_tokens=rollout.prompt_tokens, tokens=rollout.completion.tokens, weight=0.0) for rollout in rollouts
     ]
-    logp_M = np.concatenate([rollout.completion.logp_behaviour for rollout in rollouts])
+    logp_M = np.concatenate([rollout.completion.logp_raw for rollout in rollouts])
     return rows, -float(np.mean(logp_M, dtype=np.float64))
 
 
@@ -116,5 +116,5 @@ def mean_nll_of(policy: Policy, rows: Sequence[Row], *, max_tokens: int) -> floa
     """Mean NLL of the rows' tokens under the policy as it is, nats per token; NaN without rows."""
     if not rows:
         return float("nan")
-    logp = policy.score(rows, max_tokens=max_tokens)
+    logp = policy.logp(rows, max_tokens=max_tokens)
     return -float(np.mean(np.concatenate(logp), dtype=np.float64))

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unsqueeze.parallel.sharding import piece
-from unsqueeze.train.policy import Policy
+from unsqueeze.distributed.sharding import piece
+from unsqueeze.policy.policy import Policy
 from unsqueeze.train.probe import ProbeSamples
 
 NOTHING_MOVED_NATS = 1e-6

@@ -10,13 +10,13 @@ import torch
 from transformers import PreTrainedModel
 
 from unsqueeze.config.recipe import Recipe
+from unsqueeze.cost.devices import DEVICES, Device
+from unsqueeze.cost.estimate import Estimate, Problems, assumed_response, estimate_run
+from unsqueeze.cost.memory import Layout
+from unsqueeze.cost.shape import ModelShape, model_shape
+from unsqueeze.cost.units import in_bytes
+from unsqueeze.cost.workload import Lengths
 from unsqueeze.errors import UserError
-from unsqueeze.plan.devices import DEVICES, Device
-from unsqueeze.plan.estimate import Estimate, Problems, assumed_response, estimate_run
-from unsqueeze.plan.memory import Layout
-from unsqueeze.plan.shape import ModelShape, model_shape
-from unsqueeze.plan.units import in_bytes
-from unsqueeze.plan.workload import Lengths
 from unsqueeze.train.rehearsal import rehearse
 from unsqueeze.train.setup import Parts
 

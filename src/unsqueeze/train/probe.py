@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from unsqueeze.policy.batch import Row
+from unsqueeze.policy.policy import Policy
 from unsqueeze.rollout.types import Engine, Sampling
-from unsqueeze.train.batch import Row
-from unsqueeze.train.policy import Policy
+from unsqueeze.seeds import prompt_seeds
 
 SAMPLES_PER_PROMPT = 4
 
@@ -33,17 +34,22 @@ class Probe:
 
         Both sides of ``kl_moved`` thus come from one piece of code: an idle phase gives exactly 0.
         """
-        groups = engine.generate(self.prompts, SAMPLES_PER_PROMPT, Sampling(max_tokens=self.max_tokens), seed=seed)
+        groups = engine.generate(
+            self.prompts,
+            SAMPLES_PER_PROMPT,
+            Sampling(max_tokens=self.max_tokens),
+            seeds=prompt_seeds(seed, len(self.prompts)),
+        )
         rows = tuple(
             Row(prompt_tokens=np.asarray(prompt, dtype=np.int32), tokens=completion.tokens, weight=0.0)
             for prompt, completions in zip(self.prompts, groups, strict=True)
             for completion in completions
         )
-        return ProbeSamples(rows, tuple(policy.score(rows, max_tokens=self.max_batch_tokens)))
+        return ProbeSamples(rows, tuple(policy.logp(rows, max_tokens=self.max_batch_tokens)))
 
     def kl_moved(self, policy: Policy, before: ProbeSamples) -> float:
         """KL(policy that drew ``before`` ‖ policy now), nats per token: the mean of k3 over the sampled tokens."""
-        logp_now = policy.score(before.rows, max_tokens=self.max_batch_tokens)
+        logp_now = policy.logp(before.rows, max_tokens=self.max_batch_tokens)
         return mean_k3(np.concatenate(before.logp), np.concatenate(logp_now))
 
 

@@ -13,19 +13,22 @@ from dataclasses import replace
 import torch
 
 from unsqueeze.config.recipe import Recipe
+from unsqueeze.distributed.sharding import whole
 from unsqueeze.errors import RunError, UserError
-from unsqueeze.parallel.sharding import whole
+from unsqueeze.policy.batch import Row, collate
+from unsqueeze.policy.policy import Policy
+from unsqueeze.policy.reference import Reference
+from unsqueeze.rollout.engines import make_engine
 from unsqueeze.rollout.types import Completion, Engine, Sampling
+from unsqueeze.seeds import prompt_seeds
 from unsqueeze.tasks.countdown import CountdownDifficulty, parse_prompt, render_steps
 from unsqueeze.tasks.countdown_solutions import find_solution
 from unsqueeze.tasks.problem import Problem
-from unsqueeze.train.batch import Row, collate
-from unsqueeze.train.policy import Policy
-from unsqueeze.train.reference import Reference
 from unsqueeze.train.rl_step import surrogate_loss
 from unsqueeze.train.run import int32
-from unsqueeze.train.setup import Parts, make_engine, make_judge
-from unsqueeze.verify.verdict import Judge, Verdict
+from unsqueeze.train.setup import Parts
+from unsqueeze.verify.verdict import Verdict, Verifier
+from unsqueeze.verify.verifiers import make_verifier
 
 NUM_GOLD_ANSWERS = 3
 NUM_TOKENS = 4
@@ -37,11 +40,11 @@ def rehearse(recipe: Recipe, parts: Parts) -> None:
 
     vLLM in this process takes long to start, and is tried by that: here the training weights stand in for it.
     """
-    sampler = recipe
-    if recipe.rollout.engine == "vllm":
-        sampler = recipe.model_copy(update={"rollout": recipe.rollout.model_copy(update={"engine": "hf"})})
-    with parts.policy.processes.agreeing(), closing(make_judge(recipe.data, recipe.verify)) as judge:
-        check_gold_answers(judge, parts.data.train, recipe)
+    sampler = recipe.rollout
+    if sampler.engine == "vllm":
+        sampler = sampler.model_copy(update={"engine": "hf"})
+    with parts.policy.processes.agreeing(), closing(make_verifier(recipe.data, recipe.verify)) as verifier:
+        check_gold_answers(verifier, parts.data.train, recipe)
     prompt = parts.prompts.tokens(parts.data.train[0])
     with closing(make_engine(sampler, parts.policy)) as engine, leaving_no_trace(parts.policy):
         engine.sync(parts.policy)
@@ -49,7 +52,7 @@ def rehearse(recipe: Recipe, parts: Parts) -> None:
         check_loss(parts.policy, parts.reference, prompt, completion, recipe)
 
 
-def check_gold_answers(judge: Judge, problems: Sequence[Problem], recipe: Recipe) -> None:
+def check_gold_answers(verifier: Verifier, problems: Sequence[Problem], recipe: Recipe) -> None:
     """The first, a middle and the last problem's gold answers, given as responses, must be correct.
 
     UserError naming the problem if one is not: no answer to it could earn credit. RunError if the verifier is too slow.
@@ -57,7 +60,7 @@ def check_gold_answers(judge: Judge, problems: Sequence[Problem], recipe: Recipe
     places = {round(i * (len(problems) - 1) / (NUM_GOLD_ANSWERS - 1)) for i in range(NUM_GOLD_ANSWERS)}
     chosen = [problems[place] for place in sorted(places)]
     responses = [gold_response(problem, recipe) for problem in chosen]
-    for problem, response, judgement in zip(chosen, responses, judge.judge(chosen, responses), strict=True):
+    for problem, response, judgement in zip(chosen, responses, verifier.verify(chosen, responses), strict=True):
         found = (
             f"the gold answer of problem {problem.id}, {problem.answer[:80]!r}, was given to the verifier as the "
             f"response {response[:120]!r} and found {judgement.verdict} ({judgement.reason})"
@@ -95,7 +98,7 @@ def check_generation(engine: Engine, prompt: Sequence[int], recipe: Recipe) -> C
         top_k=settings.top_k,
         stop=settings.stop,
     )
-    return engine.generate([prompt], 1, sampling, seed=0)[0][0]
+    return engine.generate([prompt], 1, sampling, seeds=prompt_seeds(0, 1))[0][0]
 
 
 def check_loss(
@@ -108,11 +111,11 @@ def check_loss(
         tokens=completion.tokens,
         weight=1 / len(completion.tokens),
         advantage=1.0,
-        logp_behaviour=completion.logp_sampling,
+        logp_proximal=completion.logp_behaviour,
     )
     temperature = recipe.rollout.temperature
     if reference is not None:
-        logp_ref = reference.score([row], max_tokens=recipe.rl.tokens_per_microbatch, temperature=temperature)
+        logp_ref = reference.logp([row], max_tokens=recipe.rl.tokens_per_microbatch, temperature=temperature)
         row = replace(row, logp_ref=logp_ref[0])
     batch = collate([row], pad=policy.pad, device=policy.device)
     logp_NT, entropy_NT = policy.logprobs(batch, temperature=temperature, with_entropy=settings.entropy_coefficient > 0)

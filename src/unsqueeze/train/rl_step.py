@@ -16,11 +16,11 @@ from unsqueeze.algos.mismatch import truncated_importance
 from unsqueeze.algos.objectives import LossOutput, clipped_surrogate_loss
 from unsqueeze.algos.overlong import overlong_punishment
 from unsqueeze.config.recipe import RlSettings
+from unsqueeze.policy.batch import Row, TokenBatch
+from unsqueeze.policy.optimize import StepResult, optimizer_step
+from unsqueeze.policy.reference import Reference
 from unsqueeze.rollout.types import Group, Rollout, StopReason
-from unsqueeze.train.batch import Row, TokenBatch
 from unsqueeze.train.generate import StepBatch, informative, rewards_PG
-from unsqueeze.train.optimize import StepResult, optimizer_step
-from unsqueeze.train.reference import Reference
 from unsqueeze.train.run import Run
 from unsqueeze.train.sampler_gap import correction_level, gap_metrics
 
@@ -107,27 +107,27 @@ def rl_rows(groups: Sequence[Group], settings: RlSettings, *, max_tokens: int) -
 
 def behaviour(rollout: Rollout) -> dict[str, Any]:
     """Whose log-probs the ratio is taken against: the trainer's own where they were measured, else the sampler's."""
-    sampler = rollout.completion.logp_sampling
-    if rollout.logp_policy is None:
-        return {"logp_behaviour": sampler}
-    return {"logp_behaviour": rollout.logp_policy, "logp_sampler": sampler}
+    sampler = rollout.completion.logp_behaviour
+    if rollout.logp_proximal is None:
+        return {"logp_proximal": sampler}
+    return {"logp_proximal": rollout.logp_proximal, "logp_behaviour": sampler}
 
 
 def surrogate_loss(logp_NT: Tensor, entropy_NT: Tensor, batch: TokenBatch, *, settings: RlSettings) -> LossOutput:
     """The clipped surrogate of a token batch, corrected for the sampler where that is another than the trainer."""
-    assert batch.logp_behaviour_NT is not None
+    assert batch.logp_proximal_NT is not None
     importance_NT = None
-    if batch.logp_sampler_NT is not None:
+    if batch.logp_behaviour_NT is not None:
         importance_NT = truncated_importance(
+            batch.logp_proximal_NT,
             batch.logp_behaviour_NT,
-            batch.logp_sampler_NT,
             batch.mask_NT,
             level=correction_level(settings),
             cap=settings.sampler_cap,
         )
     return clipped_surrogate_loss(
         logp_NT,
-        batch.logp_behaviour_NT,
+        batch.logp_proximal_NT,
         batch.advantages_N,
         batch.mask_NT,
         batch.weights_N,
@@ -140,7 +140,7 @@ def surrogate_loss(logp_NT: Tensor, entropy_NT: Tensor, batch: TokenBatch, *, se
 
 def with_reference(rows: Sequence[Row], reference: Reference, run: Run) -> list[Row]:
     """The rows with the reference policy's log-probs, at the temperature of the rollouts."""
-    logp = reference.score(
+    logp = reference.logp(
         rows, max_tokens=run.recipe.rl.tokens_per_microbatch, temperature=run.recipe.rollout.temperature
     )
     return [replace(row, logp_ref=logp_T) for row, logp_T in zip(rows, logp, strict=True)]
@@ -153,7 +153,7 @@ def rollout_metrics(groups: Sequence[Group]) -> dict[str, Any]:
     rewards = rewards_PG(groups)
     completions = [rollout.completion for group in groups for rollout in group.rollouts]
     lengths = [len(completion.tokens) for completion in completions]
-    logp_M = np.concatenate([completion.logp_behaviour for completion in completions])
+    logp_M = np.concatenate([completion.logp_raw for completion in completions])
     judged = rewards[~torch.isnan(rewards)]
     return {
         "reward": float(judged.mean()) if judged.numel() else None,

@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unsqueeze.config.recipe import Recipe
+from unsqueeze.policy.policy import Policy
+from unsqueeze.progress import Progress, StopRequest
 from unsqueeze.rollout.types import Engine, Sampling
 from unsqueeze.seeds import derive_seed
 from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.tasks.problem import Problem
 from unsqueeze.track.tracking import Tracking
-from unsqueeze.train.policy import Policy
 from unsqueeze.train.probe import Probe
-from unsqueeze.train.progress import Progress, StopRequest
-from unsqueeze.verify.verdict import Judge
+from unsqueeze.verify.verdict import Verifier
 
 NUM_PROBE_PROMPTS = 16
 
@@ -28,7 +28,7 @@ class Run:
     recipe: Recipe
     policy: Policy
     engine: Engine
-    judge: Judge
+    verifier: Verifier
     prompt_tokens: Callable[[Problem], Sequence[int]]
     train_problems: Sequence[Problem]
     test_problems: Sequence[Problem]

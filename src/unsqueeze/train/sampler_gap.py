@@ -9,12 +9,12 @@ import torch
 from unsqueeze.algos.mismatch import mismatch
 from unsqueeze.algos.surrogate import Correction
 from unsqueeze.config.recipe import RlSettings
+from unsqueeze.policy.batch import Row
 from unsqueeze.rollout.types import Group
-from unsqueeze.train.batch import Row
 from unsqueeze.train.run import Run
 
 
-def is_scored(run: Run) -> bool:
+def needs_proximal(run: Run) -> bool:
     """Whether rollouts are to carry the trainer's log-probs; always where the engine has weights of its own."""
     return run.recipe.rl.sampler_correction is not None or run.engine.policy_version is not None
 
@@ -24,14 +24,14 @@ def correction_level(settings: RlSettings) -> Correction:
     return settings.sampler_correction or "token"
 
 
-def with_policy_logp(run: Run, groups: Sequence[Group]) -> list[Group]:
+def with_logp_proximal(run: Run, groups: Sequence[Group]) -> list[Group]:
     """The groups with the log-probs that the present policy gives for their tokens, at the sampling temperature."""
     rollouts = [rollout for group in groups for rollout in group.rollouts]
     rows = [Row(prompt_tokens=r.prompt_tokens, tokens=r.completion.tokens, weight=0.0) for r in rollouts]
     temperature = run.recipe.rollout.temperature
-    logp = iter(run.policy.score(rows, max_tokens=run.recipe.rl.tokens_per_microbatch, temperature=temperature))
+    logp = iter(run.policy.logp(rows, max_tokens=run.recipe.rl.tokens_per_microbatch, temperature=temperature))
     return [
-        replace(group, rollouts=tuple(replace(rollout, logp_policy=next(logp)) for rollout in group.rollouts))
+        replace(group, rollouts=tuple(replace(rollout, logp_proximal=next(logp)) for rollout in group.rollouts))
         for group in groups
     ]
 
@@ -43,10 +43,10 @@ def gap_metrics(groups: Sequence[Group], settings: RlSettings) -> dict[str, floa
     policy) in nats per token, ``sampler_ratio`` the mean ratio, ``sampler_truncated`` the share of tokens whose weight
     the cap cuts off (0 without a correction).
     """
-    rollouts = [rollout for group in groups for rollout in group.rollouts if rollout.logp_policy is not None]
+    rollouts = [rollout for group in groups for rollout in group.rollouts if rollout.logp_proximal is not None]
     if not rollouts:
         return {}
-    pairs = [(rollout.logp_policy, rollout.completion.logp_sampling) for rollout in rollouts]
+    pairs = [(rollout.logp_proximal, rollout.completion.logp_behaviour) for rollout in rollouts]
     policy_M, sampler_M = (torch.from_numpy(np.concatenate(side)) for side in zip(*pairs, strict=True))
     found = asdict(mismatch(policy_M, sampler_M))
     gaps = [np.subtract(policy, sampler, dtype=np.float64) for policy, sampler in pairs if policy is not None]

@@ -6,90 +6,24 @@ from typing import Any
 
 import torch
 
-from unsqueeze.config.recipe import DataSettings, Recipe, VerifySettings
+from unsqueeze.config.recipe import Recipe
+from unsqueeze.distributed.processes import ONE, Processes
 from unsqueeze.errors import UnsqueezeError, UserError
-from unsqueeze.parallel.directory import SharedDirectory
-from unsqueeze.parallel.engine import MainEngine, SharedEngine, SharedJudge
-from unsqueeze.parallel.processes import ONE, Processes
-from unsqueeze.rollout.hf import HfEngine
-from unsqueeze.rollout.types import Engine
+from unsqueeze.policy.policy import Policy
+from unsqueeze.policy.reference import Reference, make_reference
+from unsqueeze.progress import Progress, StopRequest
+from unsqueeze.rollout.engines import make_engine
 from unsqueeze.store.provenance import provenance
 from unsqueeze.store.run_directory import RunDirectory
+from unsqueeze.store.shared import SharedDirectory
 from unsqueeze.tasks.prompts import PromptBuilder
 from unsqueeze.tasks.styles import wording_of_settings
 from unsqueeze.track.tracking import Tracking
 from unsqueeze.train.data import Data, load_data
-from unsqueeze.train.policy import DTYPES, Policy, resolve_model
-from unsqueeze.train.progress import Progress, StopRequest
-from unsqueeze.train.reference import Reference, make_reference
 from unsqueeze.train.run import Run
 from unsqueeze.train.same_run import check_same_run
-from unsqueeze.verify.countdown import CountdownJudge
-from unsqueeze.verify.verdict import Judge
-
-
-def make_judge(data: DataSettings, verify: VerifySettings) -> Judge:
-    """Countdown replays the steps in place; everything else goes to worker processes."""
-    if data.kind == "countdown":
-        return CountdownJudge()
-    from unsqueeze.verify.math_judge import MathJudge
-
-    return MathJudge(workers=verify.workers, timeout_s=verify.timeout_s, credit=verify.credit)
-
-
-def make_engine(recipe: Recipe, policy: Policy) -> Engine:
-    """The engine that the recipe names, with the weights of ``policy``, which no step has moved yet.
-
-    Each process samples its share; servers are asked by the main process.
-    """
-    if policy.processes.size > 1 and recipe.rollout.engine == "vllm_server":
-        return MainEngine(lambda: server_engine(recipe, policy), policy.processes)
-    engine = own_engine(recipe, policy)
-    return SharedEngine(engine, policy.processes) if policy.processes.size > 1 else engine
-
-
-def own_engine(recipe: Recipe, policy: Policy) -> Engine:
-    """The engine of this process."""
-    settings = recipe.rollout
-    if settings.engine == "hf":
-        return HfEngine(
-            policy.model,
-            policy.tokenizer,
-            max_rows=settings.max_rows,
-            autocast_dtype=None if policy.compute_dtype is torch.float32 else policy.compute_dtype,
-            gathered=policy.gathered,
-        )
-    if settings.engine == "vllm_server":
-        return server_engine(recipe, policy)
-    from unsqueeze.rollout.vllm_engine import VllmEngine
-
-    return VllmEngine(
-        resolve_model(recipe.model.path),
-        policy.model,
-        policy.tokenizer,
-        settings.vllm,
-        dtype=policy.compute_dtype if settings.vllm.dtype is None else DTYPES[settings.vllm.dtype],
-        max_rows=settings.max_rows,
-        logp_sampling=settings.temperature != 1,
-        trust_remote_code=recipe.model.trust_remote_code,
-    )
-
-
-def server_engine(recipe: Recipe, policy: Policy) -> Engine:
-    """The engine on the servers that the recipe names. UserError where they are not what it needs."""
-    from unsqueeze.rollout.replicas import Patience, Replicas
-    from unsqueeze.rollout.vllm_server import VllmServerEngine
-
-    settings = recipe.rollout.server
-    folder = settings.weights_folder
-    return VllmServerEngine(
-        Replicas(settings.urls, concurrency=recipe.rollout.max_rows, patience=Patience(timeout_s=settings.timeout_s)),
-        settings.model,
-        policy.model,
-        policy.tokenizer,
-        folder=None if folder is None else Path(folder),
-        dtype=policy.compute_dtype if settings.dtype is None else DTYPES[settings.dtype],
-    )
+from unsqueeze.verify.shared import SharedVerifier
+from unsqueeze.verify.verifiers import make_verifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,14 +90,14 @@ def open_own(recipe: Recipe, parts: Parts, path: Path) -> RunDirectory:
 def put_together(
     recipe: Recipe, parts: Parts, directory: RunDirectory, *, progress: Progress, stop: StopRequest
 ) -> Run:
-    """The parts of a run as one value; starts the engine and the judge."""
+    """The parts of a run as one value; starts the engine and the verifier."""
     policy = parts.policy
-    judge = make_judge(recipe.data, recipe.verify)
+    verifier = make_verifier(recipe.data, recipe.verify)
     return Run(
         recipe=recipe,
         policy=policy,
-        engine=make_engine(recipe, policy),
-        judge=SharedJudge(judge, policy.processes) if policy.processes.size > 1 else judge,
+        engine=make_engine(recipe.rollout, policy),
+        verifier=SharedVerifier(verifier, policy.processes) if policy.processes.size > 1 else verifier,
         prompt_tokens=parts.prompts.tokens,
         train_problems=parts.data.train,
         test_problems=parts.data.test,
@@ -209,7 +143,7 @@ def _check_prompts(recipe: Recipe, policy: Policy, prompts: PromptBuilder, data:
             f"problem {strange} holds text that the tokenizer of {recipe.model.path!r} has no token for; change the "
             f"problems (for Countdown, data.countdown), or use a model that knows them."
         )
-    context = getattr(policy.model.config, "max_position_embeddings", None)
+    context = policy.context
     longest = max(tokens, key=lambda problem_id: len(tokens[problem_id]))
     needed = len(tokens[longest]) + recipe.rollout.max_tokens
     if context is not None and needed > context:

@@ -26,13 +26,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from unsqueeze.distributed.processes import Processes
+from unsqueeze.distributed.sharding import from_piece, like, piece, whole
 from unsqueeze.errors import RunError
-from unsqueeze.parallel.processes import Processes
-from unsqueeze.parallel.sharding import from_piece, like, piece, whole
+from unsqueeze.plain_json import dumps
+from unsqueeze.policy.batch import Row
+from unsqueeze.policy.policy import Policy
 from unsqueeze.store.provenance import sha256_of
-from unsqueeze.train.batch import Row
 from unsqueeze.train.phase_report import PhaseStart
-from unsqueeze.train.policy import Policy
 from unsqueeze.train.probe import ProbeSamples
 from unsqueeze.train.state_fields import checked_fields
 
@@ -96,7 +97,7 @@ def save_state(
         "sha256": {path.name: sha256_of(path) for path in sorted(folder.iterdir())},
     }
     fields["sha256"] |= {STATE: digest_of(fields)}
-    (folder / STATE).write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
+    (folder / STATE).write_text(dumps(fields, indent=2) + "\n", encoding="utf-8")
 
 
 def digest_of(fields: Mapping[str, Any]) -> str:

@@ -21,7 +21,7 @@ _STEP = re.compile(rf"{_NUMBER}[ \t]*([-+*/])[ \t]*{_NUMBER}[ \t]*=[ \t]*{_NUMBE
 
 
 def check_countdown(problem: Problem, response: str) -> Judgement:
-    """Judge one response. ``extracted`` is the last written result; ``reason`` names the first step that fails."""
+    """Verifier one response. ``extracted`` is the last written result; ``reason`` names the first step that fails."""
     numbers, target = parse_prompt(problem.prompt)
     if len(response) > MAX_RESPONSE_CHARS:
         return _unparsable(f"the response has {len(response)} characters; at most {MAX_RESPONSE_CHARS} are read")
@@ -39,10 +39,10 @@ def check_countdown(problem: Problem, response: str) -> Judgement:
     )
 
 
-class CountdownJudge:
-    """``check_countdown`` behind the ``Judge`` protocol. Checking is cheap and safe, so it needs no worker process."""
+class CountdownVerifier:
+    """Implements ``Verifier`` by ``check_countdown``. Checking is cheap and safe, so it needs no worker process."""
 
-    def judge(self, problems: Sequence[Problem], responses: Sequence[str]) -> list[Judgement]:
+    def verify(self, problems: Sequence[Problem], responses: Sequence[str]) -> list[Judgement]:
         return [check_countdown(problem, response) for problem, response in zip(problems, responses, strict=True)]
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ from math_verify import ExprExtractionConfig, LatexExtractionConfig, verify
 from math_verify.parser import extract_target_from_pred, get_extraction_regexes
 from sympy import Basic, MatrixBase  # type: ignore[import-untyped]
 
-from unsqueeze.verify.task import Grade, Where
+from unsqueeze.verify.job import Grade, Where
 from unsqueeze.verify.two_stages import parsing_in_two_stages
 from unsqueeze.verify.unequal import without_needless_simplification
 

@@ -8,7 +8,7 @@ import json
 from functools import lru_cache
 from typing import Any
 
-from unsqueeze.verify.task import Grade
+from unsqueeze.verify.job import Grade
 
 
 @lru_cache(maxsize=8)

@@ -1,4 +1,4 @@
-"""A pool of killable workers: every task gets a grade, within its deadline, whatever the other tasks do."""
+"""A pool of killable workers: every job gets a grade, within its deadline, whatever the other jobs do."""
 
 import contextlib
 import os
@@ -9,14 +9,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from unsqueeze.errors import RunError, UserError
+from unsqueeze.verify.job import Grade, GraderName, Job
 from unsqueeze.verify.processes import NurseryDiedError, NurseryHandle, WorkerHandle
-from unsqueeze.verify.task import Grade, GraderName, Task
 
-_MAX_BATCH_TASKS = 32
+_MAX_BATCH_JOBS = 32
 _MAX_BATCH_CHARACTERS = 1 << 18
 _MAX_ATTEMPTS = 2
 _MAX_NURSERIES = 3
-# Beyond the judge's own deadline the kernel ends a worker whose judge is gone.
+# Beyond the verifier's own deadline the kernel ends a worker whose judge is gone.
 _ALARM_FACTOR = 2.0
 _ALARM_EXTRA_S = 5.0
 
@@ -26,14 +26,14 @@ def _timed_out(timeout_s: float) -> Grade:
 
 
 class _Round:
-    """The tasks of one call: which wait, how often each was tried, which are graded."""
+    """The jobs of one call: which wait, how often each was tried, which are graded."""
 
-    def __init__(self, tasks: Sequence[Task], on_finished: Callable[[int], None] | None) -> None:
-        self.tasks = tasks
-        self.grades: list[Grade | None] = [None] * len(tasks)
-        self.waiting = deque(range(len(tasks)))
-        self.attempts = [0] * len(tasks)
-        self.num_open = len(tasks)
+    def __init__(self, jobs: Sequence[Job], on_finished: Callable[[int], None] | None) -> None:
+        self.jobs = jobs
+        self.grades: list[Grade | None] = [None] * len(jobs)
+        self.waiting = deque(range(len(jobs)))
+        self.attempts = [0] * len(jobs)
+        self.num_open = len(jobs)
         self._on_finished = on_finished
 
     def finish(self, key: int, grade: Grade) -> None:
@@ -44,8 +44,8 @@ class _Round:
             self._on_finished(1)
 
     def take_batch(self, num_workers: int) -> list[int]:
-        """The next tasks for one worker: fewer at a time towards the end; one that failed before goes alone."""
-        limit = min(_MAX_BATCH_TASKS, max(1, len(self.waiting) // (4 * num_workers)))
+        """The next jobs for one worker: fewer at a time towards the end; one that failed before goes alone."""
+        limit = min(_MAX_BATCH_JOBS, max(1, len(self.waiting) // (4 * num_workers)))
         batch: list[int] = []
         characters = 0
         while self.waiting and len(batch) < limit and characters < _MAX_BATCH_CHARACTERS:
@@ -53,7 +53,7 @@ class _Round:
                 break
             key = self.waiting.popleft()
             batch.append(key)
-            characters += len(self.tasks[key].text)
+            characters += len(self.jobs[key].text)
             if self.attempts[key]:
                 break
         return batch
@@ -65,14 +65,14 @@ class _Round:
 class WorkerPool:
     """Keeps ``workers`` processes; kills and replaces one that is over its deadline or its memory.
 
-    Only the task that a worker was at is touched by its end: over the deadline it is TIMED_OUT; where the worker died
-    (killed from outside, or by the answer itself) it is tried once more, alone, and then CRASHED. The other tasks of
+    Only the job that a worker was at is touched by its end: over the deadline it is TIMED_OUT; where the worker died
+    (killed from outside, or by the answer itself) it is tried once more, alone, and then CRASHED. The other jobs of
     that worker go to the next.
     """
 
     def __init__(self, *, workers: int, timeout_s: float, memory_mb: int, grader: GraderName = "math") -> None:
         if os.name != "posix":
-            raise UserError("verify: the judge needs a POSIX system (Linux or macOS) to limit and kill its workers.")
+            raise UserError("verify: the verifier needs a POSIX system (Linux or macOS) to limit and kill its workers.")
         if workers < 1:
             raise UserError(f"verify: workers is {workers}; it must be at least 1.")
         if not timeout_s > 0:
@@ -96,9 +96,9 @@ class WorkerPool:
                 grader=self._grader,
             )
 
-    def run(self, tasks: Sequence[Task], on_finished: Callable[[int], None] | None = None) -> list[Grade]:
-        """Grades in the order of the tasks. ``on_finished`` is told of each as it is known."""
-        this_round = _Round(tasks, on_finished)
+    def run(self, jobs: Sequence[Job], on_finished: Callable[[int], None] | None = None) -> list[Grade]:
+        """Grades in the order of the jobs. ``on_finished`` is told of each as it is known."""
+        this_round = _Round(jobs, on_finished)
         self._num_nurseries_lost = 0
         try:
             while this_round.num_open:
@@ -109,7 +109,7 @@ class WorkerPool:
             self._dismiss(list(self._workers))
             raise
         grades = [grade for grade in this_round.grades if grade is not None]
-        assert len(grades) == len(tasks)
+        assert len(grades) == len(jobs)
         return grades
 
     def close(self) -> None:
@@ -119,7 +119,7 @@ class WorkerPool:
             self._nursery = None
 
     def forget(self) -> None:
-        """In a forked copy of the judge's process: the workers are the original's; close our ends and leave them."""
+        """In a forked copy of the verifier's process: the workers are the original's; close our ends and leave them."""
         for worker in self._workers:
             worker.close()
         self._workers = []
@@ -139,7 +139,7 @@ class WorkerPool:
 
     def _give(self, worker: WorkerHandle, this_round: _Round) -> None:
         batch = this_round.take_batch(self._num_workers)
-        worker.give(batch, [asdict(this_round.tasks[key]) for key in batch])
+        worker.give(batch, [asdict(this_round.jobs[key]) for key in batch])
         worker.deadline = time.monotonic() + self._timeout_s
 
     def _hire(self) -> WorkerHandle:
@@ -162,13 +162,13 @@ class WorkerPool:
         for worker in busy:
             poll.register(worker.results_fd, select.POLLIN)
             if worker.sending:
-                poll.register(worker.tasks_fd, select.POLLOUT)
+                poll.register(worker.jobs_fd, select.POLLOUT)
         wait_s = max(0.0, min(worker.deadline for worker in busy) - time.monotonic())
         ready = dict(poll.poll(wait_s * 1000 + 1))
         for worker in busy:
             if worker.results_fd in ready and not self._collect(worker, this_round):
                 continue
-            if worker.tasks_fd in ready:
+            if worker.jobs_fd in ready:
                 with contextlib.suppress(BrokenPipeError):  # its death shows where results are read
                     worker.send()
             if worker.in_flight and time.monotonic() > worker.deadline:

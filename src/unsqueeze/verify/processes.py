@@ -1,4 +1,4 @@
-"""Handles on the processes of the judge: the nursery that was spawned, and the workers it forked."""
+"""Handles on the processes of the verifier: the nursery that was spawned, and the workers it forked."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from unsqueeze.errors import RunError
-from unsqueeze.verify.task import RETIRED, GraderName
+from unsqueeze.verify.job import RETIRED, GraderName
 from unsqueeze.verify.wire import Decoder, encode
 
 START_TIMEOUT_S = 120.0
@@ -27,9 +27,9 @@ class NurseryDiedError(Exception):
 class WorkerHandle:
     """One worker: its pipes, what it was given and has not answered, and until when the next answer is due."""
 
-    def __init__(self, pid: int, tasks_fd: int, results_fd: int) -> None:
+    def __init__(self, pid: int, jobs_fd: int, results_fd: int) -> None:
         self.pid = pid
-        self.tasks_fd = tasks_fd
+        self.jobs_fd = jobs_fd
         self.results_fd = results_fd
         self.in_flight: deque[int] = deque()
         self.deadline = 0.0
@@ -41,16 +41,16 @@ class WorkerHandle:
     def sending(self) -> bool:
         return bool(self._unsent)
 
-    def give(self, keys: Sequence[int], tasks: Sequence[Any]) -> None:
+    def give(self, keys: Sequence[int], jobs: Sequence[Any]) -> None:
         """A batch for an idle worker. It goes out by ``send`` as the pipe takes it."""
         assert not self.in_flight
         assert not self.sending
         self.in_flight.extend(keys)
-        self._unsent = memoryview(encode(list(tasks)))
+        self._unsent = memoryview(encode(list(jobs)))
 
     def send(self) -> None:
         with contextlib.suppress(BlockingIOError):
-            self._unsent = self._unsent[os.write(self.tasks_fd, self._unsent) :]
+            self._unsent = self._unsent[os.write(self.jobs_fd, self._unsent) :]
 
     def receive(self) -> list[Any] | None:
         """The results that have come. None: the worker is gone."""
@@ -65,7 +65,7 @@ class WorkerHandle:
         return [message for message in messages if message != RETIRED]
 
     def close(self) -> None:
-        for fd in (self.tasks_fd, self.results_fd):
+        for fd in (self.jobs_fd, self.results_fd):
             with contextlib.suppress(OSError):
                 os.close(fd)
 
@@ -120,22 +120,22 @@ class NurseryHandle:
     def fork(self) -> WorkerHandle:
         """A new worker. Raises NurseryDiedError or OSError where the nursery is dead."""
         self.wait_ready()
-        their_tasks_fd, tasks_fd = os.pipe()
+        their_jobs_fd, jobs_fd = os.pipe()
         results_fd, their_results_fd = os.pipe()
         try:
             fork = encode({"fork": self._settings})
-            socket.send_fds(self._control, [fork], [their_tasks_fd, their_results_fd])
+            socket.send_fds(self._control, [fork], [their_jobs_fd, their_results_fd])
             pid = self._next_message()["pid"]
         except BaseException:
-            os.close(tasks_fd)
+            os.close(jobs_fd)
             os.close(results_fd)
             raise
         finally:
-            os.close(their_tasks_fd)
+            os.close(their_jobs_fd)
             os.close(their_results_fd)
-        os.set_blocking(tasks_fd, False)
+        os.set_blocking(jobs_fd, False)
         os.set_blocking(results_fd, False)
-        return WorkerHandle(pid, tasks_fd, results_fd)
+        return WorkerHandle(pid, jobs_fd, results_fd)
 
     def bury(self, worker: WorkerHandle) -> None:
         """Kill a worker, whatever it is at, and clear it away. Until it is reaped here its pid belongs to it."""

@@ -42,9 +42,9 @@ class Judgement:
     reason: str = ""
 
 
-class Judge(Protocol):
+class Verifier(Protocol):
     """Judges responses. ``problems`` and ``responses`` run in parallel, and so does what comes back."""
 
-    def judge(self, problems: Sequence[Problem], responses: Sequence[str]) -> list[Judgement]: ...
+    def verify(self, problems: Sequence[Problem], responses: Sequence[str]) -> list[Judgement]: ...
 
     def close(self) -> None: ...

@@ -1,4 +1,4 @@
-"""Frames between the judge and its workers: four bytes of length, then JSON in ASCII.
+"""Frames between the verifier and its workers: four bytes of length, then JSON in ASCII.
 
 JSON and not pickle: what a worker sends back is read without trusting it. Lone surrogates and NUL bytes of a response
 survive as escapes.

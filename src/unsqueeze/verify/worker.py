@@ -1,12 +1,13 @@
-"""The far side of the judge: a process that has loaded Math-Verify and forks workers from itself.
+"""The far side of the verifier: a process that has loaded Math-Verify and forks workers from itself.
 
-Started as ``python -m unsqueeze.verify.worker`` with a socket and the name of a grader, so nothing of the judge's own
-process is inherited: no threads, no CUDA, no user's ``__main__``. It loads and warms Math-Verify once; a worker is then
-a fork of a process with one thread, which takes milliseconds and shares the loaded modules. So a worker that has to be
+Started as ``python -m unsqueeze.verify.worker`` with a socket and the name of a grader, so nothing of the verifier's
+own process is inherited: no threads, no CUDA, no user's ``__main__``. It loads and warms Math-Verify once; a worker is
+then a fork of a process with one thread, which takes milliseconds and shares the loaded modules. So a worker that has
+to be
 killed costs nothing but its one answer.
 
 Messages (see wire.py). On the socket: ``{"ready"}`` once; then ``{"fork"}`` with two file descriptors attached,
-answered by ``{"pid"}``; ``{"reap": pid}``, not answered. On a worker's pipes: a list of tasks in, one grade a task out.
+answered by ``{"pid"}``; ``{"reap": pid}``, not answered. On a worker's pipes: a list of jobs in, one grade a job out.
 """
 
 import contextlib
@@ -22,7 +23,7 @@ from dataclasses import asdict
 from typing import Any
 
 from unsqueeze.verify import warm
-from unsqueeze.verify.task import RETIRED, Grade
+from unsqueeze.verify.job import RETIRED, Grade
 from unsqueeze.verify.wire import Decoder, encode
 
 _POLL_S = 2.0
@@ -53,11 +54,11 @@ def _crashed(reason: str) -> Grade:
 
 
 class Worker:
-    """Reads tasks from a pipe, grades them one by one, and says each result as soon as it is known."""
+    """Reads jobs from a pipe, grades them one by one, and says each result as soon as it is known."""
 
-    def __init__(self, grader: Any, tasks_fd: int, results_fd: int, *, memory_mb: int, alarm_s: float) -> None:
+    def __init__(self, grader: Any, jobs_fd: int, results_fd: int, *, memory_mb: int, alarm_s: float) -> None:
         self._grader = grader
-        self._tasks_fd = tasks_fd
+        self._jobs_fd = jobs_fd
         self._results_fd = results_fd
         self._alarm_s = alarm_s
         self._peak_mb = resident_peak_mb()
@@ -70,19 +71,19 @@ class Worker:
     def serve(self) -> None:
         """Until the pipe closes. Ends by itself, between two answers, when the process has grown large."""
         decoder = Decoder()
-        while data := os.read(self._tasks_fd, 1 << 16):
+        while data := os.read(self._jobs_fd, 1 << 16):
             for batch in decoder.feed(data):
-                for task in batch:
-                    self._say(asdict(self._grade(task)))
+                for job in batch:
+                    self._say(asdict(self._grade(job)))
                     if self._peak_mb > self._retire_mb:
                         self._say(RETIRED)
                         return
 
-    def _grade(self, task: dict[str, Any]) -> Grade:
-        # The judge kills a worker at its deadline. Should the judge itself be gone, the kernel does it.
+    def _grade(self, job: dict[str, Any]) -> Grade:
+        # The verifier kills a worker at its deadline. Should the verifier itself be gone, the kernel does it.
         signal.setitimer(signal.ITIMER_REAL, self._alarm_s)
         try:
-            grade = self._grader.grade(**task)
+            grade = self._grader.grade(**job)
         except MemoryError:
             grade = _crashed("out of memory")
             self._peak_mb = float("inf")
@@ -126,7 +127,7 @@ class Nursery:
         self._children: set[int] = set()
 
     def serve(self) -> None:
-        """Until the judge closes the socket or is gone; then no worker is left behind."""
+        """Until the verifier closes the socket or is gone; then no worker is left behind."""
         parent = os.getppid()
         decoder = Decoder()
         try:
@@ -191,7 +192,7 @@ def _math_grader() -> Any:
 
 
 def main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the judge's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the verifier's to handle
     control = socket.socket(fileno=int(sys.argv[1]))
     grader = _warm_grader(sys.argv[2])
     # From here on nothing is printed: libraries' warnings about hostile answers belong to nobody.

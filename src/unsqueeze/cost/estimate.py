@@ -1,0 +1,69 @@
+"""Everything that is estimated of one run, put together."""
+
+from dataclasses import dataclass
+
+from unsqueeze.config.recipe import Recipe
+from unsqueeze.cost.compute import Duration, Speed, estimate_duration
+from unsqueeze.cost.devices import Device
+from unsqueeze.cost.disk import Disk, estimate_disk
+from unsqueeze.cost.memory import Layout, Memory, estimate_memory
+from unsqueeze.cost.shape import ModelShape, adapter_parameters
+from unsqueeze.cost.workload import Lengths, Workload, count_workload
+
+ASSUMED_RESPONSE_SHARE = 0.5
+COUNTDOWN_STEP_TOKENS = 6
+"""``a op b = c`` is five tokens, and a comma or the end follows it."""
+
+
+def assumed_response(recipe: Recipe) -> float:
+    """Mean tokens of a response, where nobody says: half of ``rollout.max_tokens``.
+
+    An answer to Countdown has one step fewer than there are numbers, so its length is known.
+    """
+    longest = recipe.rollout.max_tokens
+    if recipe.data.kind == "countdown":
+        return float(min(longest, COUNTDOWN_STEP_TOKENS * (recipe.data.countdown.count - 1)))
+    return ASSUMED_RESPONSE_SHARE * longest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problems:
+    """How many problems a run has of each kind."""
+
+    train: int
+    test: int
+    validation: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    workload: Workload
+    lengths: Lengths
+    memory: Memory
+    duration: Duration
+    disk: Disk
+
+
+def estimate_run(
+    recipe: Recipe, shape: ModelShape, problems: Problems, lengths: Lengths, device: Device, layout: Layout
+) -> Estimate:
+    """The estimates of a recipe with a model of this shape, on so many problems of these lengths, on these devices."""
+    workload = count_workload(
+        recipe, num_train=problems.train, num_test=problems.test, num_validation=problems.validation
+    )
+    lora = recipe.model.lora
+    trained = shape.num_parameters if lora is None else adapter_parameters(shape, lora)
+    disk = estimate_disk(recipe, workload, lengths, num_parameters=shape.num_parameters, num_trainable=trained)
+    return Estimate(
+        workload=workload,
+        lengths=lengths,
+        memory=estimate_memory(recipe, shape, workload, lengths, layout),
+        duration=estimate_duration(
+            recipe,
+            Speed(recipe, shape, lengths, device, layout),
+            workload,
+            num_trained=trained,
+            checkpoint_bytes=disk.checkpoint,
+        ),
+        disk=disk,
+    )

@@ -1,0 +1,24 @@
+"""Work dealt out to processes by turns, and put back in order."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def dealt_back(shares: Sequence[Sequence[T]]) -> list[T]:
+    """What was dealt out by turns, in its order before that."""
+    return [shares[i % len(shares)][i // len(shares)] for i in range(sum(map(len, shares)))]
+
+
+def speaking_for_all(on_finished: Callable[[int], None], share: int, total: int) -> Callable[[int], None]:
+    """Progress on ``share`` completions told as progress on all ``total``, of which the others are about as far."""
+    done = 0
+
+    def finished(count: int) -> None:
+        nonlocal done
+        before = done * total // share
+        done += count
+        on_finished(done * total // share - before)
+
+    return finished

@@ -1,0 +1,148 @@
+"""The token batch: what an RL phase and an IRL phase both hand to the optimizer."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unsqueeze.distributed.processes import Processes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Row:
+    """One response to learn from.
+
+    ``weight`` is the weight of each of its tokens in the loss and holds every denominator (``algos.aggregation``).
+    ``logp_proximal`` and ``logp_ref`` are per response token, in nats, at the temperature the loss is taken at.
+    ``logp_behaviour`` is set where the sampler has weights of its own: what it gave, while ``logp_proximal`` is then
+    what the trainer gives for the policy that sampled.
+    """
+
+    prompt_tokens: NDArray[np.int32]
+    tokens: NDArray[np.int32]
+    weight: float
+    advantage: float = 0.0
+    logp_proximal: NDArray[np.float32] | None = None
+    logp_ref: NDArray[np.float32] | None = None
+    logp_behaviour: NDArray[np.float32] | None = None
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.prompt_tokens) + len(self.tokens)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenBatch:
+    """A micro-batch as tensors. S is the padded length of prompt and response, T of the response alone.
+
+    ``mask_NT`` marks response tokens; response tensors are left-aligned. ``places`` are the positions in the flattened
+    [N, T] grid that ``mask_NT`` marks, and ``sources`` the positions in the flattened [N, S] grid whose hidden state
+    predicts each of them.
+    """
+
+    tokens_NS: Tensor
+    responses_NT: Tensor
+    mask_NT: Tensor
+    sources: Tensor
+    places: Tensor
+    weights_N: Tensor
+    advantages_N: Tensor
+    logp_proximal_NT: Tensor | None
+    logp_ref_NT: Tensor | None
+    logp_behaviour_NT: Tensor | None
+
+
+def microbatches(rows: Sequence[Row], *, max_tokens: int) -> Iterator[list[int]]:
+    """Indices of rows, longest first, cut so that rows × longest row stays within ``max_tokens`` (one row at least)."""
+    order = sorted(range(len(rows)), key=lambda i: (-rows[i].num_tokens, i))
+    start = 0
+    while start < len(order):
+        size = max(1, max_tokens // rows[order[start]].num_tokens)
+        yield order[start : start + size]
+        start += size
+
+
+def shares(rows: Sequence[Row], num_processes: int) -> list[list[int]]:
+    """Indices of rows for each process, with about the same number of tokens: longest rows first, each to the process
+    that has least so far."""
+    dealt: list[list[int]] = [[] for _ in range(num_processes)]
+    tokens = [0] * num_processes
+    for i in sorted(range(len(rows)), key=lambda i: (-rows[i].num_tokens, i)):
+        process = tokens.index(min(tokens))
+        dealt[process].append(i)
+        tokens[process] += rows[i].num_tokens
+    return dealt
+
+
+def own_microbatches(rows: Sequence[Row], processes: Processes, *, max_tokens: int) -> list[list[int]]:
+    """The micro-batches of this process's share of the rows, as indices.
+
+    Every process gets as many, so that they stay in step: where there are too few, empty ones at the end.
+    """
+    if processes.size == 1:
+        return list(microbatches(rows, max_tokens=max_tokens))
+    of_each = [
+        [[share[i] for i in indices] for indices in microbatches([rows[i] for i in share], max_tokens=max_tokens)]
+        for share in shares(rows, processes.size)
+    ]
+    own = of_each[processes.rank]
+    return own + [[]] * (max(map(len, of_each)) - len(own))
+
+
+def rows_of(indices: Sequence[int], rows: Sequence[Row]) -> list[Row]:
+    """The rows of a micro-batch; for an empty one the shortest of all, without weight."""
+    return [rows[i] for i in indices] or [replace(min(rows, key=lambda row: row.num_tokens), weight=0.0)]
+
+
+def collate(rows: Sequence[Row], *, pad: int, device: torch.device) -> TokenBatch:
+    """Right-pad rows into tensors on ``device``.
+
+    There is no attention mask: a causal model never looks at what stands to the right, so padding there is inert.
+    """
+    length_S = max(row.num_tokens for row in rows)
+    length_T = max(len(row.tokens) for row in rows)
+    num = len(rows)
+    tokens = np.full((num, length_S), pad, dtype=np.int64)
+    responses = np.full((num, length_T), pad, dtype=np.int64)
+    mask = np.zeros((num, length_T), dtype=bool)
+    sources = np.zeros((num, length_T), dtype=np.int64)
+    for i, row in enumerate(rows):
+        assert len(row.prompt_tokens) > 0, "the first token of a response needs one before it"
+        prompt, total, response = len(row.prompt_tokens), row.num_tokens, len(row.tokens)
+        tokens[i, :prompt] = row.prompt_tokens
+        tokens[i, prompt:total] = row.tokens
+        responses[i, :response] = row.tokens
+        mask[i, :response] = True
+        # The token at prompt + t is predicted from the position before it.
+        sources[i, :response] = i * length_S + prompt - 1 + np.arange(response)
+
+    def put(array: NDArray[np.generic]) -> Tensor:
+        return torch.from_numpy(array).to(device)
+
+    return TokenBatch(
+        tokens_NS=put(tokens),
+        responses_NT=put(responses),
+        mask_NT=put(mask),
+        sources=put(sources[mask]),
+        places=put(np.flatnonzero(mask)),
+        weights_N=torch.tensor([row.weight for row in rows], dtype=torch.float32, device=device),
+        advantages_N=torch.tensor([row.advantage for row in rows], dtype=torch.float32, device=device),
+        logp_proximal_NT=_padded([row.logp_proximal for row in rows], length_T, device),
+        logp_ref_NT=_padded([row.logp_ref for row in rows], length_T, device),
+        logp_behaviour_NT=_padded([row.logp_behaviour for row in rows], length_T, device),
+    )
+
+
+def _padded(arrays: Sequence[NDArray[np.float32] | None], length: int, device: torch.device) -> Tensor | None:
+    """Float vectors as one zero-padded tensor; None where no row has one (all rows have one, or none)."""
+    present = [array for array in arrays if array is not None]
+    if not present:
+        return None
+    assert len(present) == len(arrays), "some rows carry log-probs and some do not"
+    padded = np.zeros((len(arrays), length), dtype=np.float32)
+    for i, array in enumerate(present):
+        padded[i, : len(array)] = array
+    return torch.from_numpy(padded).to(device)

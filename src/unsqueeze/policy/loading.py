@@ -1,0 +1,70 @@
+"""A causal language model and its tokenizer from their files, or one sentence about what is wrong with these."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from logging.handlers import BufferingHandler
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from unsqueeze.config.recipe import ModelSettings
+from unsqueeze.errors import UnsqueezeError, UserError, one_line
+
+
+def load_pretrained(settings: ModelSettings, path: str) -> tuple[Any, Any]:
+    """The model of the settings, found at ``path``, in fp32 on the CPU, and its tokenizer.
+
+    UserError if there is none there, or one of another kind or shape; what transformers says of files that do fit, such
+    as weights that the model has no place for, is passed on.
+    """
+    try:
+        with messages_held_back():
+            tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=settings.trust_remote_code)
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                path,
+                dtype=torch.float32,
+                trust_remote_code=settings.trust_remote_code,
+                use_safetensors=True,
+                # What does not fit is refused here, by name.
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
+            model, found = loaded
+            _check_weights(found)
+    except (UnsqueezeError, MemoryError):
+        raise
+    except Exception as error:  # files of a model can be wrong in any way, and what is raised then is anything
+        raise UserError(
+            f"model.path is {settings.path!r}, and no causal language model with its tokenizer could be loaded "
+            f"from there. Give a folder in Hugging Face format, a hub name, or 'countdown-0.4m', which ships with "
+            f"the package. The loader said: {one_line(error)}"
+        ) from error
+    return model, tokenizer
+
+
+def _check_weights(found: dict[str, Any]) -> None:
+    """Weights that are missing, or of another shape, would be made up at random."""
+    if found["missing_keys"]:
+        raise ValueError(f"weights are missing, {min(found['missing_keys'])} among them.")
+    if found["mismatched_keys"]:
+        name, there, wanted = min(found["mismatched_keys"])
+        raise ValueError(f"{name} has the shape {tuple(there)}, and by config.json it must have {tuple(wanted)}.")
+
+
+@contextmanager
+def messages_held_back() -> Iterator[None]:
+    """What transformers logs inside is shown at the end, and not at all where an error is raised: that says it all."""
+    logger = transformers.utils.logging.get_logger()
+    handlers, propagate = logger.handlers, logger.propagate
+    held = BufferingHandler(sys.maxsize)
+    logger.handlers, logger.propagate = [held], False
+    try:
+        yield
+    finally:
+        logger.handlers, logger.propagate = handlers, propagate
+    for record in held.buffer:
+        logging.getLogger(record.name).handle(record)

@@ -1,0 +1,110 @@
+"""One optimizer step over a batch of rows, whatever produced them."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from unsqueeze.algos.objectives import LossOutput
+from unsqueeze.config.recipe import OptimizerSettings
+from unsqueeze.device_errors import device_errors
+from unsqueeze.distributed.processes import Processes
+from unsqueeze.distributed.sharding import whole
+from unsqueeze.errors import RunError
+from unsqueeze.policy.batch import Row, TokenBatch, collate, own_microbatches, rows_of
+from unsqueeze.policy.policy import LESS_MEMORY, Policy
+
+Loss = Callable[[Tensor, Tensor, TokenBatch], LossOutput]
+"""(logp_policy_NT, entropy_NT, batch) -> loss; entropy is zeros unless asked for.
+
+Sums over parts of a batch must add up to that of the whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What one step did. ``metrics`` hold the loss's own: means over the rows' tokens, as the loss weighs them."""
+
+    loss: float
+    grad_norm: float
+    metrics: dict[str, float]
+
+
+def make_optimizer(policy: Policy, settings: OptimizerSettings) -> torch.optim.AdamW:
+    """AdamW over the trainable weights, with fresh state."""
+    return torch.optim.AdamW(
+        [parameter for _, parameter in policy.trainable()],
+        lr=settings.learning_rate,
+        betas=settings.betas,
+        eps=settings.epsilon,
+        weight_decay=settings.weight_decay,
+    )
+
+
+@device_errors("computing gradients", LESS_MEMORY)
+def optimizer_step(
+    policy: Policy,
+    optimizer: torch.optim.Optimizer,
+    rows: Sequence[Row],
+    loss: Loss,
+    *,
+    tokens_per_microbatch: int,
+    max_grad_norm: float,
+    temperature: float = 1.0,
+    with_entropy: bool = False,
+) -> StepResult:
+    """Forward and backward over micro-batches, clip the gradient's norm, step, and count one policy version.
+
+    Each process takes its share of the rows. Their weights hold denominators over all rows, so that gradients, losses
+    and metrics add up over processes to those of one.
+
+    Raises RunError, leaving the weights as they were, if the loss or the gradient is not finite.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    total_loss = 0.0
+    total_weight = 0.0
+    metrics: dict[str, float] = {}
+    for indices in own_microbatches(rows, policy.processes, max_tokens=tokens_per_microbatch):
+        batch = collate(rows_of(indices, rows), pad=policy.pad, device=policy.device)
+        logp_NT, entropy_NT = policy.logprobs(batch, temperature=temperature, with_entropy=with_entropy)
+        output = loss(logp_NT, entropy_NT, batch)
+        output.loss.backward()
+        total_loss += output.loss.item()
+        total_weight += output.weight.item()
+        for key, value in output.metrics.items():
+            metrics[key] = metrics.get(key, 0.0) + value.item()
+    total_loss, total_weight, *sums = policy.processes.sum([total_loss, total_weight, *metrics.values()])
+    parameters = [parameter for _, parameter in policy.trainable()]
+    if not policy.is_sharded:  # FSDP2 sums them in every backward pass
+        sum_gradients(parameters, policy.processes)
+    grad_norm = whole(torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm)).item()
+    if not math.isfinite(total_loss) or not math.isfinite(grad_norm):
+        optimizer.zero_grad(set_to_none=True)
+        raise RunError(
+            f"the loss is {total_loss} and the gradient norm {grad_norm} after {policy.version} optimizer steps; the "
+            f"weights were left as they were before this step. A smaller learning rate usually helps."
+        )
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    policy.version += 1
+    return StepResult(
+        total_loss, grad_norm, {key: value / total_weight for key, value in zip(metrics, sums, strict=True)}
+    )
+
+
+def sum_gradients(parameters: Sequence[nn.Parameter], processes: Processes) -> None:
+    """Give every process the sum of all gradients: once a step, after the last micro-batch.
+
+    Torch's own DDP would average, and count forward passes, of which processes have different numbers. A weight that
+    has no gradient in any process keeps none; one that has it in some has zeros in the others.
+    """
+    if processes.size == 1:
+        return
+    present = processes.sum([float(parameter.grad is not None) for parameter in parameters])
+    gradients = []
+    for parameter, count in zip(parameters, present, strict=True):
+        if count:
+            parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            gradients.append(parameter.grad)
+    processes.sum_tensors(gradients)

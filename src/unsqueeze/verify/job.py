@@ -1,0 +1,32 @@
+"""What the verifier asks of a worker, and what a worker answers."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+# Where the worker looks: ``box`` reads one box and nothing else; the other two are Math-Verify's two ways.
+Where = Literal["box", "final_answer", "anywhere"]
+
+# Who grades: Math-Verify, or the scorers of reasoning-gym.
+GraderName = Literal["math", "reasoning_gym"]
+
+# The last word of a worker that ends by itself, because it has grown.
+RETIRED = "retired"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A gold answer and a text to be graded against it, both as Math-Verify should read them."""
+
+    gold: str
+    text: str
+    where: Where
+
+
+@dataclass(frozen=True, slots=True)
+class Grade:
+    """``verdict`` is a value of ``Verdict``; ``parsed`` says whether the answer was read as mathematics."""
+
+    verdict: str
+    parsed: bool
+    extracted: str | None
+    reason: str

@@ -1,0 +1,206 @@
+"""Math-Verify as a verifier: cheap text work here, everything symbolic in workers that can be killed."""
+
+import os
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from unsqueeze.errors import UserError
+from unsqueeze.tasks.problem import Problem
+from unsqueeze.verify.choice import find_choice, gold_letter
+from unsqueeze.verify.exact import exact_number
+from unsqueeze.verify.extract import Credit, bare_answer, check_credit, conclusive_box, gold_text, last_boxed
+from unsqueeze.verify.job import Grade, Job
+from unsqueeze.verify.pool import WorkerPool
+from unsqueeze.verify.verdict import Judgement, Verdict
+
+DEFAULT_TIMEOUT_S = 10.0
+DEFAULT_MEMORY_MB = 320
+DEFAULT_WORKERS = 2
+_MAX_CACHED_CHARACTERS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class _Grading:
+    """How one response is to be graded. ``whole`` is what to read where ``job`` finds no mathematics in the box."""
+
+    job: Job
+    answer: str | None = None
+    whole: Job | None = None
+
+
+class MathVerifier:
+    r"""Judges answers against gold answers as Math-Verify does, and cannot hang.
+
+    ``credit`` says where an answer may stand: ``boxed``, the last ``\boxed{}`` only; ``final_answer``, a box or a
+    phrase that announces the answer; ``anywhere``, wherever Math-Verify finds one, and a bare short answer as a whole.
+    Every answer that needs Math-Verify has ``timeout_s`` of wall time and ``memory_mb`` of address space in one of
+    ``workers`` processes; equal pairs of gold and answer are judged once (of the last ``cache_size``).
+
+    Threads may share a verifier; they take turns. Workers load when ``start`` is called, or with the first answer that
+    needs them. Close it, or use it as a context manager; a verifier that is garbage, or whose process ends, takes its
+    workers along.
+    """
+
+    def __init__(
+        self,
+        workers: int = DEFAULT_WORKERS,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        memory_mb: int = DEFAULT_MEMORY_MB,
+        credit: Credit = "boxed",
+        cache_size: int = 32_768,
+    ) -> None:
+        self._credit = check_credit(credit)
+        self._pool = WorkerPool(workers=workers, timeout_s=timeout_s, memory_mb=memory_mb)
+        self._cache: OrderedDict[Job, Grade] = OrderedDict()
+        self._cache_size = cache_size
+        self._lock = threading.Lock()
+        self._owner = os.getpid()
+        self._finalizer = weakref.finalize(self, _close_if_owner, self._pool, self._owner)
+
+    def start(self) -> None:
+        """Load Math-Verify in the background, while something else is done."""
+        self._pool.start()
+
+    def verify(self, problems: Sequence[Problem], responses: Sequence[str]) -> list[Judgement]:
+        """The ``Verifier`` protocol."""
+        return self.verify_answers([problem.answer for problem in problems], responses)
+
+    def verify_answers(
+        self,
+        golds: Sequence[str],
+        responses: Sequence[str],
+        *,
+        on_finished: Callable[[int], None] | None = None,
+    ) -> list[Judgement]:
+        """One judgement per pair, in order. ``on_finished`` is told how many more are done. Raises RunError."""
+        if len(golds) != len(responses):
+            raise UserError(f"verify: {len(golds)} gold answers for {len(responses)} responses; give one each.")
+        with self._lock:
+            self._leave_to_original_after_fork()
+            judgements: list[Judgement | None] = [None] * len(golds)
+            gradings: dict[int, _Grading] = {}
+            for index, (gold, response) in enumerate(zip(golds, responses, strict=True)):
+                settled = self._settle(gold, response)
+                if isinstance(settled, Judgement):
+                    judgements[index] = settled
+                else:
+                    gradings[index] = settled
+            if on_finished:
+                on_finished(len(golds) - len(gradings))
+            self._grade(gradings, judgements, on_finished)
+        return [judgement for judgement in judgements if judgement is not None]
+
+    def close(self) -> None:
+        self._finalizer()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _settle(self, gold: str, response: str) -> Judgement | _Grading:
+        """The judgement, where text and exact numbers are enough; otherwise what to ask of a worker."""
+        if not gold.strip():
+            return Judgement(Verdict.CRASHED, None, "the gold answer is empty")
+        letter = gold_letter(gold)
+        if letter is not None:
+            choice = find_choice(response, self._credit)
+            if choice is not None:
+                return _equal_or_not(choice == letter, choice, "letter")
+        grading = self._grading_of(gold, response)
+        if isinstance(grading, Judgement) or grading.answer is None:
+            return grading
+        given, wanted = exact_number(grading.answer), exact_number(grading.job.gold)
+        if given is None or wanted is None:
+            return grading
+        return _equal_or_not(given == wanted, grading.answer, "number")
+
+    def _grading_of(self, gold: str, response: str) -> Judgement | _Grading:
+        reference = gold_text(gold)
+        if self._credit == "boxed":
+            content = last_boxed(response)
+            if not content:
+                return Judgement(Verdict.UNPARSABLE, None, _why_no_box(response, content))
+            return _Grading(Job(reference, f"\\boxed{{{content}}}", "anywhere"), content)
+        whole = Job(reference, response, self._credit)
+        content = conclusive_box(response)
+        if content is not None:
+            return _Grading(Job(reference, f"\\boxed{{{content}}}", "box"), content, whole)
+        bare = bare_answer(response) if self._credit == "anywhere" else None
+        if bare is not None:
+            return _Grading(Job(reference, bare, "anywhere"), response.strip())
+        return _Grading(whole)
+
+    def _grade(
+        self,
+        gradings: dict[int, _Grading],
+        judgements: list[Judgement | None],
+        on_finished: Callable[[int], None] | None,
+    ) -> None:
+        """Judge what is to be graded; where a box turned out not to be mathematics, judge the whole response next."""
+        grades = self._grade_jobs([grading.job for grading in gradings.values()])
+        again: dict[int, _Grading] = {}
+        for index, grading in gradings.items():
+            grade = grades[grading.job]
+            if grading.whole is not None and Verdict(grade.verdict).judged and not grade.parsed:
+                again[index] = _Grading(grading.whole)
+            else:
+                extracted = grade.extracted if grading.answer is None else grading.answer
+                judgements[index] = Judgement(Verdict(grade.verdict), extracted, grade.reason)
+        if again:
+            self._grade(again, judgements, None)
+        if on_finished:
+            on_finished(len(gradings))
+
+    def _grade_jobs(self, jobs: Sequence[Job]) -> dict[Job, Grade]:
+        """The grade of every distinct job, from memory or from a worker."""
+        grades: dict[Job, Grade] = {}
+        unknown: list[Job] = []
+        for job in dict.fromkeys(jobs):
+            known = self._cache.get(job)
+            if known is None:
+                unknown.append(job)
+            else:
+                self._cache.move_to_end(job)
+                grades[job] = known
+        for job, grade in zip(unknown, self._pool.run(unknown), strict=True):
+            grades[job] = grade
+            if grade.verdict != Verdict.CRASHED and len(job.text) <= _MAX_CACHED_CHARACTERS:
+                self._cache[job] = grade
+        while len(self._cache) > self._cache_size:
+            self._cache.popitem(last=False)
+        return grades
+
+    def _leave_to_original_after_fork(self) -> None:
+        if os.getpid() != self._owner:
+            self._pool.forget()
+            self._owner = os.getpid()
+            self._finalizer.detach()
+            self._finalizer = weakref.finalize(self, _close_if_owner, self._pool, self._owner)
+
+
+def _close_if_owner(pool: WorkerPool, owner: int) -> None:
+    if os.getpid() == owner:
+        pool.close()
+
+
+def _equal_or_not(equal: bool, extracted: str, what: str) -> Judgement:
+    if equal:
+        return Judgement(Verdict.CORRECT, extracted, f"the same {what} as the gold answer")
+    return Judgement(Verdict.WRONG, extracted, f"another {what} than the gold answer")
+
+
+def _why_no_box(response: str, content: str | None) -> str:
+    if content == "":
+        return "the last \\boxed{} is empty"
+    if "\\boxed{" in response:
+        return "the last \\boxed{ is never closed"
+    return "no \\boxed{} in the response"

@@ -1,0 +1,308 @@
+"""`unsqueeze eval`: samples that are stored as they come, never drawn twice, and read by score and compare."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from data import problem_set
+from unsqueeze.errors import UserError
+from unsqueeze.evaluate.benchmarks import Where, load_benchmarks
+from unsqueeze.evaluate.calls import Call, missing_calls
+from unsqueeze.evaluate.fingerprint import fingerprint
+from unsqueeze.evaluate.sample_store import SampleStore
+from unsqueeze.models import embedded_model_path
+from unsqueeze.progress import Interrupted
+from unsqueeze.rollout.hf import HfEngine
+from unsqueeze.rollout.types import StopReason
+from unsqueeze.store.evals import EvalSample
+from unsqueeze.verify.countdown import check_countdown
+from unsqueeze.verify.verdict import Verdict
+
+
+def evaluation(out: Path, *more: str, n: int = 4, task: str = "countdown", limit: int = 6) -> list[str]:
+    return ["eval", "countdown-0.4m", "--task", task, "--n", str(n), "--limit", str(limit), "--out", str(out), *more]
+
+
+def samples(out: Path) -> list[dict[str, Any]]:
+    return pq.read_table(out / "samples.parquet").to_pylist()
+
+
+def summary(out: Path) -> dict[str, Any]:
+    return json.loads((out / "summary.json").read_text())
+
+
+def test_samples_summary_and_table_agree(command, tmp_path: Path):
+    out = tmp_path / "base"
+    code, printed, err = command(*evaluation(out))
+    assert code == 0, err
+    rows = samples(out)
+    problems = load_benchmarks(["countdown"], Where(data_dir=tmp_path, limit=6))[0].problems
+    assert [(row["problem_id"], row["index"]) for row in rows] == [(p.id, i) for p in problems for i in range(4)]
+    by_id = {problem.id: problem for problem in problems}
+    for row in rows:
+        verdict = check_countdown(by_id[row["problem_id"]], row["text"]).verdict
+        assert (row["verdict"], row["correct"]) == (verdict, verdict is Verdict.CORRECT)
+    correct = sum(row["correct"] for row in rows)
+    assert summary(out)["avg"] == pytest.approx(correct / 24)
+    assert summary(out)["benchmarks"]["countdown"]["num_samples"] == 24
+    assert summary(out)["weights"] == fingerprint(str(embedded_model_path()))
+    assert "countdown" in printed
+    assert f"{100 * correct / 24:.1f}" in printed
+    assert not (out / "parts").exists()
+
+
+def test_a_larger_n_adds_and_a_new_k_draws_nothing(command, tmp_path: Path):
+    grown, whole = tmp_path / "grown", tmp_path / "whole"
+    command(*evaluation(grown, n=16, limit=2))
+    before = samples(grown)
+    code, _, err = command(*evaluation(grown, n=20, limit=3))
+    assert code == 0, err
+    # Two problems have 16 of 20, the third has none: 4 + 4 + 20.
+    assert "28 samples were drawn now" in err
+    after = samples(grown)
+    assert [
+        row for row in after if row["index"] < 16 and row["problem_id"] in {r["problem_id"] for r in before}
+    ] == before
+    assert len({(row["problem_id"], row["index"]) for row in after}) == len(after) == 60
+
+    code, printed, err = command(*evaluation(grown, "--k", "1,3,20", n=20, limit=3))
+    assert code == 0
+    assert "0 samples were drawn now" in err
+    assert "Pass@3" in printed
+    assert samples(grown) == after
+
+    # Blocks of 16 end alike: grown by whole blocks, an evaluation is what it would have been at once.
+    command(*evaluation(whole, n=20, limit=2))
+    assert samples(whole)[:20] == after[:20]
+
+    # A smaller n looks at the first samples only, and keeps the others.
+    command(*evaluation(grown, n=5, limit=2))
+    assert summary(grown)["num_samples"] == 10
+    assert len(samples(grown)) == 60
+
+
+def test_an_interrupted_evaluation_goes_on_to_the_same_samples(
+    command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    flags = ["--max-rows", "32"]
+    assert command(*evaluation(whole, *flags))[0] == 0
+
+    generate, calls = HfEngine.generate, []
+
+    def generate_twice(self: HfEngine, *args: Any, **options: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 2:
+            raise Interrupted
+        return generate(self, *args, **options)
+
+    monkeypatch.setattr(HfEngine, "generate", generate_twice)
+    code, _, err = command(*evaluation(cut, *flags))
+    assert code == 130
+    assert "stopped as asked" in err
+    assert [path.name for path in (cut / "parts").iterdir()] == ["000000.parquet"]
+    assert not (cut / "summary.json").exists()
+
+    monkeypatch.setattr(HfEngine, "generate", generate)
+    code, _, err = command(*evaluation(cut, *flags))
+    assert code == 0
+    # Two problems a call (32 rows of blocks of 16): one call of three was stored.
+    assert "16 samples were drawn now" in err
+    assert samples(cut) == samples(whole)
+
+
+def test_another_evaluation_is_not_mixed_in(command, tmp_path: Path):
+    out = tmp_path / "base"
+    command(*evaluation(out))
+    before = samples(out)
+    for flags, words in (
+        (["--temperature", "1.0"], ["temperature 0.7", "1.0", "--out"]),
+        (["--max-tokens", "30"], ["countdown: max_tokens 24", "30"]),
+        (["--template", "{problem} "], ["countdown: template"]),
+    ):
+        code, _, err = command(*evaluation(out, *flags))
+        assert code == 2
+        for word in words:
+            assert word in err
+    assert samples(out) == before
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    code, _, err = command(*evaluation(tmp_path / "other"))
+    assert code == 2
+    assert "holds no evaluation" in err
+
+
+MATH = [
+    {"id": "a", "problem": "Make 48 from 2 3 6 14.", "answer": "48"},
+    {"id": "b", "problem": "Make 24 from 1 2 3 4.", "answer": "1000"},
+]
+
+
+def test_files_by_path_and_by_name_side_by_side_and_a_new_credit_only_judges_again(command, tmp_path: Path):
+    (tmp_path / "two_sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in MATH))
+    (tmp_path / "other.jsonl").write_text(json.dumps(MATH[1]) + "\n")
+    out = tmp_path / "out"
+    flags = ["--task", "two-sums", "--data-dir", str(tmp_path), "--template", "{problem}", "--workers", "1"]
+    first = evaluation(out, *flags, task=str(tmp_path / "other.jsonl"), n=4, limit=2)
+    code, printed, err = command(*first)
+    assert code == 0, err
+    assert [line.split()[0] for line in printed.splitlines() if line.split()[:1] in (["other"], ["two_sums"], ["all"])][
+        :3
+    ] == ["other", "two_sums", "all"]
+    rows = samples(out)
+    assert {(row["benchmark"], row["gold"]) for row in rows} == {
+        ("other", "1000"),
+        ("two_sums", "48"),
+        ("two_sums", "1000"),
+    }
+    # A list of steps holds mathematics, so there is an answer to judge, but no box.
+    assert any(row["verdict"] in ("correct", "wrong") for row in rows)
+    parts = summary(out)["benchmarks"]
+    # The stratified mean is over problems: one of 'other', two of 'two_sums'.
+    assert summary(out)["avg"] == pytest.approx((parts["other"]["avg"] + 2 * parts["two_sums"]["avg"]) / 3)
+
+    code, _, err = command(*first, "--credit", "boxed")
+    assert code == 0
+    assert "two_sums: 8 samples that were there are judged again" in err
+    assert "0 samples were drawn now" in err
+    assert {row["verdict"] for row in samples(out)} == {"unparsable"}
+    assert [row["text"] for row in samples(out)] == [row["text"] for row in rows]
+
+
+def test_score_and_compare_read_it(command, tmp_path: Path):
+    for name, more in (("a", []), ("b", ["--temperature", "1.5"])):
+        command(*evaluation(tmp_path / name, *more))
+    code, printed, _ = command("score", str(tmp_path / "a"), "--json")
+    assert code == 0
+    assert json.loads(printed)["avg"] == pytest.approx(summary(tmp_path / "a")["avg"])
+    code, printed, _ = command("compare", str(tmp_path / "a"), str(tmp_path / "b"), "--json")
+    assert code == 0
+    assert json.loads(printed)["n_problems"] == 6
+
+
+def test_the_checkpoint_of_a_run_is_found(command, tmp_path: Path):
+    policy = tmp_path / "run" / "checkpoints" / "step-000010" / "policy"
+    policy.mkdir(parents=True)
+    (tmp_path / "run" / "run.json").write_text("{}")
+    for file in embedded_model_path().iterdir():
+        (policy / file.name).write_bytes(file.read_bytes())
+    for name, model in (("run", tmp_path / "run"), ("step", policy.parent), ("embedded", Path("countdown-0.4m"))):
+        flags = ["--task", "countdown", "--n", "2", "--limit", "2", "--out", str(tmp_path / name / "eval")]
+        assert command("eval", str(model), *flags)[0] == 0
+    assert samples(tmp_path / "run" / "eval") == samples(tmp_path / "embedded" / "eval")
+    assert samples(tmp_path / "step" / "eval") == samples(tmp_path / "embedded" / "eval")
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ([], ["--task", "countdown"]),
+        (["--task", "nowhere", "--data-dir", "/none"], ["--task nowhere", "/none"]),
+        (["--task", "countdown", "--task", "countdown"], ["two tasks", "countdown"]),
+        (["--task", "countdown", "--n", "0"], ["--n 0"]),
+        (["--task", "countdown", "--engine", "vllm_server"], ["--engine vllm_server", "--server URL"]),
+        (["--task", "countdown", "--engine", "x"], ["--engine x: it must be one of hf, vllm."]),
+        (["--task", "countdown", "--max-rows", "0"], ["--max-rows 0"]),
+        (["--task", "countdown", "--limit", "0"], ["--limit 0"]),
+        (["--task", "countdown", "--temperature", "-1"], ["temperature is -1"]),
+        (["--task", "countdown", "--prompt-style", "chat"], ["chat template"]),
+        (["--task", "countdown", "--prompt-style", "poem"], ["--prompt-style poem", "qwen-math"]),
+        (["--task", "countdown", "--template", "x"], ["{problem}"]),
+        (["--task", "countdown", "--max-tokens", "500"], ["context is 128", "--max-tokens"]),
+        (["--task", "countdown", "--credit", "none"], ["credit", "boxed"]),
+        (["--task", "countdown", "--k", "0"], ["--k 0"]),
+        (["--task", "countdown", "--template", "Please solve {problem}"], ["no token for"]),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_nothing_is_written(command, tmp_path: Path, flags: list[str], words: list[str]):
+    code, _, err = command("eval", "countdown-0.4m", *flags, "--out", str(tmp_path / "out"))
+    assert code == 2, err
+    for word in words:
+        assert word in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_changed_data_file_is_another_evaluation_and_a_new_task_is_not(tmp_path: Path):
+    store = SampleStore(tmp_path / "out")
+    store.open({"seed": 0, "benchmarks": {"sums": {"sha256": "a"}}})
+    with pytest.raises(UserError, match='sums: sha256 "a", and "b"'):
+        store.open({"seed": 0, "benchmarks": {"sums": {"sha256": "b"}}})
+    store.open({"seed": 0, "benchmarks": {"more": {"sha256": "c"}}})
+    assert set(json.loads((tmp_path / "out" / "eval.json").read_text())["benchmarks"]) == {"sums", "more"}
+
+
+def stored_sample(problem_id: str, index: int) -> EvalSample:
+    return EvalSample(
+        problem_id=problem_id,
+        index=index,
+        text="1",
+        verdict=Verdict.WRONG,
+        extracted=None,
+        reason="",
+        num_tokens=1,
+        mean_logp=-1.0,
+        stop_reason=StopReason.EOS,
+    )
+
+
+def test_samples_are_sorted_as_asked_whatever_came_first(tmp_path: Path):
+    store = SampleStore(tmp_path)
+    came = [
+        ("old", "x", 0),
+        ("sums", "b", 1),
+        ("more", "z", 0),
+        ("sums", "a", 0),
+        ("sums", "gone", 0),
+        ("sums", "b", 0),
+    ]
+    for benchmark, problem_id, index in came:
+        store.add(benchmark, [stored_sample(problem_id, index)], ["2"], "judge")
+    table = store.merge({"sums": ["a", "b"], "more": ["y", "z"]})
+    assert list(zip(*(table[name].to_pylist() for name in ("benchmark", "problem_id", "index")), strict=True)) == [
+        ("sums", "a", 0),
+        ("sums", "b", 0),
+        ("sums", "b", 1),
+        ("sums", "gone", 0),
+        ("more", "z", 0),
+        ("old", "x", 0),
+    ]
+    assert store.merge({}).equals(table)
+
+
+def test_a_store_knows_what_it_holds_as_one_that_reads_its_files(tmp_path: Path):
+    store = SampleStore(tmp_path)
+    assert store.keys("sums") == set()
+    store.add("sums", [stored_sample("p", 0), stored_sample("p", 1)], ["2", "2"], "judge")
+    store.add("more", [stored_sample("p", 0)], ["2"], "judge")
+    # One that goes on: its part comes after those that are there.
+    again = SampleStore(tmp_path)
+    again.add("sums", [stored_sample("p", 2)], ["2"], "judge")
+    assert [path.stem for path in sorted((tmp_path / "parts").iterdir())] == ["000000", "000001", "000002"]
+    assert store.keys("sums") == {("p", 0), ("p", 1)}
+    assert again.keys("sums") == {("p", 0), ("p", 1), ("p", 2)}
+    assert again.keys("more") == {("p", 0)}
+    assert again.merge({}).num_rows == 4
+    assert SampleStore(tmp_path).keys("sums") == again.keys("sums")
+
+
+def test_calls_by_hand():
+    # Two problems of three samples a call; blocks of 16 end at multiples of 16.
+    assert list(missing_calls([0, 0, 0], 3, 2)) == [Call((0, 1), 0, 3), Call((2,), 0, 3)]
+    assert list(missing_calls([10, 20, 0], 20, 2)) == [
+        Call((2,), 0, 16),
+        Call((0,), 10, 6),
+        Call((0, 2), 16, 4),
+    ]
+    assert list(missing_calls([5, 5], 5, 2)) == []
+    assert list(missing_calls([], 5, 2)) == []
+
+
+def test_the_contests_load_by_name():
+    folder = problem_set("aime_2025").parent
+    names = ["aime_2024", "aime-2025", "brumo_2025", "hmmt_feb_2025", "hmmt_nov_2025"]
+    benchmarks = load_benchmarks(names, Where(data_dir=folder))
+    assert [len(benchmark.problems) for benchmark in benchmarks] == [30] * 5
+    assert benchmarks[1].name == "aime_2025"

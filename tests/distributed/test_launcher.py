@@ -1,0 +1,215 @@
+"""``unsqueeze train --processes 2`` as a user meets it: wishes to stop and mistakes, each told once, and no orphans."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lives import live
+from same_runs import assert_same_run
+from training import small_recipe
+from unsqueeze.store.run_directory import RunDirectory
+
+RECIPE = small_recipe(
+    rl={"steps": 6, "learning_rate": 5e-5, "tokens_per_microbatch": 150},
+    irl={"learning_rate": 5e-5},
+    data={"num_test": 2},
+    evaluation={"n": 2},
+)
+NAME_OF_MARK = "UNSQUEEZE_TEST_MARK"
+PROMPTLY_S = 60
+"""Far more than a step takes, however busy the machine; less than any time limit of the library."""
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run as one process makes it, never stopped."""
+    path = tmp_path_factory.mktemp("launcher") / "whole"
+    live(RECIPE, path)
+    return path
+
+
+@contextmanager
+def launched(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """The real command in a process group of its own, as a shell starts it; afterwards nothing may be left of it."""
+    recipe, mark = folder / "recipe.yaml", uuid.uuid4().hex
+    recipe.write_text(yaml.safe_dump(RECIPE.model_dump(mode="json")))
+    command = [
+        sys.executable,
+        "-m",
+        "unsqueeze",
+        "train",
+        str(recipe),
+        "--run",
+        str(folder / "run"),
+        "--processes",
+        "2",
+    ]
+    launcher = subprocess.Popen(
+        [*command, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {NAME_OF_MARK: mark, "OMP_NUM_THREADS": "1"},
+        start_new_session=True,
+    )
+    try:
+        yield launcher
+        assert not descendants(mark)
+    finally:
+        launcher.kill()
+        for process in descendants(mark):
+            os.kill(process, signal.SIGKILL)
+
+
+def descendants(mark: str) -> list[int]:
+    """Every process of this machine whose environment carries the mark."""
+    found = []
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if mark.encode() in environment.read_bytes():
+                found.append(int(environment.parent.name))
+    return found
+
+
+def wait_until(there: Callable[[], bool], launcher: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 300
+    while not there():
+        assert launcher.poll() is None, launcher.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def to_the_group(launcher: subprocess.Popen[str], number: int) -> None:
+    """As a terminal does with Ctrl-C."""
+    os.killpg(launcher.pid, number)
+
+
+def to_the_launcher(launcher: subprocess.Popen[str], number: int) -> None:
+    """As ``kill`` and Slurm do."""
+    launcher.send_signal(number)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "number", "send", "gaps_s"),
+    [
+        ("ddp", signal.SIGINT, to_the_group, []),
+        pytest.param("fsdp", signal.SIGTERM, to_the_launcher, [], marks=pytest.mark.slow),
+        pytest.param("ddp", signal.SIGTERM, to_the_launcher, [0.0], marks=pytest.mark.slow),
+        pytest.param("ddp", signal.SIGINT, to_the_group, [0.2], marks=pytest.mark.slow),
+        pytest.param("fsdp", signal.SIGINT, to_the_launcher, [0.2, 0.2], marks=pytest.mark.slow),
+        pytest.param("fsdp", signal.SIGTERM, to_the_group, [0.05], marks=pytest.mark.slow),
+    ],
+)
+def test_a_wish_to_stop_ends_all_and_the_run_goes_on_alone(
+    command, whole: Path, tmp_path: Path, strategy: str, number: int, send: Callable[..., None], gaps_s: list[float]
+):
+    run = tmp_path / "run"
+    with launched(tmp_path, "--set", f"parallel.strategy={strategy}") as launcher:
+        wait_until((run / "rollouts" / "step-000003.parquet").exists, launcher)
+        send(launcher, number)
+        for gap in gaps_s:
+            time.sleep(gap)
+            with suppress(ProcessLookupError):
+                send(launcher, number)
+        out, err = launcher.communicate(timeout=PROMPTLY_S)
+    assert launcher.returncode == 130, err
+    assert (out + err).count("stopped as asked") == 1
+    assert "Traceback" not in out + err
+    assert RunDirectory.open(run).journal.read()[-1]["event"] == "interrupted"
+    code, _, err = command("train", str(tmp_path / "recipe.yaml"), "--run", str(run), "--resume")
+    assert code == 0, err
+    assert_same_run(whole, run)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_wish_to_stop_while_the_processes_start(tmp_path: Path, number: int):
+    """They import libraries for seconds, and do not listen yet: not one of them says a word."""
+    with launched(tmp_path) as launcher:
+        wait_until(lambda: has_children(launcher), launcher)
+        to_the_group(launcher, number)
+        out, err = launcher.communicate(timeout=PROMPTLY_S)
+    assert launcher.returncode == 130
+    assert (out, err) == ("", "stopped as asked, before training began; what is on disk is as it was.\n")
+    assert not (tmp_path / "run").exists()
+
+
+def has_children(launcher: subprocess.Popen[str]) -> bool:
+    return len(Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()) == 2
+
+
+FILES_THAT_ARE_NOT_THERE = [
+    *("--set", "data.kind=jsonl"),
+    *("--set", "data.train_path=/nowhere.jsonl"),
+    *("--set", "data.test_path=/nowhere.jsonl"),
+]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--set", "rl.steps=many"], "rl.steps"),
+        pytest.param(["--set", "model.path=/nowhere"], "model.path is '/nowhere'", marks=pytest.mark.slow),
+        pytest.param(FILES_THAT_ARE_NOT_THERE, "/nowhere.jsonl", marks=pytest.mark.slow),
+        pytest.param(["--resume"], "holds no run to resume", marks=pytest.mark.slow),
+    ],
+)
+def test_a_mistake_is_told_once(tmp_path: Path, options: list[str], says: str):
+    """Found by the launcher, by both processes, or by the main one alone."""
+    with launched(tmp_path, *options) as launcher:
+        out, err = launcher.communicate(timeout=300)
+    assert launcher.returncode == 2
+    assert out == ""
+    assert says in err
+    assert err.count("error: ") == err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_nothing_outlives_a_launcher_that_is_killed(tmp_path: Path):
+    with launched(tmp_path) as launcher:
+        wait_until((tmp_path / "run" / "rollouts" / "step-000001.parquet").exists, launcher)
+        launcher.kill()
+        launcher.communicate(timeout=PROMPTLY_S)  # the ends of both pipes, which the processes hold
+
+
+@pytest.mark.parametrize("silent", [pytest.param(0, marks=pytest.mark.slow), 1])
+def test_a_process_that_was_stopped_is_noticed(silent: int):
+    """Process 0 keeps the store, so that the other gets no answer; with process 1 it is the other way round."""
+    begun = time.monotonic()
+    ended = subprocess.run(
+        [sys.executable, "-c", MEETING, str(silent)], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.count("error: ") == ended.stderr.count(f"process {silent} of 2 showed no sign of life") == 1
+    assert "--resume" in ended.stderr
+    assert time.monotonic() - begun < PROMPTLY_S
+
+
+def test_a_process_that_fails_ends_the_others():
+    ended = subprocess.run(
+        [sys.executable, "-c", MEETING, "fails"], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.count("process 1 has had enough") == 1
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.slow
+def test_a_process_that_takes_long_is_waited_for():
+    subprocess.run([sys.executable, "-c", MEETING, "busy"], timeout=300, check=True)
+
+
+MEETING = f"""
+import sys
+from unsqueeze.distributed.launch import run_processes
+sys.exit(run_processes([sys.executable, {str(Path(__file__).parents[1] / "silent_process.py")!r}, sys.argv[1]], 2))
+"""

@@ -1,0 +1,111 @@
+"""Rows to tensors: what stands where, and that micro-batches change nothing."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from unsqueeze.algos.irl import nll_loss
+from unsqueeze.policy.batch import Row, TokenBatch, collate, microbatches
+
+CPU = torch.device("cpu")
+VOCABULARY = 7
+
+
+def row(prompt: list[int], response: list[int], weight: float = 1.0, **columns: object) -> Row:
+    return Row(
+        prompt_tokens=np.array(prompt, dtype=np.int32),
+        tokens=np.array(response, dtype=np.int32),
+        weight=weight,
+        **columns,
+    )
+
+
+tokens = st.integers(0, VOCABULARY - 1)
+rows = st.lists(
+    st.builds(
+        row,
+        st.lists(tokens, min_size=1, max_size=5),
+        st.lists(tokens, min_size=1, max_size=5),
+        st.floats(0, 1, width=32),
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+def causal_logprobs(batch: TokenBatch) -> Tensor:
+    """A toy causal model: the hidden state is the running sum of embeddings, and its log-softmax is gathered."""
+    embedding = torch.linspace(-1, 1, VOCABULARY * VOCABULARY, dtype=torch.float64).view(VOCABULARY, VOCABULARY).sin()
+    hidden_NSV = nn.functional.embedding(batch.tokens_NS, embedding).cumsum(dim=1)
+    hidden_MV = hidden_NSV.flatten(0, 1).index_select(0, batch.sources)
+    targets_M = batch.responses_NT.flatten().index_select(0, batch.places)
+    logp_M = hidden_MV.log_softmax(dim=-1).gather(1, targets_M[:, None]).squeeze(1)
+    return logp_M.new_zeros(batch.mask_NT.numel()).index_copy(0, batch.places, logp_M).view(batch.mask_NT.shape)
+
+
+def test_what_stands_where_by_hand() -> None:
+    # Prompts of 2 and 1 tokens, responses of 1 and 3: S = 4, T = 3, padding 9.
+    batch = collate(
+        [
+            row([1, 2], [3], 0.5, advantage=2.0, logp_proximal=np.array([-0.5], dtype=np.float32)),
+            row([4], [5, 6, 0], 0.25, logp_proximal=np.array([-1, -2, -3], dtype=np.float32)),
+        ],
+        pad=9,
+        device=CPU,
+    )
+    assert batch.tokens_NS.tolist() == [[1, 2, 3, 9], [4, 5, 6, 0]]
+    assert batch.responses_NT.tolist() == [[3, 9, 9], [5, 6, 0]]
+    assert batch.mask_NT.tolist() == [[True, False, False], [True, True, True]]
+    # Token 3 is predicted from position 1 of row 0; tokens 5, 6, 0 from positions 0, 1, 2 of row 1, which is 4..6.
+    assert batch.sources.tolist() == [1, 4, 5, 6]
+    assert batch.places.tolist() == [0, 3, 4, 5]
+    assert batch.weights_N.tolist() == [0.5, 0.25]
+    assert batch.advantages_N.tolist() == [2.0, 0.0]
+    assert batch.logp_proximal_NT is not None
+    assert batch.logp_proximal_NT.tolist() == [[-0.5, 0.0, 0.0], [-1.0, -2.0, -3.0]]
+    assert batch.logp_ref_NT is None
+
+
+def test_log_probs_on_some_rows_only_are_our_own_mistake() -> None:
+    with pytest.raises(AssertionError, match="some rows carry log-probs"):
+        collate([row([1], [2], logp_ref=np.zeros(1, dtype=np.float32)), row([1], [2])], pad=0, device=CPU)
+
+
+def test_microbatches_by_hand() -> None:
+    # Lengths 3, 5, 2, 5, at most 10 tokens: the two of 5 together (10), then 3 and 2 padded to 3 (6).
+    lengths = [row([1], [1] * (length - 1)) for length in (3, 5, 2, 5)]
+    assert list(microbatches(lengths, max_tokens=10)) == [[1, 3], [0, 2]]
+    # A row longer than the limit goes alone.
+    assert list(microbatches(lengths, max_tokens=4)) == [[1], [3], [0], [2]]
+
+
+@given(rows=rows, max_tokens=st.integers(1, 40))
+def test_microbatches_deal_out_every_row_once_within_the_limit(rows: list[Row], max_tokens: int) -> None:
+    parts = list(microbatches(rows, max_tokens=max_tokens))
+    assert sorted(i for part in parts for i in part) == list(range(len(rows)))
+    for part in parts:
+        padded = len(part) * max(rows[i].num_tokens for i in part)
+        assert padded <= max_tokens or len(part) == 1
+
+
+@given(rows=rows, max_tokens=st.integers(1, 40))
+def test_the_loss_of_microbatches_adds_up_to_that_of_the_batch(rows: list[Row], max_tokens: int) -> None:
+    def loss(part: list[Row]) -> Tensor:
+        batch = collate(part, pad=0, device=CPU)
+        return nll_loss(causal_logprobs(batch), batch.mask_NT, batch.weights_N).loss
+
+    parts = sum(loss([rows[i] for i in part]) for part in microbatches(rows, max_tokens=max_tokens))
+    torch.testing.assert_close(parts, loss(rows), rtol=1e-6, atol=1e-9)
+
+
+@given(rows=rows, pad=tokens)
+def test_padding_changes_no_log_prob(rows: list[Row], pad: int) -> None:
+    batch = collate(rows, pad=pad, device=CPU)
+    together = causal_logprobs(batch)
+    assert not together[~batch.mask_NT].any()
+    for i, alone in enumerate(rows):
+        expected = causal_logprobs(collate([alone], pad=0, device=CPU))[0]
+        torch.testing.assert_close(together[i, : len(alone.tokens)], expected)

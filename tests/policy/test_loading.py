@@ -1,0 +1,69 @@
+"""What is said of a model folder: one sentence where it is wrong, and what transformers says of weights to spare."""
+
+import json
+from collections.abc import Iterator
+from logging.handlers import BufferingHandler
+from pathlib import Path
+
+import pytest
+import transformers
+
+from tiny_models import BYTE_VOCABULARY, byte_tokenizer, tiny_llama
+from unsqueeze.config.recipe import ModelSettings
+from unsqueeze.errors import UserError
+from unsqueeze.policy.loading import load_pretrained
+
+
+@pytest.fixture
+def said() -> Iterator[BufferingHandler]:
+    """What transformers logs."""
+    handler = BufferingHandler(1000)
+    logger = transformers.utils.logging.get_logger()
+    logger.addHandler(handler)
+    yield handler
+    assert handler in logger.handlers
+    logger.removeHandler(handler)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("models") / "bytes"
+    tiny_llama(BYTE_VOCABULARY, context=128).save_pretrained(path)
+    byte_tokenizer("").save_pretrained(path)
+    return path
+
+
+@pytest.fixture
+def configured(folder: Path, tmp_path: Path):
+    """The folder again, with other words in config.json."""
+
+    def with_changes(**changes: object) -> str:
+        for file in folder.iterdir():
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+        config = json.loads((folder / "config.json").read_text())
+        (tmp_path / "config.json").write_text(json.dumps(config | changes))
+        return str(tmp_path)
+
+    return with_changes
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}, r"weights are missing, transformer\.h\.0\."),
+        ({"intermediate_size": 7}, r"mlp\.down_proj\.weight has the shape \(32, 48\), .* must have \(32, 7\)"),
+        ({"num_hidden_layers": 3}, r"weights are missing, model\.layers\.2\."),
+    ],
+)
+def test_of_another_model_one_sentence_is_said(configured, said: BufferingHandler, changes, words: str) -> None:
+    path = configured(**changes)
+    with pytest.raises(UserError, match=words):
+        load_pretrained(ModelSettings(path=path), path)
+    assert said.buffer == []
+
+
+def test_weights_that_have_no_place_are_told(configured, said: BufferingHandler) -> None:
+    path = configured(num_hidden_layers=1)
+    model, tokenizer = load_pretrained(ModelSettings(path=path), path)
+    assert (model.config.num_hidden_layers, tokenizer("a")["input_ids"]) == (1, byte_tokenizer("")("a")["input_ids"])
+    assert "UNEXPECTED" in "".join(record.getMessage() for record in said.buffer)

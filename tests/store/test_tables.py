@@ -1,0 +1,245 @@
+"""Rollouts, demonstrations and evaluation samples come back from Parquet as they went in."""
+
+import dataclasses
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from unsqueeze.errors import RunError
+from unsqueeze.rollout.types import Completion, Group, Rollout, StopReason
+from unsqueeze.store.demos import Demonstration, DemoWriter
+from unsqueeze.store.evals import EvalSample, EvalWriter, read_samples, write_samples
+from unsqueeze.store.rollouts import RolloutWriter, read_rollouts
+from unsqueeze.tasks.problem import Problem
+from unsqueeze.verify.verdict import Judgement, Verdict
+
+INT32 = hnp.arrays(np.int32, st.integers(0, 5), elements=st.integers(-(2**31), 2**31 - 1))
+# Any 32 bits; often negative zero, two different NaNs, minus infinity, the least subnormal.
+BITS = st.sampled_from([0x80000000, 0x7FC00000, 0xFFC00001, 0xFF800000, 1]) | st.integers(0, 2**32 - 1)
+FLOAT32 = hnp.arrays(np.uint32, st.integers(0, 5), elements=BITS).map(lambda bits: bits.view(np.float32))
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))  # what UTF-8 can hold, NUL included
+
+
+@st.composite
+def groups(draw: st.DrawFn, number: int) -> Group:
+    problem = Problem(
+        id=draw(TEXT), prompt=draw(TEXT), answer=draw(TEXT), task=draw(st.sampled_from(["countdown", "math"]))
+    )
+    size = draw(st.integers(1, 3))
+    small = st.integers(0, 2**31 - 1)
+    rollouts = [
+        Rollout(
+            problem_id=problem.id,
+            group=number,
+            index=index,
+            prompt_tokens=draw(INT32),
+            completion=Completion(
+                tokens=draw(INT32),
+                text=draw(TEXT),
+                logp_raw=draw(FLOAT32),
+                logp_behaviour=draw(FLOAT32),
+                stop_reason=draw(st.sampled_from(StopReason)),
+            ),
+            policy_version=draw(small),
+            phase=draw(small),
+            step=draw(small),
+        )
+        for index in range(size)
+    ]
+    judgements = [Judgement(draw(st.sampled_from(Verdict)), draw(st.none() | TEXT), draw(TEXT)) for _ in range(size)]
+    return Group(problem=problem, rollouts=tuple(rollouts), judgements=tuple(judgements))
+
+
+BATCHES = st.integers(0, 3).flatmap(lambda size: st.tuples(*(groups(number) for number in range(size))))
+
+
+def plain(value: object) -> object:
+    """``value`` as builtins that compare: arrays as their type and bytes, so that every bit counts."""
+    if isinstance(value, np.ndarray):
+        return str(value.dtype), value.tobytes()
+    if dataclasses.is_dataclass(value):
+        return type(value), [plain(getattr(value, field.name)) for field in dataclasses.fields(value)]
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    return type(value), value
+
+
+def a_group(**changes: object) -> Group:
+    logp = np.array([-0.5, -1.25], np.float32)
+    completion = {"tokens": np.array([3, 4], np.int32), "text": "hi", "logp_raw": logp, "logp_behaviour": logp}
+    rollout = Rollout(
+        problem_id="p",
+        group=5,
+        index=0,
+        prompt_tokens=np.array([1, 2], np.int32),
+        completion=Completion(**completion | {"stop_reason": StopReason.EOS} | changes),
+        policy_version=1,
+        phase=2,
+        step=12,
+    )
+    problem = Problem(id="p", prompt="ask", answer="7", task="math")
+    return Group(problem=problem, rollouts=(rollout,), judgements=(Judgement(Verdict.CORRECT, "7", "equal"),))
+
+
+@settings(max_examples=30)
+@given(BATCHES)
+def test_rollouts_come_back_bit_for_bit(batch: tuple[Group, ...]) -> None:
+    with TemporaryDirectory() as folder:
+        writer = RolloutWriter(Path(folder, "rollouts"))
+        path = writer.write(12, batch)
+        assert path.name == "step-000012.parquet"
+        assert plain(writer.read(12)) == plain(batch)
+        assert writer.steps() == [12]
+
+
+def test_a_batch_of_the_usual_size_comes_back(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    batch = []
+    for number in range(16):
+        (rollout,), (judgement,) = (group := a_group()).rollouts, group.judgements
+        logp = generator.normal(size=(8, 700)).astype(np.float32)
+        tokens = generator.integers(0, 150_000, (8, 700), dtype=np.int32)
+        rollouts = tuple(
+            dataclasses.replace(
+                rollout,
+                group=number,
+                index=index,
+                completion=dataclasses.replace(rollout.completion, tokens=tokens[index], logp_raw=logp[index]),
+            )
+            for index in range(8)
+        )
+        batch.append(dataclasses.replace(group, rollouts=rollouts, judgements=(judgement,) * 8))
+    path = RolloutWriter(tmp_path).write(0, batch)
+    assert plain(read_rollouts(path)) == plain(batch)
+
+
+def test_a_stored_step_is_never_overwritten(tmp_path: Path) -> None:
+    writer = RolloutWriter(tmp_path)
+    path = writer.write(0, [a_group()])
+    before = path.read_bytes()
+    with pytest.raises(RunError, match="never overwritten"):
+        writer.write(0, [a_group(text="other")])
+    assert path.read_bytes() == before
+
+
+def test_arrays_that_come_back_may_be_handed_to_torch(tmp_path: Path) -> None:
+    path = RolloutWriter(tmp_path).write(0, [a_group()])
+    (group,) = read_rollouts(path)
+    logp = torch.from_numpy(group.rollouts[0].completion.logp_raw)  # warns of arrays that cannot be written to
+    assert logp.tolist() == [-0.5, -1.25]
+
+
+def test_half_of_a_surrogate_pair_becomes_the_replacement_character(tmp_path: Path) -> None:
+    # U+1F600 is the pair D83D DE00; a pair that stands whole, as JSON escapes leave it, is that character.
+    path = RolloutWriter(tmp_path).write(0, [a_group(text="a\x00\ud83db \ud83d\ude00 é")])
+    (group,) = read_rollouts(path)
+    assert group.rollouts[0].completion.text == "a\x00\ufffdb \U0001f600 é"
+
+
+def test_other_tools_read_the_plain_columns(tmp_path: Path) -> None:
+    path = RolloutWriter(tmp_path).write(0, [a_group()])
+    (row,) = pq.read_table(path).to_pylist()
+    assert row == {
+        "problem_id": "p",
+        "task": "math",
+        "prompt": "ask",
+        "gold": "7",
+        "group": 5,
+        "index": 0,
+        "step": 12,
+        "phase": 2,
+        "policy_version": 1,
+        "text": "hi",
+        "stop_reason": "eos",
+        "verdict": "correct",
+        "extracted": "7",
+        "reason": "equal",
+        "prompt_tokens": [1, 2],
+        "tokens": [3, 4],
+        "logp_raw": [-0.5, -1.25],
+        "logp_behaviour": [-0.5, -1.25],
+    }
+
+
+def a_sample(**changes: object) -> EvalSample:
+    values = {"problem_id": "p", "index": 3, "text": "it is 7", "verdict": Verdict.CORRECT, "extracted": "7"}
+    rest = {"reason": "", "num_tokens": 4, "mean_logp": -0.25, "stop_reason": StopReason.LENGTH}
+    return EvalSample(**values | rest | changes)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 100, -1, -9])
+def test_a_damaged_file_is_named(tmp_path: Path, cut: int) -> None:
+    path = RolloutWriter(tmp_path).write(0, [a_group()])
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(RunError, match=r"step-000000\.parquet cannot be read as Parquet: "):
+        read_rollouts(path)
+
+
+def test_a_file_of_another_kind_and_a_missing_one_are_named(tmp_path: Path) -> None:
+    write_samples(tmp_path / "samples.parquet", [a_sample()])
+    with pytest.raises(RunError, match=r"samples\.parquet: no column task, prompt"):
+        read_rollouts(tmp_path / "samples.parquet")
+    with pytest.raises(RunError, match=r"gone\.parquet does not exist"):
+        read_rollouts(tmp_path / "gone.parquet")
+
+
+def test_a_verdict_of_no_known_name_is_named(tmp_path: Path) -> None:
+    path = RolloutWriter(tmp_path).write(0, [a_group()])
+    table = pq.read_table(path)
+    column = table.schema.get_field_index("verdict")
+    pq.write_table(table.set_column(column, "verdict", [["excellent"]]), path)
+    with pytest.raises(RunError, match=r"step-000000\.parquet holds a row that is no rollout: 'excellent'"):
+        read_rollouts(path)
+
+
+def test_demonstrations_come_back(tmp_path: Path) -> None:
+    demo = Demonstration(
+        problem_id="p",
+        step=12,
+        group=5,
+        index=0,
+        mean_logp=-0.1,
+        sum_logp=-float("inf"),
+        reward=0.0,
+        reason="lowest half of the negatives",
+        rank=0,
+    )
+    writer = DemoWriter(tmp_path / "demos")
+    path = writer.write(2, [demo, dataclasses.replace(demo, index=1, rank=1)])
+    assert path.name == "irl-002.parquet"
+    assert writer.read(2) == [demo, dataclasses.replace(demo, index=1, rank=1)]
+    assert writer.numbers() == [2]
+    with pytest.raises(RunError, match="never overwritten"):
+        writer.write(2, [])
+
+
+def test_samples_come_back_and_say_whether_they_are_correct(tmp_path: Path) -> None:
+    samples = [
+        a_sample(),
+        a_sample(verdict=Verdict.UNPARSABLE, extracted=None, text="\x00"),
+        a_sample(verdict=Verdict.TIMED_OUT),
+    ]
+    path = tmp_path / "samples.parquet"
+    write_samples(path, samples)
+    assert read_samples(path) == samples
+    assert pq.read_table(path)["correct"].to_pylist() == [True, False, None]
+
+
+def test_an_evaluation_is_complete_once_its_summary_is_there(tmp_path: Path) -> None:
+    evals = EvalWriter(tmp_path / "evals")
+    write_samples(evals.samples_path(100), [a_sample(text="of an evaluation that was cut off")])
+    assert evals.steps() == []
+    evals.write(100, [a_sample()], {"avg": 0.5, "pass_at": {"1": float("nan")}})
+    assert evals.steps() == [100]
+    assert evals.samples(100) == [a_sample()]
+    assert evals.summary(100) == {"avg": 0.5, "pass_at": {"1": None}}
+    with pytest.raises(RunError, match="never overwritten"):
+        evals.write(100, [], {})
+    assert evals.samples(100) == [a_sample()]

@@ -1,0 +1,228 @@
+r"""The verifier on ordinary answers: gold answers, where credit comes from, and agreement with Math-Verify."""
+
+import json
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from data import problem_set
+from unsqueeze.errors import UserError
+from unsqueeze.tasks.problem import Problem
+from unsqueeze.verify.math_verifier import MathVerifier
+from unsqueeze.verify.verdict import Verdict
+
+
+@pytest.fixture(scope="module")
+def anywhere() -> Iterator[MathVerifier]:
+    with MathVerifier(credit="anywhere", timeout_s=30) as verifier:
+        yield verifier
+
+
+def verdicts(verifier: MathVerifier, *pairs: tuple[str, str]) -> list[str]:
+    judgements = verifier.verify_answers([gold for gold, _ in pairs], [response for _, response in pairs])
+    return [judgement.verdict.value for judgement in judgements]
+
+
+@pytest.mark.parametrize(
+    ("gold", "right", "wrong"),
+    [
+        ("5", ["5", "$5$", r"\boxed{5}", "The answer is 5.", "5.0"], ["6", r"\boxed{-5}"]),
+        (r"\frac{3}{7}", ["3/7", r"\dfrac{3}{7}", r"$\frac37$", r"\(\frac{6}{14}\)"], ["7/3", "0.43"]),
+        (r"2\sqrt{3}", [r"\sqrt{12}", r"$2 \sqrt{3}$"], [r"2\sqrt{5}", "2"]),
+        ("1, 2, 3", ["3, 1, 2", r"\{2, 3, 1\}", r"\boxed{1,2,3}", "1, 2 and 3"], ["1, 2", "1, 2, 4"]),
+        ("(1, 2, 3)", ["(1,2,3)"], ["(3, 2, 1)"]),
+        ("[0, 1)", ["$[0,1)$"], ["(0, 1]", "[0, 1]"]),
+        (r"x \le 3", [r"(-\infty,3]", r"$3 \ge x$"], [r"(-\infty, 3)"]),
+        ("1,234", ["1234", "$1{,}234$", "1 234"], ["1,243"]),
+        ("50\\%", ["50%", "50"], ["5%"]),
+        ("x = 12", ["12", "$x=12$"], ["$x=13$"]),
+        (
+            "B",
+            ["B", "(B)", r"\text{B}", "The answer is B.", r"\boxed{B}", "**B**", "B. True"],
+            ["A", "The answer is (C)"],
+        ),
+        ("Yes", ["Yes", r"\text{Yes}", r"\boxed{\text{yes}}"], ["No"]),
+        (
+            r"\begin{pmatrix}1\\2\end{pmatrix}",
+            [r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}"],
+            [r"\begin{pmatrix}2\\1\end{pmatrix}"],
+        ),
+        (r"2 \text{ euros}", ["2", "2 euros"], ["3 euros"]),
+    ],
+)
+def test_what_gold_answers_may_be(anywhere: MathVerifier, gold: str, right: list[str], wrong: list[str]) -> None:
+    assert verdicts(anywhere, *((gold, response) for response in right)) == ["correct"] * len(right)
+    found = verdicts(anywhere, *((gold, response) for response in wrong))
+    assert found == ["wrong"] * len(wrong)
+
+
+def test_credit_comes_from_where_it_may() -> None:
+    responses = [
+        r"It is \boxed{7}.",
+        "The final answer is $7$.",
+        "7",
+        "Seven, or $7$, perhaps",
+        r"\boxed{3}, no: \boxed{7}",
+    ]
+    expected = {
+        "boxed": ["correct", "unparsable", "unparsable", "unparsable", "correct"],
+        "final_answer": ["correct", "correct", "unparsable", "unparsable", "wrong"],
+        "anywhere": ["correct", "correct", "correct", "correct", "wrong"],
+    }
+    for credit, wanted in expected.items():
+        with MathVerifier(credit=credit, timeout_s=30) as verifier:  # type: ignore[arg-type]
+            assert verdicts(verifier, *(("7", response) for response in responses)) == wanted, credit
+
+
+def test_boxes_that_give_nothing_say_why() -> None:
+    with MathVerifier() as verifier:
+        reasons = [j.reason for j in verifier.verify_answers(["5"] * 3, ["5", r"\boxed{}", r"\boxed{5"])]
+    assert reasons == [
+        "no \\boxed{} in the response",
+        "the last \\boxed{} is empty",
+        "the last \\boxed{ is never closed",
+    ]
+
+
+def test_a_number_in_passing_earns_nothing_in_training() -> None:
+    problem = Problem(id="p", prompt="?", answer="42", task="math")
+    with MathVerifier() as verifier:
+        [judgement] = verifier.verify([problem], [r"We see 42 here, and 42 there. \boxed{41}"])
+    assert judgement.verdict is Verdict.WRONG
+    assert judgement.extracted == "41"
+
+
+def test_gold_answers_that_cannot_be_read_are_not_the_answers_fault(anywhere: MathVerifier) -> None:
+    judgements = anywhere.verify_answers(["", "   ", "none of all of the above"], ["5", "5", "$5$"])
+    assert [judgement.verdict for judgement in judgements] == [Verdict.CRASHED] * 3
+    assert all("gold" in judgement.reason for judgement in judgements)
+
+
+def test_a_box_of_words_is_read_in_its_text(anywhere: MathVerifier) -> None:
+    """Where the box holds no mathematics, Math-Verify goes on to the rest of the response, and so do we."""
+    response = r"As $x = 5$, \boxed{((}"
+    [judgement] = anywhere.verify_answers(["5"], [response])
+    assert judgement.verdict.value == plain_verdict("$5$", response)
+
+
+def test_lengths_must_agree(anywhere: MathVerifier) -> None:
+    with pytest.raises(UserError):
+        anywhere.verify_answers(["5"], [])
+    assert anywhere.verify_answers([], []) == []
+
+
+@pytest.mark.parametrize("settings", [{"workers": 0}, {"timeout_s": 0.0}, {"memory_mb": 10}, {"credit": "some"}])
+def test_settings_that_cannot_be(settings: dict[str, object]) -> None:
+    with pytest.raises(UserError):
+        MathVerifier(**settings)  # type: ignore[arg-type]
+
+
+def test_equal_pairs_are_judged_once() -> None:
+    with MathVerifier(credit="anywhere", cache_size=2, timeout_s=30) as verifier:
+        asked: list[int] = []
+        run = verifier._pool.run
+        verifier._pool.run = lambda jobs, *rest: asked.append(len(jobs)) or run(jobs, *rest)  # type: ignore[method-assign, func-returns-value]
+        same = [r"\boxed{\sqrt{2}}", r"So $\boxed{\sqrt{2}}$.", r"Hence \[\boxed{\sqrt{2}}\]"]
+        assert verdicts(verifier, *((r"\sqrt{2}", response) for response in same * 10)) == ["correct"] * 30
+        assert verdicts(verifier, (r"\sqrt{2}", r"again \boxed{\sqrt{2}}")) == ["correct"]
+        assert asked == [1, 0]
+        # Room for two: the oldest is forgotten.
+        assert (
+            verdicts(verifier, (r"\sqrt{2}", r"\boxed{\sqrt{3}}"), (r"\sqrt{2}", r"\boxed{\sqrt{5}}")) == ["wrong"] * 2
+        )
+        assert verdicts(verifier, (r"\sqrt{2}", r"\boxed{\sqrt{2}}")) == ["correct"]
+        assert asked == [1, 0, 2, 1]
+
+
+def plain_verdict(gold: str, response: str) -> str:
+    """What Math-Verify says when it is called as its README does; ``wrong`` stands for all that is not correct."""
+    from math_verify import parse, verify
+
+    return "correct" if verify(parse(gold), parse(response)) else "wrong"
+
+
+def answer_pairs(count: int, seed: int) -> list[tuple[str, str, str, str]]:
+    """Gold, response, and both as Math-Verify is given them: answers of the problem sets, right, varied and swapped."""
+    rng = random.Random(seed)
+    answers = {
+        json.loads(line)["answer"]
+        for name in (
+            "math500",
+            "math_train",
+            "deepmath_5k",
+            "hmmt_feb_2025",
+            "hmmt_nov_2025",
+            "brumo_2025",
+            "aime_2025",
+        )
+        for line in problem_set(name).read_text().splitlines()
+    }
+    symbolic = sorted(a for a in answers if len(a) < 200 and not a.lstrip("-").isdigit() and not _has_math_signs(a))
+    integers = sorted(a for a in answers if a.lstrip("-").isdigit())
+
+    def varied(answer: str) -> str:
+        return rng.choice(
+            [
+                answer,
+                answer,
+                answer.replace("\\frac", "\\dfrac"),
+                answer.replace("2", "3", 1),
+                answer.replace(" ", ""),
+                ", ".join(part.strip() for part in reversed(answer.split(","))),
+                rng.choice(symbolic),
+                rng.choice(integers),
+            ]
+        )
+
+    pairs = []
+    for _ in range(count):
+        gold = rng.choice(symbolic if rng.random() < 0.8 else integers)
+        answer = varied(gold)
+        given, plain = rng.choice(
+            [
+                (answer, f"${answer}$"),
+                (f"${answer}$", f"${answer}$"),
+                (f"\\boxed{{{answer}}}",) * 2,
+                (f"So it is $\\boxed{{{answer}}}$.",) * 2,
+                (f"The final answer is ${answer}$.",) * 2,
+            ]
+        )
+        pairs.append((gold, given, f"${gold}$", plain))
+    return pairs
+
+
+def _has_math_signs(answer: str) -> bool:
+    return "$" in answer or "\\(" in answer or "\\[" in answer or "\n" in answer
+
+
+def disagreements(count: int, seed: int) -> tuple[int, list[tuple[str, str, str, str]]]:
+    """How many pairs Math-Verify gives a verdict on, and those on which the verifier gives another."""
+    pairs = answer_pairs(count, seed)
+    # A deadline beyond Math-Verify's own limits (5 s for parsing each, 5 s for comparing), on a machine that is busy.
+    with MathVerifier(credit="anywhere", timeout_s=60) as verifier:
+        ours = verdicts(verifier, *((gold, given) for gold, given, _, _ in pairs))
+    different = []
+    num_given = 0
+    for (gold, given, plain_gold, plain), verdict in zip(pairs, ours, strict=True):
+        theirs = plain_verdict(plain_gold, plain)
+        if verdict == "timed_out":
+            assert theirs == "wrong"  # its own time limits, silently: no verdict
+            continue
+        num_given += 1
+        if (verdict == "correct") != (theirs == "correct"):
+            different.append((gold, given, verdict, theirs))
+    return num_given, different
+
+
+def test_agrees_with_math_verify() -> None:
+    num_given, different = disagreements(250, seed=1)
+    assert different == []
+    assert num_given >= 245
+
+
+@pytest.mark.slow
+def test_agrees_with_math_verify_on_two_thousand_pairs() -> None:
+    num_given, different = disagreements(2_100, seed=2)
+    assert different == []
+    assert num_given >= 2_000

@@ -1,0 +1,278 @@
+"""The workers: deadlines, memory, deaths, orphans. What happens to one answer happens to no other."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from unsqueeze.errors import RunError
+from unsqueeze.verify import processes
+from unsqueeze.verify.math_verifier import MathVerifier
+from unsqueeze.verify.verdict import Verdict
+
+HANGING = r"\boxed{9^{9^{9}}}"
+INNOCENT = [(rf"\sqrt{{{n}}}", rf"\boxed{{\sqrt{{{n}}} + 0}}") for n in range(2, 42)]
+
+
+def children() -> list[psutil.Process]:
+    return [p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE]
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 20.0) -> bool:
+    give_up = time.monotonic() + seconds
+    while not true() and time.monotonic() < give_up:
+        time.sleep(0.02)
+    return true()
+
+
+@pytest.fixture
+def verifier() -> Iterator[MathVerifier]:
+    before = set(children())
+    with MathVerifier(workers=2, timeout_s=5, credit="anywhere") as verifier:
+        verifier.verify_answers([r"\pi"], [r"\pi + 0"])  # loaded and warm
+        yield verifier
+    assert wait_until(lambda: set(children()) <= before), "a process was left behind"
+
+
+def workers_of(verifier: MathVerifier) -> list[int]:
+    return [worker.pid for worker in verifier._pool._workers]
+
+
+def test_an_answer_over_its_deadline_takes_nothing_with_it(verifier: MathVerifier) -> None:
+    golds = [gold for gold, _ in INNOCENT]
+    responses = [response for _, response in INNOCENT]
+    golds.insert(7, "5")
+    responses.insert(7, HANGING)
+    start = time.monotonic()
+    judgements = verifier.verify_answers(golds, responses)
+    assert judgements.pop(7).verdict is Verdict.TIMED_OUT
+    assert {judgement.verdict for judgement in judgements} == {Verdict.CORRECT}
+    assert time.monotonic() - start < 5 + 10
+
+
+def test_a_worker_killed_from_outside_loses_nothing(verifier: MathVerifier) -> None:
+    stop = threading.Event()
+    killed: list[int] = []
+
+    def assassin() -> None:
+        # One murder of each of the workers there are at first: no answer can be hit twice.
+        while not killed and not stop.is_set():
+            for worker in list(verifier._pool._workers):
+                if worker.in_flight:
+                    os.kill(worker.pid, signal.SIGKILL)
+                    killed.append(worker.pid)
+            time.sleep(0.001)
+
+    golds = [gold for gold, _ in INNOCENT] * 3
+    # All distinct, so that every one is judged.
+    responses = [response.replace("+ 0", f"+ 0 \\cdot {place}") for place, (_, response) in enumerate(INNOCENT * 3)]
+    thread = threading.Thread(target=assassin)
+    thread.start()
+    judgements = verifier.verify_answers(golds, responses)
+    stop.set()
+    thread.join()
+    assert killed
+    assert {judgement.verdict for judgement in judgements} == {Verdict.CORRECT}
+
+
+def test_an_answer_that_kills_its_worker_twice_has_crashed(verifier: MathVerifier) -> None:
+    stop = threading.Event()
+
+    def assassin() -> None:
+        # Kills every worker that has been at the hanging answer, alone, for a while.
+        while not stop.is_set():
+            for worker in list(verifier._pool._workers):
+                if len(worker.in_flight) == 1 and worker.deadline - time.monotonic() < 4.5:
+                    os.kill(worker.pid, signal.SIGKILL)
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=assassin)
+    thread.start()
+    # The other answer needs no worker, so that only the hanging one is ever hit, however slow the machine.
+    judgements = verifier.verify_answers(["5", "7"], [HANGING, r"\boxed{7}"])
+    stop.set()
+    thread.join()
+    assert [judgement.verdict for judgement in judgements] == [Verdict.CRASHED, Verdict.CORRECT]
+    assert "twice" in judgements[0].reason
+
+
+def test_survives_the_death_of_the_process_that_forks(verifier: MathVerifier) -> None:
+    nursery = verifier._pool._nursery
+    assert nursery is not None
+    os.kill(nursery._process.pid, signal.SIGKILL)
+    nursery._process.wait()
+    judgements = verifier.verify_answers(["5", *(gold for gold, _ in INNOCENT)], [HANGING, *(r for _, r in INNOCENT)])
+    assert judgements[0].verdict is Verdict.TIMED_OUT
+    assert {judgement.verdict for judgement in judgements[1:]} == {Verdict.CORRECT}
+
+
+def test_a_process_that_cannot_be_started_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After three tries, with one sentence; nothing hangs."""
+    monkeypatch.setattr(processes.sys, "executable", "/bin/false")
+    with MathVerifier(workers=1, timeout_s=5.0) as broken, pytest.raises(RunError, match="Math-Verify keeps failing"):
+        broken.verify_answers(["5"], [HANGING])
+
+
+def test_threads_take_turns(verifier: MathVerifier) -> None:
+    verdicts: dict[int, set[Verdict]] = {}
+
+    def ask(place: int) -> None:
+        pairs = INNOCENT[place::4]
+        verdicts[place] = {j.verdict for j in verifier.verify_answers([g for g, _ in pairs], [r for _, r in pairs])}
+
+    threads = [threading.Thread(target=ask, args=(place,)) for place in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert verdicts == {place: {Verdict.CORRECT} for place in range(4)}
+
+
+def test_an_interrupted_call_leaves_a_judge_that_works(verifier: MathVerifier) -> None:
+    def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
+
+    verifier._pool.run, run = lambda jobs, *_: run(jobs, interrupt), verifier._pool.run  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        verifier.verify_answers([gold for gold, _ in INNOCENT], [response for _, response in INNOCENT])
+    assert workers_of(verifier) == []
+    verifier._pool.run = run  # type: ignore[method-assign]
+    assert verifier.verify_answers([r"\sqrt{2}"], [r"\sqrt{2} + 0"])[0].verdict is Verdict.CORRECT
+
+
+def test_closing_twice_is_fine_and_garbage_leaves_no_process() -> None:
+    before = set(children())
+    verifier = MathVerifier(credit="anywhere")
+    verifier.verify_answers([r"\pi"], [r"\pi + 0"])
+    verifier.close()
+    verifier.close()
+    forgotten = MathVerifier()
+    del forgotten
+    assert wait_until(lambda: set(children()) <= before)
+
+
+def run_script(script: str, *, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-"], input=script, capture_output=True, text=True, timeout=timeout, check=False
+    )
+
+
+def test_a_script_needs_no_main_guard_and_an_open_judge_does_not_keep_it() -> None:
+    result = run_script(
+        "from unsqueeze.verify.math_verifier import MathVerifier\n"
+        "verifier = MathVerifier(credit='anywhere')\n"
+        "print(verifier.verify_answers([r'\\sqrt{2}'], [r'\\sqrt{2} + 0'])[0].verdict)\n"
+        "print([worker.pid for worker in verifier._pool._workers] + [verifier._pool._nursery._process.pid])\n"
+    )
+    assert result.stderr == ""
+    verdict, pids = result.stdout.splitlines()
+    assert verdict == "correct"
+    assert wait_until(lambda: not any(psutil.pid_exists(pid) for pid in eval(pids)))
+
+
+def test_a_killed_judge_takes_hanging_workers_along() -> None:
+    script = (
+        "import threading, time\n"
+        "from unsqueeze.verify.math_verifier import MathVerifier\n"
+        "verifier = MathVerifier(workers=1, timeout_s=300, credit='anywhere')\n"
+        "threading.Thread(target=verifier.verify_answers, args=(['5'], [r'\\boxed{9^{9^{9}}}']), daemon=True).start()\n"
+        "while not (verifier._pool._workers and verifier._pool._workers[0].in_flight): time.sleep(0.05)\n"
+        "print(verifier._pool._workers[0].pid, verifier._pool._nursery._process.pid, flush=True)\n"
+        "time.sleep(300)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        pids = [int(pid) for pid in process.stdout.readline().split()]
+        process.kill()
+    assert len(pids) == 2
+    assert wait_until(lambda: not any(_runs(pid) for pid in pids))
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_a_forked_copy_of_the_process_judges_with_workers_of_its_own() -> None:
+    result = run_script(
+        "import os\n"
+        "from unsqueeze.verify.math_verifier import MathVerifier\n"
+        "verifier = MathVerifier(credit='anywhere')\n"
+        "ask = lambda: verifier.verify_answers([r'\\sqrt{2}'], [r'\\frac{2}{\\sqrt{2}}'])[0].verdict.value\n"
+        "ask(); verifier._cache.clear()\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    ok = ask() == 'correct'; verifier.close(); os._exit(0 if ok else 1)\n"
+        "print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), ask())\n"
+    )
+    assert result.stdout.split() == ["0", "correct"], result.stderr
+
+
+def test_a_failing_start_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from unsqueeze.errors import RunError
+
+    (tmp_path / "math_verify.py").write_text("raise ImportError('math_verify is broken here')")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    with MathVerifier(credit="anywhere") as verifier, pytest.raises(RunError, match="math_verify is broken here"):
+        verifier.verify_answers([r"\pi"], [r"\pi + 0"])
+
+
+WORKER_WITH_A_GREEDY_GRADER = """
+import os, sys, threading
+from unsqueeze.verify.job import Grade
+from unsqueeze.verify.wire import Decoder, encode
+from unsqueeze.verify.worker import Worker
+
+class Greedy:
+    def grade(self, gold, text, where):
+        if text == "swallowed":
+            try:
+                hoard = [bytearray(1 << 20) for _ in range(10_000)]
+            except MemoryError:
+                return Grade("wrong", True, None, "")
+        if text == "raised":
+            hoard = [bytearray(1 << 20) for _ in range(10_000)]
+        if text == "at once":
+            return Grade(str(len(bytearray(1 << 34))), True, None, "")
+        if text == "odd":
+            raise KeyError("odd")
+        return Grade("correct", True, None, "")
+
+jobs, results = os.pipe(), os.pipe()
+worker = Worker(Greedy(), jobs[0], results[1], memory_mb=512, alarm_s=60.0)
+batch = [{"gold": "", "text": text, "where": "anywhere"} for text in ["fine", sys.argv[1], "fine"]]
+os.write(jobs[1], encode(batch))
+os.close(jobs[1])
+worker.serve()
+os.close(results[1])
+decoder = Decoder()
+for message in decoder.feed(os.read(results[0], 1 << 16)):
+    print(message if isinstance(message, str) else message["verdict"] + ": " + message["reason"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("greed", "said"),
+    [
+        ("swallowed", ["correct: ", "crashed: over the memory limit", "retired"]),
+        ("raised", ["correct: ", "crashed: out of memory", "retired"]),
+        ("at once", ["correct: ", "crashed: out of memory", "retired"]),
+        ("odd", ["correct: ", "crashed: the grader raised KeyError", "correct: "]),
+    ],
+)
+def test_memory_that_runs_out_is_no_verdict(greed: str, said: list[str]) -> None:
+    """Even where the library swallows the MemoryError and says "wrong"; and the worker that saw it is replaced."""
+    result = subprocess.run(
+        [sys.executable, "-c", WORKER_WITH_A_GREEDY_GRADER, greed],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert result.stdout.splitlines() == said, result.stderr
