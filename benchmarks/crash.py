@@ -48,7 +48,7 @@ from unsqueeze.rollout.hf import HfEngine
 from unsqueeze.store.best import best_checkpoint
 from unsqueeze.store.provenance import provenance
 from unsqueeze.store.run_directory import RunDirectory
-from unsqueeze.train import generate, irl_phase, loop, rl_step
+from unsqueeze.training import generate, irl_phase, loop, rl_step
 from unsqueeze.verify.countdown import CountdownVerifier
 
 RECIPE: dict[str, Any] = {

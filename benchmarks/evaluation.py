@@ -58,9 +58,9 @@ def measure(name: str, arguments: list[str]) -> str:
     """Run the command once; a row of the table."""
     from unsqueeze.cli import server_options
     from unsqueeze.cli.main import app
-    from unsqueeze.evaluate import resumable
-    from unsqueeze.evaluate.sample_store import SampleStore
-    from unsqueeze.evaluate.tallying import LazyVerifier
+    from unsqueeze.evaluation import resumable
+    from unsqueeze.evaluation.sample_store import SampleStore
+    from unsqueeze.evaluation.tallying import LazyVerifier
     from unsqueeze.rollout.hf import HfEngine
     from unsqueeze.verify.countdown import CountdownVerifier
 

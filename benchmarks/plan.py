@@ -15,9 +15,9 @@ from pathlib import Path
 from unsqueeze.config.load import arms_of, load_recipe
 from unsqueeze.progress import Silent, StopRequest
 from unsqueeze.store.provenance import provenance
-from unsqueeze.train.loop import train
-from unsqueeze.train.preflight import estimate_parts
-from unsqueeze.train.setup import load_parts, open_directory, put_together
+from unsqueeze.training.loop import train
+from unsqueeze.training.preflight import estimate_parts
+from unsqueeze.training.setup import load_parts, open_directory, put_together
 
 
 def main() -> None:

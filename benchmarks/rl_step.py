@@ -34,8 +34,8 @@ from unsqueeze.models import embedded_model_path
 from unsqueeze.progress import Silent, StopRequest
 from unsqueeze.store.provenance import provenance
 from unsqueeze.tasks.countdown import countdown_problems
-from unsqueeze.train.loop import train
-from unsqueeze.train.setup import load_parts, open_directory, put_together
+from unsqueeze.training.loop import train
+from unsqueeze.training.setup import load_parts, open_directory, put_together
 from unsqueeze.verify.countdown import CountdownVerifier
 
 PROMPTS, GROUP_SIZE, MAX_TOKENS, LEARNING_RATE, PROBLEMS = 16, 8, 20, 1e-4, 256

@@ -27,8 +27,8 @@ from unsqueeze.store.checkpoints import Checkpoints
 from unsqueeze.store.journal import JsonLines
 from unsqueeze.store.provenance import provenance
 from unsqueeze.store.rollouts import RolloutWriter
-from unsqueeze.train.loop import train
-from unsqueeze.train.setup import load_parts, open_directory, put_together
+from unsqueeze.training.loop import train
+from unsqueeze.training.setup import load_parts, open_directory, put_together
 
 WARM_UP = 2
 CHECKPOINT_EVERY = 100

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from training import small_recipe
+from small_runs import small_recipe
 from unsqueeze.cli.train_arms import train_arm
 from unsqueeze.config.recipe import Recipe
 from unsqueeze.progress import Silent, StopRequest

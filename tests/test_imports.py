@@ -40,11 +40,11 @@ INWARD: dict[str, set[str]] = {
     "track": {"errors", "plain_json", "store"},
 }
 INWARD["interop"] = PURE_RING | {"tasks", "verify", "rollout", "store"}
-INWARD["evaluate"] = INWARD["interop"] | {"distributed", "policy", "interop"}
+INWARD["evaluation"] = INWARD["interop"] | {"distributed", "policy", "interop"}
 # shell
-INWARD["train"] = INWARD["evaluate"] | {"track", "evaluate"}
-INWARD["api"] = INWARD["train"] | {"train"}
-INWARD["__init__"] = {"api"}
+INWARD["training"] = INWARD["evaluation"] | {"track", "evaluation"}
+INWARD["api"] = INWARD["training"] | {"training"}
+INWARD["__init__"] = {"algos", "api", "config", "metrics"}
 INWARD["cli"] = INWARD["api"] | {"api", "__version__"}
 INWARD["__main__"] = {"cli"}
 

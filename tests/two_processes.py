@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from training import small_recipe
+from small_runs import small_recipe
 from unsqueeze.cli.train_arms import train_arm
 from unsqueeze.config.recipe import IrlSettings, LoraSettings, ModelSettings, ParallelSettings, RlSettings
 from unsqueeze.distributed.join import joined
@@ -28,8 +28,8 @@ from unsqueeze.rollout.hf import HfEngine
 from unsqueeze.rollout.shared import SharedEngine
 from unsqueeze.rollout.types import Sampling
 from unsqueeze.seeds import prompt_seeds
-from unsqueeze.train.irl_phase import irl_updates
-from unsqueeze.train.rl_step import surrogate_loss
+from unsqueeze.training.irl_phase import irl_updates
+from unsqueeze.training.rl_step import surrogate_loss
 
 RL = RlSettings(algorithm="grpo")
 RECIPE = small_recipe(

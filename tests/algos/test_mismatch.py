@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training import run_to_end, small_recipe, weights, without_timings
+from small_runs import run_to_end, small_recipe, weights, without_timings
 from unsqueeze.algos.mismatch import mismatch, truncated_importance
 from unsqueeze.algos.objectives import clipped_surrogate_loss
 from unsqueeze.algos.surrogate import ALGORITHMS

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from unsqueeze.evaluate.diagnose import diagnose
+from unsqueeze.evaluation.diagnose import diagnose
 from unsqueeze.models import embedded_model_path
 from unsqueeze.rollout.scripted import Line, ScriptedEngine
 from unsqueeze.rollout.types import Sampling, StopReason

@@ -9,10 +9,10 @@ import pytest
 
 from data import problem_set
 from unsqueeze.errors import UserError
-from unsqueeze.evaluate.benchmarks import Where, load_benchmarks
-from unsqueeze.evaluate.calls import Call, missing_calls
-from unsqueeze.evaluate.fingerprint import fingerprint
-from unsqueeze.evaluate.sample_store import SampleStore
+from unsqueeze.evaluation.benchmarks import Where, load_benchmarks
+from unsqueeze.evaluation.calls import Call, missing_calls
+from unsqueeze.evaluation.fingerprint import fingerprint
+from unsqueeze.evaluation.sample_store import SampleStore
 from unsqueeze.models import embedded_model_path
 from unsqueeze.progress import Interrupted
 from unsqueeze.rollout.hf import HfEngine

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from training import run_to_end, small_recipe
+from small_runs import run_to_end, small_recipe
 
 
 def write_lines(path: Path, rows: list[Any]) -> str:

@@ -9,8 +9,8 @@ import pytest
 
 from openai_server import Reply, choice, serving
 from unsqueeze.errors import UserError
-from unsqueeze.evaluate import resumable
-from unsqueeze.evaluate.benchmarks import Where, load_benchmarks
+from unsqueeze.evaluation import resumable
+from unsqueeze.evaluation.benchmarks import Where, load_benchmarks
 from unsqueeze.rollout.replicas import Replicas
 from unsqueeze.rollout.served import Ask, ServedModel, answer_of, stop_reason, token_logprobs
 from unsqueeze.rollout.types import Sampling, StopReason

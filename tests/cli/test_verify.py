@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from unsqueeze.evaluate.verdict_files import count_samples, write_verdicts
+from unsqueeze.evaluation.verdict_files import count_samples, write_verdicts
 from unsqueeze.verify.math_verifier import MathVerifier
 
 LINES = [

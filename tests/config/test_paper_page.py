@@ -10,9 +10,9 @@ import pytest
 import torch
 from pydantic import BaseModel
 
-from training import run_to_end, small_recipe
+from small_runs import run_to_end, small_recipe
 from unsqueeze.config.recipe import Recipe
-from unsqueeze.train.phase_report import NOTHING_MOVED_NATS, PhaseReport
+from unsqueeze.training.phase_report import NOTHING_MOVED_NATS, PhaseReport
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = ["paper.md", "algorithms.md"]

@@ -7,8 +7,8 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from small_runs import small_recipe
 from tiny_models import tiny_gpt2
-from training import small_recipe
 from unsqueeze.config.load import load_recipe, shipped_recipes
 from unsqueeze.config.recipe import LoraSettings
 from unsqueeze.cost.advise import suggestions

@@ -2,7 +2,7 @@
 
 import pytest
 
-from training import small_recipe
+from small_runs import small_recipe
 from unsqueeze.config.load import arms_of, load_recipe
 from unsqueeze.cost.disk import estimate_disk
 from unsqueeze.cost.estimate import assumed_response

@@ -22,7 +22,7 @@ from unsqueeze.errors import RunError, UserError
 from unsqueeze.policy.batch import own_microbatches, shares
 from unsqueeze.store.best import best_checkpoint
 from unsqueeze.store.run_directory import RunDirectory
-from unsqueeze.train.state import Cursor
+from unsqueeze.training.state import Cursor
 
 WORKER = [sys.executable, str(Path(two_processes.__file__))]
 

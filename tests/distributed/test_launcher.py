@@ -15,7 +15,7 @@ import yaml
 
 from lives import live
 from same_runs import assert_same_run
-from training import small_recipe
+from small_runs import small_recipe
 from unsqueeze.store.run_directory import RunDirectory
 
 RECIPE = small_recipe(

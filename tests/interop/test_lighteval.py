@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refusals import refused
-from unsqueeze.evaluate.tallying import LazyVerifier, tally_samples
+from unsqueeze.evaluation.tallying import LazyVerifier, tally_samples
 from unsqueeze.interop.write_evalscope import Answer
 from unsqueeze.interop.write_lighteval import write_lighteval
 

@@ -69,7 +69,7 @@ def test_a_model_that_caps_its_logits_is_taken_whole():
     tokenizer = AutoTokenizer.from_pretrained(embedded_model_path())
     capped = Policy(Gemma2ForCausalLM(config), tokenizer)
     with torch.no_grad():
-        for one, logp in zip(ROWS, capped.score(ROWS, max_tokens=1000), strict=True):
+        for one, logp in zip(ROWS, capped.logp(ROWS, max_tokens=1000), strict=True):
             np.testing.assert_allclose(logp, by_the_book(capped.model, one).numpy(), atol=2e-5)
 
 

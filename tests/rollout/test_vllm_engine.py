@@ -14,7 +14,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer, LlamaForCausalLM
 
-from training import prepare, small_recipe
+from small_runs import prepare, small_recipe
 from unsqueeze.config.recipe import ModelSettings, VllmSettings
 from unsqueeze.errors import UserError
 from unsqueeze.models import embedded_model_path
@@ -24,7 +24,7 @@ from unsqueeze.rollout.hf import HfEngine
 from unsqueeze.rollout.types import Completion, Engine, Sampling, StopReason
 from unsqueeze.seeds import prompt_seeds
 from unsqueeze.tasks.countdown import countdown_problems
-from unsqueeze.train.loop import train
+from unsqueeze.training.loop import train
 from wide_heads import with_heads_of
 
 pytestmark = [

@@ -20,7 +20,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer, LlamaForCausalLM
 
-from training import run_to_end, small_recipe
+from small_runs import run_to_end, small_recipe
 from unsqueeze.config.recipe import ModelSettings
 from unsqueeze.models import embedded_model_path
 from unsqueeze.policy.batch import Row

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from openai_server import OpenAiServer, choice, serving
-from training import run_to_end, small_recipe, weights
+from small_runs import run_to_end, small_recipe, weights
 from unsqueeze.config.load import check_recipe
 from unsqueeze.config.recipe import ModelSettings
 from unsqueeze.errors import RunError, UserError
@@ -21,7 +21,7 @@ from unsqueeze.rollout.types import Completion, Sampling, StopReason
 from unsqueeze.rollout.vllm_server import NO_WEIGHTS_YET, VllmServerEngine, write_weights
 from unsqueeze.seeds import prompt_seeds
 from unsqueeze.tasks.countdown import countdown_problems
-from unsqueeze.train.same_run import check_same_run
+from unsqueeze.training.same_run import check_same_run
 from vllm_double import VllmDouble, serving_vllm
 
 QUICK = Patience(first_wait_s=0.01, attempts=3)

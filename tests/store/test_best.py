@@ -22,8 +22,8 @@ from unsqueeze.tasks.countdown import (
     is_held_out,
     parse_prompt,
 )
-from unsqueeze.train.checkpoint import is_due
-from unsqueeze.train.data import load_data
+from unsqueeze.training.checkpoint import is_due
+from unsqueeze.training.data import load_data
 
 RECIPE = tiny_recipe(
     data={"num_validation": 3},

@@ -16,16 +16,16 @@ from safetensors.torch import load_file, save_file
 
 from lives import live
 from refusals import LONGEST_MESSAGE, refused, untouched
-from training import prepare, small_recipe
+from small_runs import prepare, small_recipe
 from unsqueeze.cli.train_arms import arm_result
 from unsqueeze.errors import RunError
 from unsqueeze.models import embedded_model_path
 from unsqueeze.store.provenance import sha256_of
 from unsqueeze.store.run_directory import RunDirectory
-from unsqueeze.train.resume import restore, resume
-from unsqueeze.train.run import Run
-from unsqueeze.train.state import Optimizers, digest_of
-from unsqueeze.train.state_fields import FIELDS
+from unsqueeze.training.resume import restore, resume
+from unsqueeze.training.run import Run
+from unsqueeze.training.state import Optimizers, digest_of
+from unsqueeze.training.state_fields import FIELDS
 
 Damage = Callable[[Path], None]
 

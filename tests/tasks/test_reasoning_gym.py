@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from unsqueeze.errors import UserError
-from unsqueeze.evaluate.benchmarks import Where, load_benchmark
+from unsqueeze.evaluation.benchmarks import Where, load_benchmark
 from unsqueeze.tasks.gym import parse_gym, place_of
 from unsqueeze.verify.gym_verifier import GymVerifier, find_answer
 from unsqueeze.verify.verdict import Verdict

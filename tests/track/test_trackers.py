@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from training import prepare, run_to_end, small_recipe, weights
+from small_runs import prepare, run_to_end, small_recipe, weights
 from unsqueeze.config.recipe import Recipe
 from unsqueeze.track import tracking
 from unsqueeze.track.tracker import TrackedRun
 from unsqueeze.track.tracking import Tracking, run_id, scalars
-from unsqueeze.train.loop import begin_tracking, make_optimizers, train
-from unsqueeze.train.resume import resume
-from unsqueeze.train.run import Run
+from unsqueeze.training.loop import begin_tracking, make_optimizers, train
+from unsqueeze.training.resume import resume
+from unsqueeze.training.run import Run
 
 
 def tracked(*names: str) -> Recipe:

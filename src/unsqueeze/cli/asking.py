@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from unsqueeze.cli.model_options import COUNTDOWN_MAX_TOKENS, MOST_TOKENS, LoadedModel, Questions, Wishes
 from unsqueeze.errors import UserError
-from unsqueeze.evaluate.benchmarks import Benchmark
-from unsqueeze.evaluate.resumable import Asked
+from unsqueeze.evaluation.benchmarks import Benchmark
+from unsqueeze.evaluation.resumable import Asked
 from unsqueeze.rollout.types import Sampling
 from unsqueeze.tasks.prompts import PromptBuilder
 from unsqueeze.tasks.styles import StyleName, Wording, find_style, wording
 
 if TYPE_CHECKING:
     from unsqueeze.cli.server_options import ServedSource
-    from unsqueeze.evaluate.tallying import LazyVerifier
+    from unsqueeze.evaluation.tallying import LazyVerifier
     from unsqueeze.verify.extract import Credit
     from unsqueeze.verify.verdict import Verifier
 

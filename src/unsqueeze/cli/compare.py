@@ -51,7 +51,7 @@ def compare(
       unsqueeze compare base.jsonl trained.jsonl
       unsqueeze compare runs/quickstart/grpo runs/quickstart/sps --k 1,128
     """
-    from unsqueeze.evaluate.tallying import LazyVerifier, sample_source, tally_samples
+    from unsqueeze.evaluation.tallying import LazyVerifier, sample_source, tally_samples
     from unsqueeze.metrics.comparison import compare_tallies
     from unsqueeze.metrics.tally import called_alike
     from unsqueeze.verify.extract import check_credit

@@ -45,7 +45,7 @@ from unsqueeze.cli.server_options import (
 from unsqueeze.errors import UserError
 
 if TYPE_CHECKING:
-    from unsqueeze.evaluate.diagnose import Diagnosis, Similarity
+    from unsqueeze.evaluation.diagnose import Diagnosis, Similarity
     from unsqueeze.metrics.intervals import Estimate
     from unsqueeze.policy.policy import Policy
 
@@ -99,9 +99,9 @@ def diagnose(
     """
     from unsqueeze.cli.asking import asked_of
     from unsqueeze.cli.progress import TerminalProgress
-    from unsqueeze.evaluate.benchmarks import Where, hub_commits, load_benchmarks
-    from unsqueeze.evaluate.diagnose import diagnose as measure
-    from unsqueeze.evaluate.tallying import LazyVerifier
+    from unsqueeze.evaluation.benchmarks import Where, hub_commits, load_benchmarks
+    from unsqueeze.evaluation.diagnose import diagnose as measure
+    from unsqueeze.evaluation.tallying import LazyVerifier
     from unsqueeze.plain_json import dumps
     from unsqueeze.store.atomic import write_atomically
     from unsqueeze.store.provenance import provenance
@@ -171,7 +171,7 @@ def similarity_by(embedding_model: str | None, order: int, device: str) -> "Simi
 
     if embedding_model is None:
         return partial(trajectory_similarity, order=order)
-    from unsqueeze.evaluate.embeddings import SentenceEncoder
+    from unsqueeze.evaluation.embeddings import SentenceEncoder
     from unsqueeze.policy.policy import resolve_device
 
     encoder = SentenceEncoder.load(embedding_model, resolve_device(device))

@@ -50,8 +50,8 @@ from unsqueeze.cli.task_list import ListTasksOption
 from unsqueeze.errors import INTERRUPTED, Interrupted, UserError
 
 if TYPE_CHECKING:
-    from unsqueeze.evaluate.resumable import Asked
-    from unsqueeze.evaluate.sample_store import SampleStore
+    from unsqueeze.evaluation.resumable import Asked
+    from unsqueeze.evaluation.sample_store import SampleStore
 
 TABLE_KS = (8, 32, 128)
 
@@ -101,10 +101,10 @@ def evaluate(
     """
     from unsqueeze.cli.asking import asked_of
     from unsqueeze.cli.progress import TerminalProgress
-    from unsqueeze.evaluate.benchmarks import Where, hub_commits, load_benchmarks
-    from unsqueeze.evaluate.resumable import num_missing, rejudge
-    from unsqueeze.evaluate.sample_store import SampleStore
-    from unsqueeze.evaluate.tallying import LazyVerifier
+    from unsqueeze.evaluation.benchmarks import Where, hub_commits, load_benchmarks
+    from unsqueeze.evaluation.resumable import num_missing, rejudge
+    from unsqueeze.evaluation.sample_store import SampleStore
+    from unsqueeze.evaluation.tallying import LazyVerifier
     from unsqueeze.progress import StopRequest
     from unsqueeze.verify.extract import check_credit
 
@@ -182,7 +182,7 @@ def finish(store: "SampleStore", asked: "Sequence[Asked]", n: int, ks: list[int]
     """Put the samples into one file and sum up the first ``n`` of every problem that was asked for."""
     import pyarrow as pa
 
-    from unsqueeze.evaluate.resumable import summarise_samples
+    from unsqueeze.evaluation.resumable import summarise_samples
 
     order = {each.benchmark.name: [problem.id for problem in each.benchmark.problems] for each in asked}
     wanted = {(benchmark, problem_id) for benchmark, problem_ids in order.items() for problem_id in problem_ids}

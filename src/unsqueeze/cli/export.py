@@ -34,7 +34,7 @@ def export(
       unsqueeze compare evals/mine for-evalscope
       unsqueeze export evals/mine --to lighteval --out for-lighteval
     """
-    from unsqueeze.evaluate.tallying import sample_source
+    from unsqueeze.evaluation.tallying import sample_source
     from unsqueeze.interop.sample_files import read_samples
     from unsqueeze.interop.write_evalscope import COLUMNS, grouped, write_evalscope
     from unsqueeze.interop.write_lighteval import write_lighteval

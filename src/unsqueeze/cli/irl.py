@@ -11,7 +11,7 @@ from unsqueeze.errors import INTERRUPTED, Interrupted, UserError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from unsqueeze.train.phase_report import PhaseReport
+    from unsqueeze.training.phase_report import PhaseReport
 
 NUM_WATCHED = 16
 
@@ -121,8 +121,8 @@ def run_irl(recipe: Any, demos: str, out: Path, *, held_out: str | None, max_tok
     from unsqueeze.rollout.hf import HfEngine
     from unsqueeze.store.atomic import atomic_directory
     from unsqueeze.store.provenance import provenance
-    from unsqueeze.train.irl_alone import irl_alone
-    from unsqueeze.train.probe import Probe
+    from unsqueeze.training.irl_alone import irl_alone
+    from unsqueeze.training.probe import Probe
 
     silence_transformers()
     policy = Policy.load(recipe.model)

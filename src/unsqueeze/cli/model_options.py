@@ -11,9 +11,9 @@ from unsqueeze.cli.options import one_of
 from unsqueeze.errors import UserError
 
 if TYPE_CHECKING:
-    from unsqueeze.evaluate.benchmarks import Benchmark
-    from unsqueeze.evaluate.resumable import Asked
-    from unsqueeze.evaluate.sample_store import SampleStore
+    from unsqueeze.evaluation.benchmarks import Benchmark
+    from unsqueeze.evaluation.resumable import Asked
+    from unsqueeze.evaluation.sample_store import SampleStore
     from unsqueeze.policy.policy import Policy
     from unsqueeze.rollout.types import Engine, Sampling
 
@@ -131,7 +131,7 @@ class LoadedModel:
 
     def identity(self) -> dict[str, Any]:
         """What must be the same for samples to belong to one evaluation: of a folder its weights, not its name."""
-        from unsqueeze.evaluate.fingerprint import fingerprint
+        from unsqueeze.evaluation.fingerprint import fingerprint
 
         weights = fingerprint(self.path)
         return {"hub_name": self.name if weights is None else None, "weights": weights}
@@ -150,8 +150,8 @@ class LoadedModel:
         max_rows: int,
         on_finished: Callable[[int], None],
     ) -> None:
-        """Bring every problem to ``n`` samples; see ``evaluate.resumable``."""
-        from unsqueeze.evaluate.resumable import draw_missing
+        """Bring every problem to ``n`` samples; see ``evaluation.resumable``."""
+        from unsqueeze.evaluation.resumable import draw_missing
 
         draw_missing(store, self.engine, asked, n, seed=seed, max_rows=max_rows, on_finished=on_finished)
 

@@ -190,7 +190,7 @@ def _shape_on_meta(config: dict[str, Any]) -> "ModelShape":
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from unsqueeze.train.preflight import shape_of
+    from unsqueeze.training.preflight import shape_of
 
     try:
         with torch.device("meta"):

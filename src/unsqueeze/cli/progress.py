@@ -15,7 +15,7 @@ PLAIN_EVERY_S = 15.0
 
 
 class TerminalProgress:
-    """Implements ``train.progress.Progress`` on a rich console."""
+    """Implements ``training.progress.Progress`` on a rich console."""
 
     def __init__(self, console: Console) -> None:
         self._console = console

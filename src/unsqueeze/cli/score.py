@@ -55,7 +55,7 @@ def score(
       unsqueeze score judged.jsonl
       unsqueeze score samples.parquet --k 1,8,128 --json
     """
-    from unsqueeze.evaluate.tallying import LazyVerifier, sample_source, tally_samples
+    from unsqueeze.evaluation.tallying import LazyVerifier, sample_source, tally_samples
     from unsqueeze.metrics.summary import summaries_by_benchmark, summarise_tally
     from unsqueeze.verify.extract import check_credit
 

@@ -18,9 +18,9 @@ from unsqueeze.cli.model_options import (
 from unsqueeze.errors import UserError
 
 if TYPE_CHECKING:
-    from unsqueeze.evaluate.benchmarks import Benchmark
-    from unsqueeze.evaluate.resumable import Asked
-    from unsqueeze.evaluate.sample_store import SampleStore
+    from unsqueeze.evaluation.benchmarks import Benchmark
+    from unsqueeze.evaluation.resumable import Asked
+    from unsqueeze.evaluation.sample_store import SampleStore
     from unsqueeze.rollout.served import ServedModel
     from unsqueeze.rollout.types import Sampling
 
@@ -102,8 +102,8 @@ class ServedSource:
         max_rows: int,
         on_finished: Callable[[int], None],
     ) -> None:
-        """Bring every problem to ``n`` samples; see ``evaluate.served``."""
-        from unsqueeze.evaluate.served import draw_missing_served
+        """Bring every problem to ``n`` samples; see ``evaluation.served``."""
+        from unsqueeze.evaluation.served import draw_missing_served
 
         draw_missing_served(store, self.engine, asked, n, seed=seed, on_finished=on_finished)
 

@@ -23,11 +23,11 @@ from unsqueeze.errors import Interrupted, RunError, UnsqueezeError
 from unsqueeze.progress import Progress, StopRequest
 from unsqueeze.store.best import Best, best_checkpoint
 from unsqueeze.store.run_directory import RunDirectory
-from unsqueeze.train.base_evaluation import take_base_evaluation
-from unsqueeze.train.loop import train
-from unsqueeze.train.phase_report import PhaseReport
-from unsqueeze.train.same_run import changed_settings
-from unsqueeze.train.setup import load_parts, open_directory, put_together
+from unsqueeze.training.base_evaluation import take_base_evaluation
+from unsqueeze.training.loop import train
+from unsqueeze.training.phase_report import PhaseReport
+from unsqueeze.training.same_run import changed_settings
+from unsqueeze.training.setup import load_parts, open_directory, put_together
 
 NO_BEST = (
     "No checkpoint is called the best: there are no validation problems (data.num_validation), and test problems must "

@@ -10,8 +10,8 @@ from unsqueeze.config.recipe import Recipe
 from unsqueeze.cost.estimate import Estimate
 from unsqueeze.cost.units import in_bytes, in_time
 from unsqueeze.distributed.processes import ONE, Processes
-from unsqueeze.train.preflight import free_space, preflight
-from unsqueeze.train.setup import load_parts
+from unsqueeze.training.preflight import free_space, preflight
+from unsqueeze.training.setup import load_parts
 
 
 def check_arms(

@@ -40,7 +40,7 @@ def verify(
       cat samples.jsonl | unsqueeze verify - --credit boxed --explain > judged.jsonl
     """
     from unsqueeze.cli.progress import TerminalProgress
-    from unsqueeze.evaluate.verdict_files import count_samples, describe_counts, write_verdicts
+    from unsqueeze.evaluation.verdict_files import count_samples, describe_counts, write_verdicts
     from unsqueeze.verify.extract import check_credit
     from unsqueeze.verify.math_verifier import MathVerifier
 

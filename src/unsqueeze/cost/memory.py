@@ -10,7 +10,7 @@ from unsqueeze.cost.shape import ModelShape, adapter_parameters
 from unsqueeze.cost.workload import Lengths, Workload
 
 MAX_LOGITS = 2**24
-"""Logits held at once (``train.head``)."""
+"""Logits held at once (``training.head``)."""
 PREFILL_TOKENS = 32_768
 """Tokens of prompts read together (``rollout.hf``)."""
 LOGITS_BYTES = 16

@@ -4,7 +4,7 @@ A rollout says
 
     its group       ``problem_id``, or else its ``prompt``; ``step`` and ``group`` part groups further, where given
     its reward      ``reward`` (a number), or ``correct`` (true or false), or ``verdict``; null: not judged
-    its likelihood  ``mean_logp`` (nats per token), or ``logprobs`` or ``logp_behaviour`` (a list, one a token)
+    its likelihood  ``mean_logp`` (nats per token), or a list, one a token: ``logprobs``, ``logp_raw``, ``logp_behaviour``
     its words       ``messages`` that end with the assistant's, or ``prompt`` with ``completion`` (or ``response``, or
                     ``text``)
 
@@ -26,7 +26,7 @@ from unsqueeze.interop.sample_files import STANDARD, Record, read_samples
 from unsqueeze.verify.verdict import Verdict
 
 REWARD_FIELDS = ("reward", "correct", "verdict")
-LOGP_LISTS = ("logprobs", "logp_behaviour")
+LOGP_LISTS = ("logprobs", "logp_raw", "logp_behaviour")
 COMPLETION_FIELDS = ("completion", "response", "text")
 PARTS = ("step", "group")
 KEY_COLUMNS = ("problem_id", *PARTS, "prompt", "messages")

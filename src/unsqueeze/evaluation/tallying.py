@@ -1,0 +1,183 @@
+"""From files of samples to a tally: who solved what, how often."""
+
+import re
+from collections.abc import Hashable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from unsqueeze.errors import UserError
+from unsqueeze.evaluation.verdict_files import Advance, chunked
+from unsqueeze.interop.read_evalscope import is_review, review_files, sample_of_review
+from unsqueeze.interop.read_lighteval import COLUMNS as DETAILS_COLUMNS
+from unsqueeze.interop.read_lighteval import details_files, is_details, samples_of_details
+from unsqueeze.interop.sample_files import (
+    STANDARD,
+    Record,
+    gold_field,
+    is_judged,
+    outcome_of,
+    prediction_field,
+    problem_id_field,
+    read_samples,
+    stated_outcome,
+)
+from unsqueeze.metrics.tally import Tallier, Tally
+from unsqueeze.store.evals import EvalWriter
+from unsqueeze.tasks.problem import Problem
+from unsqueeze.verify.exact import exact_number
+from unsqueeze.verify.extract import Credit
+from unsqueeze.verify.gym_verifier import GymVerifier
+from unsqueeze.verify.math_verifier import MathVerifier
+from unsqueeze.verify.verdict import Judgement
+
+COLUMNS = ("problem_id", "benchmark", "correct", "verdict", "extracted", "gold", "prediction")
+"""The columns of a Parquet file that scoring may need."""
+
+_SPACING = re.compile(r"\s+|\\[,;:! ]|\\left|\\right|\$")
+
+
+class LazyVerifier:
+    """A verifier that starts its workers only when there is something to judge."""
+
+    def __init__(self, *, workers: int, timeout_s: float, memory_mb: int, credit: Credit) -> None:
+        self._settings = {"workers": workers, "timeout_s": timeout_s, "memory_mb": memory_mb, "credit": credit}
+        self._verifier: MathVerifier | None = None
+        self._gym_verifier: GymVerifier | None = None
+
+    def start(self) -> MathVerifier:
+        """Its workers load in the background, while something else is done."""
+        if self._verifier is None:
+            self._verifier = MathVerifier(**self._settings)  # type: ignore[arg-type]
+        return self._verifier
+
+    def verify_answers(self, golds: list[str], responses: list[str]) -> list[Judgement]:
+        return self.start().verify_answers(golds, responses)
+
+    def verify(self, problems: Sequence[Problem], responses: Sequence[str]) -> list[Judgement]:
+        """The ``Verifier`` protocol."""
+        return self.verify_answers([problem.answer for problem in problems], list(responses))
+
+    def gym_verifier(self) -> GymVerifier:
+        """A verifier of the same settings for problems of reasoning-gym; closed with this one."""
+        if self._gym_verifier is None:
+            self._gym_verifier = GymVerifier(**self._settings)  # type: ignore[arg-type]
+        return self._gym_verifier
+
+    def close(self) -> None:
+        for verifier in (self._verifier, self._gym_verifier):
+            if verifier is not None:
+                verifier.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def sample_source(source: str) -> str:
+    """The file of samples that a path means: itself, or what the directory of a run or an evaluation holds.
+
+    Of a run, the last complete evaluation. EvalScope's work directory and lighteval's output folder are themselves;
+    the files in them are read in turn.
+    UserError naming what was looked for where there is none.
+    """
+    path = Path(source)
+    if source == STANDARD or not path.is_dir():
+        return source
+    if (path / "samples.parquet").is_file():
+        return str(path / "samples.parquet")
+    if _foreign_files(path):
+        return source
+    for folder in (path / "evals", path):
+        writer = EvalWriter(folder)
+        if steps := writer.steps():
+            return str(writer.samples_path(steps[-1]))
+    raise UserError(
+        f"{source} holds neither samples.parquet nor a finished evaluation (evals/step-*.parquet with its .json). "
+        "Give a sample file, the directory of an evaluation, or the directory of a run."
+    )
+
+
+def tally_samples(
+    source: str, verifier: LazyVerifier, *, by: str = "benchmark", on_finished: Advance | None = None
+) -> Tally:
+    """Count the samples of a file. Each says ``correct``, or ``verdict``, or has ``gold`` and ``prediction`` to judge.
+
+    ``by`` names the field that tells benchmarks apart, where there is one. UserError naming the line of a sample that
+    has none of the three.
+    """
+    tallier = Tallier()
+    records = _records(source, tuple(dict.fromkeys((*COLUMNS, by))))
+    for chunk in chunked(records, lambda record: len(record.line)):
+        for record, outcome in zip(chunk, _outcomes(chunk, verifier), strict=True):
+            correct, answer, known = outcome
+            tallier.add(problem_id_field(record), correct, benchmark=_benchmark(record, by), answer=answer)
+            if not known:
+                tallier.answers_unknown()
+        if on_finished:
+            on_finished(len(chunk))
+    tally = tallier.tally()
+    if not tally.problem_ids:
+        raise UserError(f"{source}: no samples. Every line needs problem_id and correct, or gold and prediction.")
+    return tally
+
+
+def _foreign_files(folder: Path) -> list[Path]:
+    """EvalScope's reviews or lighteval's details in a folder of theirs; none where it is neither."""
+    return review_files(folder) or details_files(folder)
+
+
+def _records(source: str, columns: Sequence[str]) -> Iterator[Record]:
+    """The samples of a file, or of EvalScope's reviews or lighteval's details, as they are or in one file of them."""
+    foreign = _foreign_files(Path(source)) if source != STANDARD and Path(source).is_dir() else []
+    for file in [str(path) for path in foreign] or [source]:
+        for record in read_samples(file, (*columns, *DETAILS_COLUMNS)):
+            if is_details(record):
+                yield from samples_of_details(record, Path(file).stem)
+            else:
+                yield sample_of_review(record, Path(file).stem) if is_review(record) else record
+
+
+def _benchmark(record: Record, by: str) -> str:
+    value = record.fields.get(by)
+    if isinstance(value, list | dict):
+        raise UserError(f"{record.where}: field {by!r} is a {type(value).__name__}; benchmarks are named by text.")
+    return "" if value is None else str(value)
+
+
+def _outcomes(records: list[Record], verifier: LazyVerifier) -> Iterator[tuple[bool | None, Hashable | None, bool]]:
+    """Of every sample: is it correct (None: not judged), what it answered, and whether that is known."""
+    unjudged = [record for record in records if not is_judged(record)]
+    for record in unjudged:
+        if not {"gold", "prediction"} <= set(record.fields):
+            found = ", ".join(map(str, record.fields)) or "none"
+            raise UserError(
+                f"{record.where}: no field 'correct', no 'verdict', and not both 'gold' and 'prediction' "
+                f"(fields there: {found})."
+            )
+    judgements = iter(
+        verifier.verify_answers([gold_field(r) for r in unjudged], [prediction_field(r) for r in unjudged])
+        if unjudged
+        else []
+    )
+    for record in records:
+        if is_judged(record):
+            yield stated_outcome(record), as_vote(record.fields.get("extracted")), "extracted" in record.fields
+        else:
+            judgement = next(judgements)
+            yield outcome_of(judgement.verdict), as_vote(judgement.extracted), True
+
+
+def as_vote(extracted: object) -> Hashable | None:
+    """An answer as something that equal answers share: a number, or the text without its spacing."""
+    if not isinstance(extracted, str) or not extracted.strip():
+        return None
+    number = exact_number(extracted)
+    if number is not None:
+        return number
+    # A fixed few bytes an answer, however long it is.
+    return hash(_SPACING.sub("", extracted).replace("dfrac", "frac").replace("tfrac", "frac"))

@@ -1,0 +1,120 @@
+"""The measurements around a phase, from which its report is made."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from unsqueeze.algos.schedule import Phase
+from unsqueeze.evaluation.evaluate import greedy_logp
+from unsqueeze.policy.batch import Row
+from unsqueeze.policy.policy import Policy
+from unsqueeze.rollout.types import Engine
+from unsqueeze.training.phase_report import PhaseReport, PhaseStart, snapshot, weight_change
+from unsqueeze.training.probe import Probe
+from unsqueeze.training.run import Run
+
+
+def start_phase(run: Run, phase: Phase) -> PhaseStart:
+    """Remember the policy as it is now, and show how peaked it is."""
+    start = measure_start(run.policy, run.engine, run.probe, seed=run.seed("probe", phase.number))
+    run.progress.gauge(start.greedy_logp)
+    return start
+
+
+def finish_phase(run: Run, phase: Phase, start: PhaseStart, own_rows: Sequence[Row], nll_before: float) -> PhaseReport:
+    """Measure what the phase did, write it to the journal, and warn if it did nothing."""
+    seconds = start.seconds_so_far()
+    report = measure_report(
+        run.policy,
+        run.engine,
+        run.probe,
+        start,
+        phase=phase,
+        seconds=seconds,
+        share_of_rl_seconds=seconds / last_rl_seconds(run) if phase.kind == "irl" else None,
+        own_rows=own_rows,
+        nll_before=nll_before,
+    )
+    run.progress.gauge(report.greedy_logp_after)
+    run.directory.journal.append("phase_finished", **report.to_json_object())
+    run.tracking.phase_report(report.to_json_object())
+    if warning := report.warning():
+        run.progress.warn(warning)
+    return report
+
+
+def measure_start(policy: Policy, engine: Engine, probe: Probe, *, seed: int) -> PhaseStart:
+    """What is to be remembered of a policy before a phase: its weights, samples of it, how peaked it is."""
+    engine.sync(policy)
+    return PhaseStart(
+        weights=snapshot(policy),
+        samples=probe.sample(engine, policy, seed=seed),
+        greedy_logp=greedy_logp(engine, probe.prompts, max_tokens=probe.max_tokens),
+        version=policy.version,
+    )
+
+
+def measure_report(
+    policy: Policy,
+    engine: Engine,
+    probe: Probe,
+    start: PhaseStart,
+    *,
+    phase: Phase,
+    seconds: float,
+    share_of_rl_seconds: float | None,
+    own_rows: Sequence[Row],
+    nll_before: float,
+) -> PhaseReport:
+    """What a phase that began at ``start`` did to the policy, and to ``own_rows``, whose NLL was ``nll_before``."""
+    engine.sync(policy)
+    change = weight_change(policy, start.weights)
+    return PhaseReport(
+        phase=phase.number,
+        kind=phase.kind,
+        first_step=phase.first_step,
+        last_step=phase.last_step,
+        num_updates=policy.version - start.version,
+        seconds=seconds,
+        share_of_rl_seconds=share_of_rl_seconds,
+        update_norm=change.update_norm,
+        relative_update_norm=change.relative_update_norm,
+        share_moved=change.share_moved,
+        share_moved_bf16=change.share_moved_bf16,
+        nll_before=nll_before,
+        nll_after=mean_nll_of(policy, own_rows, max_tokens=probe.max_batch_tokens),
+        kl_moved=probe.kl_moved(policy, start.samples),
+        greedy_logp_before=start.greedy_logp,
+        greedy_logp_after=greedy_logp(engine, probe.prompts, max_tokens=probe.max_tokens),
+    )
+
+
+def last_rl_seconds(run: Run) -> float:
+    """How long the last RL phase took, from the journal."""
+    event = run.directory.journal.last("phase_finished", kind="rl")
+    assert event is not None, "an IRL phase follows an RL phase"
+    return float(event["seconds"])
+
+
+def first_rollouts(run: Run, phase: Phase, count: int) -> tuple[list[Row], float]:
+    """The first rollouts of an RL phase, with their mean NLL under the policy that sampled them (nats per token)."""
+    rollouts = [rollout for group in run.directory.rollouts.read(phase.first_step) for rollout in group.rollouts]
+    rollouts = rollouts[:count]
+    rows = [
+        Row(prompt_tokens=rollout.prompt_tokens, tokens=rollout.completion.tokens, weight=0.0) for rollout in rollouts
+    ]
+    logp_M = np.concatenate([rollout.completion.logp_raw for rollout in rollouts])
+    return rows, -float(np.mean(logp_M, dtype=np.float64))
+
+
+def mean_nll(run: Run, rows: Sequence[Row]) -> float:
+    """``mean_nll_of`` the policy of a run."""
+    return mean_nll_of(run.policy, rows, max_tokens=run.recipe.rl.tokens_per_microbatch)
+
+
+def mean_nll_of(policy: Policy, rows: Sequence[Row], *, max_tokens: int) -> float:
+    """Mean NLL of the rows' tokens under the policy as it is, nats per token; NaN without rows."""
+    if not rows:
+        return float("nan")
+    logp = policy.logp(rows, max_tokens=max_tokens)
+    return -float(np.mean(np.concatenate(logp), dtype=np.float64))

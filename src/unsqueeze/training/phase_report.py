@@ -1,0 +1,124 @@
+"""What a phase really did: to the weights, to its own batch, and to the policy on held-out prompts.
+
+A step size can be so small that rounding eats it (``docs/paper.md``): the report says how many weights moved at all,
+and how many would have moved had they been stored in bf16.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unsqueeze.distributed.sharding import piece
+from unsqueeze.policy.policy import Policy
+from unsqueeze.training.probe import ProbeSamples
+
+NOTHING_MOVED_NATS = 1e-6
+"""KL per token on held-out prompts below which a phase that was meant to move the policy did not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseReport:
+    """Log-probs and KL in nats per token; shares in [0, 1]; norms are L2 over all trained weights.
+
+    ``share_of_rl_seconds``, of an IRL phase, is its time over that of the RL phase before it.
+    ``nll_before`` and ``nll_after`` are on the phase's own batch: the demonstrations of an IRL phase, the first
+    rollouts of an RL phase. ``kl_moved`` estimates KL(policy before ‖ policy after) on held-out prompts (k3, on samples
+    of the policy before).
+    """
+
+    phase: int
+    kind: str
+    first_step: int
+    last_step: int
+    num_updates: int
+    seconds: float
+    share_of_rl_seconds: float | None
+    update_norm: float
+    relative_update_norm: float
+    share_moved: float
+    share_moved_bf16: float
+    nll_before: float
+    nll_after: float
+    kl_moved: float
+    greedy_logp_before: float
+    greedy_logp_after: float
+
+    @property
+    def did_nothing(self) -> bool:
+        """Whether the policy is, for all that held-out prompts can tell, the one from before."""
+        return self.share_moved == 0 or self.kl_moved < NOTHING_MOVED_NATS
+
+    def to_json_object(self) -> dict[str, object]:
+        return asdict(self) | {"did_nothing": self.did_nothing}
+
+    @classmethod
+    def from_json_object(cls, fields: Mapping[str, Any]) -> "PhaseReport":
+        """The report back from ``to_json_object``; other keys are passed over."""
+        return cls(**{name: fields[name] for name in cls.__slots__})
+
+    def warning(self) -> str | None:
+        """One sentence no one can miss, where the phase did nothing."""
+        if not self.did_nothing:
+            return None
+        if self.num_updates == 0:
+            reason = "no group held both right and wrong answers" if self.kind == "rl" else "there was nothing to learn"
+            return f"{self.kind.upper()} phase {self.phase} DID NOTHING: it took no update, since {reason}."
+        return (
+            f"{self.kind.upper()} phase {self.phase} DID NOTHING: {self.num_updates} updates moved "
+            f"{self.share_moved:.2%} of the weights ({self.share_moved_bf16:.4%} of their bf16 values) by a norm of "
+            f"{self.update_norm:.1e}, and held-out prompts by {self.kl_moved:.1e} nats per token. Results will equal "
+            f"those of a run without it; raise {self.kind}.learning_rate."
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PhaseStart:
+    """What is remembered of the moment a phase began, to tell afterwards what it did.
+
+    ``seconds_before`` is the time the phase had taken when it was saved, for one that goes on after a stop.
+    """
+
+    weights: Mapping[str, Tensor]
+    samples: ProbeSamples
+    greedy_logp: float
+    version: int
+    clock: float = field(default_factory=time.perf_counter)
+    seconds_before: float = 0.0
+
+    def seconds_so_far(self) -> float:
+        return self.seconds_before + time.perf_counter() - self.clock
+
+
+@dataclass(frozen=True, slots=True)
+class WeightChange:
+    update_norm: float
+    relative_update_norm: float
+    share_moved: float
+    share_moved_bf16: float
+
+
+def snapshot(policy: Policy) -> dict[str, Tensor]:
+    """A copy, in main memory, of this process's piece of every trained weight: all of it, unless it is sharded."""
+    return {name: piece(parameter.detach()).to("cpu", copy=True) for name, parameter in policy.trainable()}
+
+
+@torch.no_grad()
+def weight_change(policy: Policy, before: Mapping[str, Tensor]) -> WeightChange:
+    """How the trained weights differ from a snapshot of them."""
+    squares, reference, moved, moved_bf16, count = 0.0, 0.0, 0.0, 0.0, 0.0
+    for name, parameter in policy.trainable():
+        now, then = piece(parameter.detach()).cpu(), before[name]
+        squares += (now - then).double().square().sum().item()
+        reference += then.double().square().sum().item()
+        moved += int((now != then).sum())
+        moved_bf16 += int((now.bfloat16() != then.bfloat16()).sum())
+        count += now.numel()
+    if policy.is_sharded:
+        sums = policy.processes.sum([squares, reference, moved, moved_bf16, count])
+        squares, reference, moved, moved_bf16, count = sums
+    norm = squares**0.5
+    return WeightChange(norm, norm / max(reference**0.5, 1e-30), moved / count, moved_bf16 / count)

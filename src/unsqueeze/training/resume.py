@@ -1,0 +1,79 @@
+"""Where a stopped run goes on, and the way out where something needed for that is damaged."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from unsqueeze.algos.schedule import Phase
+from unsqueeze.errors import RunError
+from unsqueeze.training.checkpoint import remove_old_checkpoints
+from unsqueeze.training.generate import generation_steps, stored_generation
+from unsqueeze.training.phase_report import PhaseStart
+from unsqueeze.training.run import Run
+from unsqueeze.training.state import Cursor, Optimizers, load_state
+
+
+def resume(run: Run, optimizers: Optimizers) -> tuple[Cursor, PhaseStart | None]:
+    """Go on at the last checkpoint, with the metrics cut back to it, or at the very beginning.
+
+    RunError if a file needed from there on is damaged: it names the file and the newest checkpoint that is whole.
+    """
+    step = run.directory.checkpoints.latest()
+    try:
+        cursor, start = restore(run, optimizers, step)
+    except RunError as error:
+        raise RunError(f"{error} {way_out(run, optimizers)}") from error
+    run.directory.metrics.truncate(cursor.metrics_lines)
+    remove_old_checkpoints(run)
+    return cursor, start
+
+
+def restore(run: Run, optimizers: Optimizers, step: int | None) -> tuple[Cursor, PhaseStart | None]:
+    """Weights, optimizers and cursor of the checkpoint after ``step``; nothing on disk changes.
+
+    RunError if the checkpoint, the lines of metrics up to it, or a rollout its phase still needs, is damaged.
+    """
+    if step is None:
+        return Cursor(), None
+    folder = run.directory.checkpoints.path(step) / "state"
+    cursor, start = load_state(folder, run.policy, optimizers)
+    phases = run.recipe.phases(len(run.train_problems))
+    _check_place(folder / "state.json", cursor, step, phases)
+    run.directory.metrics.check(cursor.metrics_lines)
+    if cursor.phase_begun:
+        firsts = generation_steps(phases[cursor.phase].first_step, cursor.step, 0, run.recipe.rl.steps_per_generation)
+        # L2TE reads all rollouts of the phase, a plain RL phase the first ones for its report.
+        for steps in firsts if run.recipe.irl else firsts[:1]:
+            stored_generation(run, steps[0])
+    return cursor, start
+
+
+def _check_place(path: Path, cursor: Cursor, step: int, phases: Sequence[Phase]) -> None:
+    """RunError naming the field of the file ``path`` that is not what it is after ``step`` of a run of these phases."""
+    phase = sum(phase.last_step <= step for phase in phases)
+    begun = phase < len(phases) and phases[phase].first_step <= step
+    for name, expected in {"step": step, "phase": phase, "phase_begun": begun}.items():
+        if getattr(cursor, name) != expected:
+            raise RunError(
+                f"{path} cannot be resumed from, it was edited or moved: {name} is {getattr(cursor, name)}, and after "
+                f"step {step} it is {expected}."
+            )
+
+
+def way_out(run: Run, optimizers: Optimizers) -> str:
+    """Which checkpoints to move away so that the run can go on. Leaves the policy anyhow: the run cannot go on now."""
+    checkpoints = run.directory.checkpoints
+    steps = checkpoints.steps()
+    for step in reversed(steps[:-1]):
+        try:
+            restore(run, optimizers, step)
+        except RunError:
+            continue
+        later = ", ".join(checkpoints.path(other).name for other in steps if other > step)
+        return (
+            f"Checkpoint {checkpoints.path(step).name} is whole: move {later} out of {checkpoints.folder}, and "
+            f"--resume goes on from there with the rollouts that are stored."
+        )
+    return (
+        f"No older checkpoint can be gone on from: move all that is in {checkpoints.folder} elsewhere, and --resume "
+        f"repeats the run from its beginning with the rollouts that are stored."
+    )

@@ -1,0 +1,192 @@
+"""One RL step: compare judged rollouts inside each group, and step on the clipped surrogate."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unsqueeze.algos.advantages import group_advantages
+from unsqueeze.algos.aggregation import token_weights
+from unsqueeze.algos.mismatch import truncated_importance
+from unsqueeze.algos.objectives import LossOutput, clipped_surrogate_loss
+from unsqueeze.algos.overlong import overlong_punishment
+from unsqueeze.config.recipe import RlSettings
+from unsqueeze.policy.batch import Row, TokenBatch
+from unsqueeze.policy.optimize import StepResult, optimizer_step
+from unsqueeze.policy.reference import Reference
+from unsqueeze.rollout.types import Group, Rollout, StopReason
+from unsqueeze.training.generate import StepBatch, informative, rewards_PG
+from unsqueeze.training.run import Run
+from unsqueeze.training.sampler_gap import correction_level, gap_metrics
+
+
+def rl_step(
+    run: Run, optimizer: torch.optim.Optimizer, reference: Reference | None, batch: StepBatch, *, phase: int
+) -> None:
+    """One RL optimizer step on judged groups; its line of metrics is on disk when this returns.
+
+    A batch in which no group is informative has no gradient: the weights stay as they are, and the line says so.
+    """
+    settings = run.recipe.rl
+    begun = time.perf_counter()
+    rows = rl_rows(batch.groups, settings, max_tokens=run.recipe.rollout.max_tokens)
+    if reference is not None:
+        rows = with_reference(rows, reference, run)
+    result = None
+    if rows:
+        run.engine.rest()
+        result = optimizer_step(
+            run.policy,
+            optimizer,
+            rows,
+            partial(surrogate_loss, settings=settings),
+            tokens_per_microbatch=settings.tokens_per_microbatch,
+            max_grad_norm=settings.max_grad_norm,
+            temperature=run.recipe.rollout.temperature,
+            with_entropy=settings.surrogate.entropy_coefficient > 0,
+        )
+    run.record(
+        kind="rl",
+        phase=phase,
+        step=batch.step,
+        policy_version=run.policy.version,
+        **rollout_metrics(batch.groups),
+        **sampling_metrics(batch),
+        **gap_metrics(batch.groups, settings),
+        **update_metrics(result),
+        **asdict(batch.seconds),
+        update_s=time.perf_counter() - begun,
+        **device_metrics(run.policy.device),
+    )
+
+
+def rl_rows(groups: Sequence[Group], settings: RlSettings, *, max_tokens: int) -> list[Row]:
+    """The rows that carry gradient, with advantages (Eq. 25) and weights over the WHOLE batch.
+
+    Without a KL or entropy term a response of advantage 0 adds nothing to the gradient and is left out; the
+    denominators count it all the same, so this saves time and changes nothing. Rollouts that were not judged are no
+    part of the batch: they are not in the denominators either.
+    """
+    surrogate = settings.surrogate
+    rollouts_N = [rollout for group in groups for rollout in group.rollouts]
+    lengths_N = torch.tensor([len(rollout.completion.tokens) for rollout in rollouts_N], dtype=torch.int64)
+    rewards = rewards_PG(groups)
+    judged_N = ~torch.isnan(rewards).flatten()
+    if not judged_N.any():
+        return []
+    if settings.overlong is not None:
+        rewards = rewards + overlong_punishment(
+            lengths_N, max_tokens=max_tokens, soft_cache_length=settings.overlong.soft_cache_length
+        ).view_as(rewards)
+    advantages_N = group_advantages(rewards, surrogate.advantage_scale).flatten()
+    weights_N = token_weights(
+        lengths_N,
+        surrogate.aggregation,
+        num_rollouts=int(judged_N.sum()),
+        num_tokens=int(lengths_N[judged_N].sum()),
+        max_tokens=max_tokens,
+    )
+    regularised = surrogate.kl_coefficient > 0 or surrogate.entropy_coefficient > 0
+    carries_gradient_N = judged_N & (advantages_N.ne(0) | regularised)
+    return [
+        Row(
+            prompt_tokens=rollouts_N[i].prompt_tokens,
+            tokens=rollouts_N[i].completion.tokens,
+            weight=float(weights_N[i]),
+            advantage=float(advantages_N[i]),
+            **behaviour(rollouts_N[i]),
+        )
+        for i in carries_gradient_N.nonzero().flatten().tolist()
+    ]
+
+
+def behaviour(rollout: Rollout) -> dict[str, Any]:
+    """Whose log-probs the ratio is taken against: the trainer's own where they were measured, else the sampler's."""
+    sampler = rollout.completion.logp_behaviour
+    if rollout.logp_proximal is None:
+        return {"logp_proximal": sampler}
+    return {"logp_proximal": rollout.logp_proximal, "logp_behaviour": sampler}
+
+
+def surrogate_loss(logp_NT: Tensor, entropy_NT: Tensor, batch: TokenBatch, *, settings: RlSettings) -> LossOutput:
+    """The clipped surrogate of a token batch, corrected for the sampler where that is another than the trainer."""
+    assert batch.logp_proximal_NT is not None
+    importance_NT = None
+    if batch.logp_behaviour_NT is not None:
+        importance_NT = truncated_importance(
+            batch.logp_proximal_NT,
+            batch.logp_behaviour_NT,
+            batch.mask_NT,
+            level=correction_level(settings),
+            cap=settings.sampler_cap,
+        )
+    return clipped_surrogate_loss(
+        logp_NT,
+        batch.logp_proximal_NT,
+        batch.advantages_N,
+        batch.mask_NT,
+        batch.weights_N,
+        settings.surrogate,
+        logp_ref_NT=batch.logp_ref_NT,
+        entropy_NT=entropy_NT,
+        importance_NT=importance_NT,
+    )
+
+
+def with_reference(rows: Sequence[Row], reference: Reference, run: Run) -> list[Row]:
+    """The rows with the reference policy's log-probs, at the temperature of the rollouts."""
+    logp = reference.logp(
+        rows, max_tokens=run.recipe.rl.tokens_per_microbatch, temperature=run.recipe.rollout.temperature
+    )
+    return [replace(row, logp_ref=logp_T) for row, logp_T in zip(rows, logp, strict=True)]
+
+
+def rollout_metrics(groups: Sequence[Group]) -> dict[str, Any]:
+    """What the rollouts trained on were like. ``entropy`` is −mean log-prob of the sampled tokens: nats per token."""
+    if not groups:
+        return {"reward": None}
+    rewards = rewards_PG(groups)
+    completions = [rollout.completion for group in groups for rollout in group.rollouts]
+    lengths = [len(completion.tokens) for completion in completions]
+    logp_M = np.concatenate([completion.logp_raw for completion in completions])
+    judged = rewards[~torch.isnan(rewards)]
+    return {
+        "reward": float(judged.mean()) if judged.numel() else None,
+        "informative_groups": float(np.mean(informative(groups))),
+        "not_judged": rewards.numel() - judged.numel(),
+        "entropy": -float(np.mean(logp_M, dtype=np.float64)),
+        "response_tokens_mean": float(np.mean(lengths)),
+        "truncated": float(np.mean([completion.stop_reason is StopReason.LENGTH for completion in completions])),
+    }
+
+
+def sampling_metrics(batch: StepBatch) -> dict[str, int]:
+    """What was sampled for this step, and what became of it."""
+    rollouts = [rollout for group in batch.sampled for rollout in group.rollouts]
+    return {
+        "num_groups": len(batch.groups),
+        "num_sampled": len(rollouts),
+        "sampled_tokens": sum(len(rollout.completion.tokens) for rollout in rollouts),
+        "num_resamples": batch.num_resamples,
+        "num_missing": batch.num_missing,
+        "num_informative_lost": batch.num_informative_lost,
+    }
+
+
+def device_metrics(device: torch.device) -> dict[str, float]:
+    """The most memory that tensors held on a GPU so far, MiB; nothing on a CPU."""
+    if device.type != "cuda":
+        return {}
+    return {"peak_device_mb": torch.cuda.max_memory_allocated(device) / 2**20}
+
+
+def update_metrics(result: StepResult | None) -> dict[str, Any]:
+    """What the update was like; an update that did not take place has no loss."""
+    if result is None:
+        return {"updated": False, "loss": None, "grad_norm": None}
+    return {"updated": True, "loss": result.loss, "grad_norm": result.grad_norm, **result.metrics}

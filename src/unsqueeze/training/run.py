@@ -1,0 +1,86 @@
+"""The parts of one run, put together once and handed to the phases."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unsqueeze.config.recipe import Recipe
+from unsqueeze.policy.policy import Policy
+from unsqueeze.progress import Progress, StopRequest
+from unsqueeze.rollout.types import Engine, Sampling
+from unsqueeze.seeds import derive_seed
+from unsqueeze.store.run_directory import RunDirectory
+from unsqueeze.tasks.problem import Problem
+from unsqueeze.track.tracking import Tracking
+from unsqueeze.training.probe import Probe
+from unsqueeze.verify.verdict import Verifier
+
+NUM_PROBE_PROMPTS = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """Everything a phase needs. Only the policy's weights change."""
+
+    recipe: Recipe
+    policy: Policy
+    engine: Engine
+    verifier: Verifier
+    prompt_tokens: Callable[[Problem], Sequence[int]]
+    train_problems: Sequence[Problem]
+    test_problems: Sequence[Problem]
+    directory: RunDirectory
+    progress: Progress
+    tracking: Tracking
+    stop: StopRequest
+    validation_problems: Sequence[Problem] = ()
+
+    @property
+    def rollout_sampling(self) -> Sampling:
+        settings = self.recipe.rollout
+        return Sampling(
+            max_tokens=settings.max_tokens,
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            top_k=settings.top_k,
+            stop=settings.stop,
+        )
+
+    @property
+    def evaluation_sampling(self) -> Sampling:
+        settings = self.recipe.evaluation
+        return Sampling(
+            max_tokens=self.recipe.rollout.max_tokens,
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            top_k=settings.top_k,
+            stop=self.recipe.rollout.stop,
+        )
+
+    @property
+    def probe(self) -> Probe:
+        """The first held-out problems, watched by every phase report."""
+        return Probe(
+            prompts=tuple(tuple(self.prompt_tokens(problem)) for problem in self.test_problems[:NUM_PROBE_PROMPTS]),
+            max_tokens=self.recipe.rollout.max_tokens,
+            max_batch_tokens=self.recipe.rl.tokens_per_microbatch,
+        )
+
+    def seed(self, *names: str | int) -> int:
+        return derive_seed(self.recipe.seed, *names)
+
+    def rng(self, *names: str | int) -> np.random.Generator:
+        return np.random.default_rng(self.seed(*names))
+
+    def record(self, **fields: Any) -> None:
+        """One optimizer step: a line of metrics on disk, and shown."""
+        self.directory.metrics.append(fields)
+        self.progress.step(fields)
+        self.tracking.optimizer_step(fields)
+
+
+def int32(tokens: Sequence[int]) -> NDArray[np.int32]:
+    return np.asarray(tokens, dtype=np.int32)

@@ -1,0 +1,154 @@
+"""From a recipe to the parts of a run: everything that can be wrong with the input is found here, before training."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unsqueeze.config.recipe import Recipe
+from unsqueeze.distributed.processes import ONE, Processes
+from unsqueeze.errors import UnsqueezeError, UserError
+from unsqueeze.policy.policy import Policy
+from unsqueeze.policy.reference import Reference, make_reference
+from unsqueeze.progress import Progress, StopRequest
+from unsqueeze.rollout.engines import make_engine
+from unsqueeze.store.provenance import provenance
+from unsqueeze.store.run_directory import RunDirectory
+from unsqueeze.store.shared import SharedDirectory
+from unsqueeze.tasks.prompts import PromptBuilder
+from unsqueeze.tasks.styles import wording_of_settings
+from unsqueeze.track.tracking import Tracking
+from unsqueeze.training.data import Data, load_data
+from unsqueeze.training.run import Run
+from unsqueeze.training.same_run import check_same_run
+from unsqueeze.verify.shared import SharedVerifier
+from unsqueeze.verify.verifiers import make_verifier
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a recipe needs before it has a run directory."""
+
+    policy: Policy
+    reference: Reference | None
+    prompts: PromptBuilder
+    data: Data
+
+
+def load_parts(recipe: Recipe, processes: Processes = ONE) -> Parts:
+    """Load data, model and tokenizer, and check that every prompt fits. Raises UserError before anything is written."""
+    if recipe.threads is not None:
+        torch.set_num_threads(recipe.threads)
+    if recipe.rollout.engine == "vllm":
+        from unsqueeze.rollout.vllm_engine import import_vllm
+
+        import_vllm()
+    data = load_data(recipe.data)
+    if recipe.rl.prompts_per_step > len(data.train):
+        raise UserError(
+            f"rl.prompts_per_step is {recipe.rl.prompts_per_step}, but there are only {len(data.train)} training "
+            f"problems; a step cannot take more problems than there are."
+        )
+    recipe.phases(len(data.train))
+    torch.manual_seed(recipe.seed)
+    policy = Policy.load(recipe.model, processes, strategy=recipe.parallel.strategy)
+    prompts = PromptBuilder(
+        tokenizer=policy.tokenizer, wording=wording_of_settings(recipe.prompt.model_dump(mode="json"))
+    )
+    _check_prompts(recipe, policy, prompts, data)
+    return Parts(policy, make_reference(policy, recipe), prompts, data)
+
+
+def open_directory(recipe: Recipe, parts: Parts, path: Path) -> RunDirectory:
+    """The run directory as all processes use it; the main process alone reads and writes it. See ``open_own``."""
+    processes = parts.policy.processes
+    with processes.agreeing():
+        directory = open_own(recipe, parts, path) if processes.is_main else None
+    if processes.size > 1:
+        return SharedDirectory(path, directory, processes)
+    assert directory is not None
+    return directory
+
+
+def open_own(recipe: Recipe, parts: Parts, path: Path) -> RunDirectory:
+    """A new run directory with everything needed to repeat the run, or the one that is there, to go on with it.
+
+    Either is locked until it is closed. Raises UserError if it is in use, or of another recipe.
+    """
+    if not (path / "run.json").exists():
+        return RunDirectory.create(path, run_info(recipe, parts))
+    directory = RunDirectory.resume(path)
+    try:
+        check_same_run(directory, recipe, data_info(parts.data))
+    except UnsqueezeError:
+        directory.close()
+        raise
+    return directory
+
+
+def put_together(
+    recipe: Recipe, parts: Parts, directory: RunDirectory, *, progress: Progress, stop: StopRequest
+) -> Run:
+    """The parts of a run as one value; starts the engine and the verifier."""
+    policy = parts.policy
+    verifier = make_verifier(recipe.data, recipe.verify)
+    return Run(
+        recipe=recipe,
+        policy=policy,
+        engine=make_engine(recipe.rollout, policy),
+        verifier=SharedVerifier(verifier, policy.processes) if policy.processes.size > 1 else verifier,
+        prompt_tokens=parts.prompts.tokens,
+        train_problems=parts.data.train,
+        test_problems=parts.data.test,
+        validation_problems=parts.data.validation,
+        directory=directory,
+        progress=progress,
+        tracking=Tracking(recipe.trackers if policy.processes.is_main else (), warn=progress.warn),
+        stop=stop,
+    )
+
+
+def run_info(recipe: Recipe, parts: Parts) -> dict[str, Any]:
+    """The content of run.json."""
+    return {
+        "recipe": recipe.model_dump(mode="json"),
+        "data": data_info(parts.data),
+        "hub_commits": dict(parts.data.hub_commits),
+        "num_parameters": sum(parameter.numel() for _, parameter in parts.policy.trainable()),
+        "device": str(parts.policy.device),
+        "processes": parts.policy.processes.size,
+        "threads": torch.get_num_threads(),
+        **provenance(),
+    }
+
+
+def data_info(data: Data) -> dict[str, Any]:
+    """How many problems there are, and what is in the files or data sets they come from."""
+    return {
+        "num_train": len(data.train),
+        "num_test": len(data.test),
+        "num_validation": len(data.validation) or None,
+        "sha256": dict(data.sha256),
+    }
+
+
+def _check_prompts(recipe: Recipe, policy: Policy, prompts: PromptBuilder, data: Data) -> None:
+    """Every prompt must leave room for its response, and be made of words that the model knows."""
+    tokens = {problem.id: prompts.tokens(problem) for problem in (*data.train, *data.test, *data.validation)}
+    unknown = policy.tokenizer.unk_token_id
+    strange = next((problem_id for problem_id, ids in tokens.items() if unknown is not None and unknown in ids), None)
+    if strange is not None:
+        raise UserError(
+            f"problem {strange} holds text that the tokenizer of {recipe.model.path!r} has no token for; change the "
+            f"problems (for Countdown, data.countdown), or use a model that knows them."
+        )
+    context = policy.context
+    longest = max(tokens, key=lambda problem_id: len(tokens[problem_id]))
+    needed = len(tokens[longest]) + recipe.rollout.max_tokens
+    if context is not None and needed > context:
+        raise UserError(
+            f"rollout.max_tokens is {recipe.rollout.max_tokens} and the longest prompt (problem {longest}) has "
+            f"{len(tokens[longest])} tokens, {needed} together, but the model's context is {context}; "
+            f"lower rollout.max_tokens or leave that problem out."
+        )

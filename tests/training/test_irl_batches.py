@@ -1,0 +1,57 @@
+"""Demonstrations into batches, and how long and how fast an IRL phase goes."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unsqueeze.config.recipe import IrlSettings
+from unsqueeze.tasks.problem import Problem
+from unsqueeze.training.irl_phase import demonstration_batches, rate_share
+from unsqueeze.training.stream import ProblemStream
+
+
+@given(count=st.integers(1, 60), batch_size=st.integers(1, 70), seed=st.integers(0, 5))
+def test_batches_hold_no_demonstration_twice_and_a_pass_none_again(count: int, batch_size: int, seed: int) -> None:
+    batches = demonstration_batches(count, batch_size, np.random.default_rng(seed))
+    size = min(count, batch_size)
+    for _ in range(2):
+        one_pass = [index for _ in range(count // size) for index in next(batches)]
+        assert len(one_pass) == len(set(one_pass)) == count // size * size
+        assert set(one_pass) <= set(range(count))
+
+
+def test_how_many_updates() -> None:
+    assert IrlSettings(steps=4).num_updates(0) == 0
+    assert IrlSettings(steps=4).num_updates(10) == 4
+    # 2,400 demonstrations in batches of 512 are four batches a pass; two and a half passes are ten.
+    assert IrlSettings(passes=2.5, batch_size=512).num_updates(2400) == 10
+    # Fewer demonstrations than a batch are one batch a pass.
+    assert IrlSettings(passes=3, batch_size=512).num_updates(100) == 3
+
+
+def test_schedules_by_hand() -> None:
+    assert [rate_share("constant", update, 4) for update in (1, 4)] == [1.0, 1.0]
+    assert [rate_share("linear", update, 4) for update in (1, 2, 3, 4)] == [1.0, 0.75, 0.5, 0.25]
+    # cos(0) = 1, cos(π/2) = 0: halfway through, half the rate.
+    assert rate_share("cosine", 1, 4) == 1.0
+    assert rate_share("cosine", 3, 4) == pytest.approx(0.5)
+
+
+def problems(count: int) -> list[Problem]:
+    return [Problem(id=str(i), prompt="", answer="", task="math") for i in range(count)]
+
+
+@given(count=st.integers(1, 30), takes=st.lists(st.integers(1, 40), max_size=6), seed=st.integers(0, 3))
+def test_every_pass_holds_every_problem_once(count: int, takes: list[int], seed: int) -> None:
+    stream = ProblemStream(problems(count), seed=seed)
+    taken = [problem.id for size in takes for problem in stream.take(size)]
+    for start in range(0, len(taken) - count + 1, count):
+        assert sorted(taken[start : start + count]) == sorted(problem.id for problem in problems(count))
+    assert stream.position == len(taken)
+
+
+def test_a_stream_goes_on_from_its_position() -> None:
+    whole = [problem.id for problem in ProblemStream(problems(7), seed=1).take(20)]
+    assert [problem.id for problem in ProblemStream(problems(7), seed=1, position=11).take(9)] == whole[11:]
+    assert whole[:7] != whole[7:14]
