@@ -4,7 +4,7 @@ A rollout says
 
     its group       ``problem_id``, or else its ``prompt``; ``step`` and ``group`` part groups further, where given
     its reward      ``reward`` (a number), or ``correct`` (true or false), or ``verdict``; null: not judged
-    its likelihood  ``mean_logp`` (nats per token), or a list, one a token: ``logprobs``, ``logp_raw``, ``logp_behaviour``
+    its likelihood  ``mean_logp`` (nats per token), or ``logprobs`` (or ``logp_raw``, ``logp_behaviour``), one a token
     its words       ``messages`` that end with the assistant's, or ``prompt`` with ``completion`` (or ``response``, or
                     ``text``)
 
