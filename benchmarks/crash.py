@@ -123,7 +123,7 @@ STAGES = [
     (loop, "resume", "resuming"),
     (loop, "generate", "storing or reading rollouts"),
     (HfEngine, "generate", "generating"),
-    (CountdownVerifier, "judge", "judging"),
+    (CountdownVerifier, "verify", "judging"),
     (rl_step, "optimizer_step", "in an RL step"),
     (irl_phase, "optimizer_step", "in an IRL step"),
     (generate, "step_batches", "dealing rollouts to steps"),

@@ -67,8 +67,8 @@ def measure(name: str, arguments: list[str]) -> str:
     clock = Clock()
     places: list[tuple[Any, str, str]] = [
         (HfEngine, "generate", "sampling"),
-        (LazyVerifier, "judge", "judging"),
-        (CountdownVerifier, "judge", "judging"),
+        (LazyVerifier, "verify", "judging"),
+        (CountdownVerifier, "verify", "judging"),
         (SampleStore, "open", "storing"),
         (SampleStore, "add", "storing"),
         (SampleStore, "keys", "storing"),

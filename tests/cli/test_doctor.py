@@ -17,7 +17,7 @@ def test_here_everything_needed_works(command):
     findings = {finding["name"]: finding for finding in report["findings"]}
     assert f"torch {torch.__version__}" in findings["packages"]["detail"]
     assert "Make 48 from 2 3 6 14." in findings["hf engine on cpu"]["detail"]
-    assert "correct" in findings["judge of mathematics"]["detail"]
+    assert "correct" in findings["verifier of mathematics"]["detail"]
     if not torch.cuda.is_available():
         assert findings["hf engine on cuda"]["works"] is False
         assert findings["hf engine on cuda"]["advice"]
@@ -28,12 +28,12 @@ def test_what_is_broken_is_said_and_the_rest_still_tried(command, monkeypatch: p
         raise RuntimeError("no such instruction")
 
     monkeypatch.setattr(HfEngine, "generate", fail)
-    monkeypatch.setattr(doctor, "math_verifier", lambda: [doctor.Finding("judge of mathematics", True, "fine")])
+    monkeypatch.setattr(doctor, "math_verifier", lambda: [doctor.Finding("verifier of mathematics", True, "fine")])
     monkeypatch.setattr(doctor, "EXTRAS", {"no-such-package": ("dreams", "pip install dreams")})
     code, printed, _ = command("doctor")
     assert code == 1
     assert "BROKEN  hf engine on cpu: RuntimeError: no such instruction" in printed
-    assert "ok      judge of mathematics: fine" in printed
+    assert "ok      verifier of mathematics: fine" in printed
     assert "absent  no-such-package: not installed; for dreams" in printed
     assert "→ pip install dreams" in printed
     assert "does not work" in printed

@@ -54,7 +54,7 @@ class Evaluation:
         """Store these answers as the samples, by a judge of another name: the command has to judge them itself."""
         table = pq.read_table(self.out / "samples.parquet")
         answers = [answer for name in CONTESTS for answer in sheet[name]]
-        for column, values in (("text", answers), ("judge", ["nobody"] * len(answers))):
+        for column, values in (("text", answers), ("verifier", ["nobody"] * len(answers))):
             place = table.schema.get_field_index(column)
             table = table.set_column(place, table.schema.field(place), pa.array(values, pa.string()))
         pq.write_table(table, self.out / "samples.parquet")

@@ -262,17 +262,17 @@ def test_a_verifier_that_judges_nothing(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, good_calls: int, what: str
 ):
     path = tmp_path / "run"
-    judge, calls = CountdownVerifier.judge, 0
+    verify, calls = CountdownVerifier.verify, 0
 
     def failing(self, problems, texts):
         nonlocal calls
         calls += 1
         if calls <= good_calls:
-            return judge(self, problems, texts)
+            return verify(self, problems, texts)
         return [Judgement(Verdict.CRASHED, None, "gone") for _ in texts]
 
     with monkeypatch.context() as patched:
-        patched.setattr(CountdownVerifier, "judge", failing)
+        patched.setattr(CountdownVerifier, "verify", failing)
         with pytest.raises(RunError, match=rf"of {what} not one could be judged \(\d+ crashed\)"):
             live(RECIPE, path)
     directory = RunDirectory.open(path)
@@ -326,7 +326,7 @@ def test_a_part_that_dies(
 
     with monkeypatch.context() as patched:
         patched.setattr(hf, "decode", hf.decode)  # put back what ``lose`` takes away
-        patched.setattr(CountdownVerifier, "judge", CountdownVerifier.judge)
+        patched.setattr(CountdownVerifier, "verify", CountdownVerifier.verify)
         patched.setattr(loop, "rl_step", last_good)
         with pytest.raises(RunError, match=said):
             live(RECIPE, path)

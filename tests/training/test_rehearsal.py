@@ -103,7 +103,7 @@ def test_a_loss_that_is_not_finite_is_refused(parts: Parts):
         logp_behaviour=np.zeros(2, np.float32),
         stop_reason=StopReason.LENGTH,
     )
-    broken = SimpleNamespace(score=lambda rows, **_: [np.full(2, np.inf, np.float32)])
+    broken = SimpleNamespace(logp=lambda rows, **_: [np.full(2, np.inf, np.float32)])
     with pytest.raises(RunError, match="before any training"):
         check_loss(parts.policy, broken, [1, 5], completion, RECIPE)  # type: ignore[arg-type]
     parts.policy.model.zero_grad()

@@ -74,7 +74,7 @@ def samples_of_details(record: Record, stem: str) -> Iterator[Record]:
     elif verdict is not None:
         outcomes = [{"correct": verdict}]
     elif not texts:
-        raise UserError(f"{record.where}: no text to verifier, and none of the metrics {', '.join(VERDICTS)}.")
+        raise UserError(f"{record.where}: no text to judge, and none of the metrics {', '.join(VERDICTS)}.")
     else:
         gold = _gold(record, doc)
         outcomes = [{"gold": gold, "prediction": text} for text in texts]
