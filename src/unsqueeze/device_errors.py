@@ -1,4 +1,4 @@
-"""What PyTorch raises when memory runs out or a device fails, as one sentence that says what to change."""
+"""Translate what PyTorch raises when memory runs out or a device fails into one sentence that says what to change."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ import torch
 from unsqueeze.errors import RunError, UnsqueezeError
 
 _OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "STATUS_ALLOC_FAILED")
-"""What says so in errors that have no class of their own: the CPU's allocator, CUDA's libraries."""
+"""Texts that say so in errors that have no class of their own: the CPU's allocator, CUDA's libraries."""
 
 
 @contextmanager
@@ -30,7 +30,7 @@ def device_errors(doing: str, advice: str) -> Iterator[None]:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether an allocation failed: Python's, the CPU's in PyTorch, or a device's."""
+    """Tell whether an allocation failed: Python's, the CPU's in PyTorch, or a device's."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)

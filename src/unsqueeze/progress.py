@@ -13,7 +13,7 @@ Handler = Callable[[int, FrameType | None], Any] | int | None
 
 
 class Progress(Protocol):
-    """What shows a run to a person. The command line's implementation draws; ``Silent`` does not."""
+    """Display of long work for a person. The command line's implementation draws; ``Silent`` does not."""
 
     def work(self, label: str, total: int) -> AbstractContextManager[Advance]:
         """A piece of work of ``total`` units; call what is yielded with the number of units done."""
@@ -60,7 +60,7 @@ class StopRequest:
             raise Interrupted
 
     def check_alone(self) -> None:
-        """The same inside of work that each process does by itself, and after which they agree."""
+        """Raise likewise inside of work that each process does by itself, and after which they agree."""
         self.check()
 
     @contextmanager
@@ -84,7 +84,7 @@ class StopRequest:
                 signal.signal(number, self._afterwards(handler))
 
     def _afterwards(self, handler: Handler) -> Handler:
-        """What a signal does once nobody listens any more; it was done by ``handler`` before."""
+        """Return what a signal does once nobody listens any more; it was done by ``handler`` before."""
         return handler
 
     def _ask(self, number: int, frame: FrameType | None) -> None:

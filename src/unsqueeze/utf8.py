@@ -2,7 +2,7 @@
 
 
 def is_utf8(text: str) -> bool:
-    """Whether UTF-8 can hold ``text``."""
+    """Tell whether UTF-8 can hold ``text``."""
     try:
         text.encode()
     except UnicodeEncodeError:

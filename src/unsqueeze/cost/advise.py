@@ -1,4 +1,4 @@
-"""What to change so that a run fits: the recipe's own knobs, tried on the cost model, the least harmful first."""
+"""Suggest changes by which a run fits: the recipe's own knobs, tried on the cost model, the least harmful first."""
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
@@ -62,7 +62,7 @@ def _sufficient(situation: Situation, cost: Cost, limit: int) -> Iterator[Situat
 
 
 def _more_devices(layout: Layout) -> list[Layout]:
-    """The same sharded, and then over more devices. One CPU is all there is."""
+    """List the same layout sharded, and then over more devices. One CPU is all there is."""
     if not layout.on_gpu:
         return []
     first = [layout.num_devices] if layout.num_devices > 1 and not layout.sharded else []
@@ -136,7 +136,7 @@ KNOBS = (
     Knob("model.compute_dtype", _half),
     Knob("model.lora", _adapters),
 )
-"""From what costs least to what changes most."""
+"""The order of the knobs, from what costs least to what changes most."""
 
 
 def _smaller(number: int) -> Iterator[int]:

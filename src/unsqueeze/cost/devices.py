@@ -1,4 +1,4 @@
-"""What devices can do. Peaks are the makers' figures (dense, no sparsity); efficiencies are ours, and rough."""
+"""Capacities of devices. Peaks are the makers' figures (dense, no sparsity); efficiencies are ours, and rough."""
 
 from dataclasses import dataclass
 

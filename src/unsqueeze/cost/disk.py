@@ -1,4 +1,4 @@
-"""What a run writes."""
+"""Estimate the disk that a run takes."""
 
 from dataclasses import dataclass
 
@@ -9,17 +9,19 @@ EXPORT_BYTES = {"float32": 4, "bfloat16": 2}
 MOMENTS_BYTES = 8
 """AdamW's two fp32 moments of a weight."""
 ROLLOUT_BYTES_PER_TOKEN = 11
-"""Of a response in the Parquet files: two log-probs that hardly compress, the token, its text (zstd)."""
+"""Bytes a token of a response takes in the Parquet files: two log-probs that hardly compress, the token, its text
+(zstd).
+"""
 PROMPT_BYTES_PER_TOKEN = 1
-"""Of a prompt: the rollouts of a group repeat it, which zstd takes care of."""
+"""Bytes a token of a prompt takes: the rollouts of a group repeat it, which zstd takes care of."""
 SAMPLE_BYTES_PER_TOKEN = 2
-"""Of a sample of an evaluation: its text."""
+"""Bytes a token of an evaluation's sample takes: its text."""
 ROW_BYTES = 40
-"""Of a rollout or sample besides: identity, verdict, reason."""
+"""Bytes a rollout or sample takes besides: identity, verdict, reason."""
 FILE_BYTES = 6_000
-"""Of a Parquet file besides: its schema."""
+"""Bytes a Parquet file takes besides: its schema."""
 LINE_BYTES = 1_000
-"""Of a line of metrics."""
+"""Bytes of a line of metrics."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,16 +14,18 @@ MAX_LOGITS = 2**24
 PREFILL_TOKENS = 32_768
 """Tokens of prompts read together (``rollout.hf``)."""
 LOGITS_BYTES = 16
-"""Of a logit in the loss: the logit, its log-softmax, its gradient and one temporary, fp32."""
+"""Bytes of a logit in the loss: the logit, its log-softmax, its gradient and one temporary, fp32."""
 DECODED_LOGITS_BYTES = 24
-"""Of a logit of the next token while it is sampled: the logits, log-softmax at two temperatures, noise, temporaries."""
+"""Bytes of a logit of the next token while it is sampled: the logits, log-softmax at two temperatures, noise,
+temporaries.
+"""
 PROCESS_BYTES = {"cpu": 500 * 10**6, "cuda": 10**9}
 """Python with its libraries on a CPU; the driver's context and what an allocator cannot use, on a GPU."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """How a run is spread over ``num_devices``: weights and all that goes with them ``sharded`` (FSDP) or copied (DDP).
+    """Spread of a run over ``num_devices``: weights and all that goes with them ``sharded`` (FSDP) or copied (DDP).
 
     ``device_memory`` is that of one device, of which vLLM takes its share.
     """
@@ -124,7 +126,9 @@ def estimate_memory(recipe: Recipe, shape: ModelShape, workload: Workload, lengt
 
 
 def vllm_bytes(recipe: Recipe, shape: ModelShape, layout: Layout) -> int:
-    """What vLLM takes for its weights and cache: its share of a GPU; on a CPU the cache it is given, 1 GiB at first."""
+    """Return the memory that vLLM takes for weights and cache: its share of a GPU; on a CPU the cache it is given, 1
+    GiB at first.
+    """
     settings = recipe.rollout.vllm
     if layout.on_gpu:
         return round(settings.gpu_memory_utilization * layout.device_memory)
@@ -150,7 +154,7 @@ def kv_bytes_per_token(shape: ModelShape, *, bf16: bool) -> int:
 
 
 def activation_bytes_per_token(shape: ModelShape, *, bf16: bool, recomputed: bool) -> int:
-    """What the forward pass keeps of a token for the backward pass, all layers.
+    """Return the bytes that the forward pass keeps of a token for the backward pass, all layers.
 
     A Llama-like layer keeps, twice, its input and the two products of the norm (6H); queries, keys, values and the
     output of attention, and that once more as the input of a product (3A + 2K); four vectors of the gated MLP (4I).

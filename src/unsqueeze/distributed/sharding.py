@@ -58,7 +58,7 @@ def sharded_modules(root: nn.Module) -> Iterator[FSDPModule]:
 
 
 def piece(tensor: Tensor) -> Tensor:
-    """What this process holds of a tensor."""
+    """Return what this process holds of a tensor."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 

@@ -7,7 +7,7 @@ T = TypeVar("T")
 
 
 def dealt_back(shares: Sequence[Sequence[T]]) -> list[T]:
-    """What was dealt out by turns, in its order before that."""
+    """Put back in order what was dealt out by turns."""
     return [shares[i % len(shares)][i // len(shares)] for i in range(sum(map(len, shares)))]
 
 

@@ -13,7 +13,7 @@ from unsqueeze.interop.sample_files import Record
 
 PROBLEM_ID = "problem_id"
 BENCHMARK = "benchmark"
-"""What our export writes into the metadata of a prediction, and EvalScope keeps."""
+"""Keys that our export writes into the metadata of a prediction, and EvalScope keeps."""
 
 
 def review_files(folder: Path) -> list[Path]:
@@ -49,7 +49,7 @@ def sample_of_review(record: Record, stem: str) -> Record:
 
 
 def _main_value(record: Record, judged: Mapping[str, Any]) -> bool | None:
-    """Whether it is right; None where EvalScope has no usable score of it."""
+    """Tell whether it is right; None where EvalScope has no usable score of it."""
     values = _mapping(record, judged.get("value", {}))
     if judged.get("status", "success") != "success" or not values:
         return None

@@ -14,7 +14,7 @@ from unsqueeze.interop.sample_files import Record
 from unsqueeze.verify.extract import last_boxed
 
 OURS = "unsqueeze"
-"""Where our export keeps the benchmark and the verdict of every sample: ``doc.specific.unsqueeze``."""
+"""Field in which our export keeps the benchmark and the verdict of every sample: ``doc.specific.unsqueeze``."""
 
 COLUMNS = (
     "doc.id",
@@ -26,7 +26,7 @@ COLUMNS = (
     "model_response.text",
     "model_response.text_post_processed",
 )
-"""What is read; the tokens beside it are many times as much."""
+"""Columns that are read; the tokens beside them are many times as much."""
 
 VERDICTS = ("pass@k", "gpqa_pass@k", "avg@n", "extractive_match", "em", "acc")
 """Metrics that are the verdict where a problem has one answer, the first that is there first."""
@@ -93,7 +93,7 @@ def _texts(record: Record) -> list[str]:
 
 
 def _verdict(record: Record) -> bool | None:
-    """What the metrics say of the one answer; None where none of them is a verdict."""
+    """Return the verdict of the metrics on the one answer; None where none of them is a verdict."""
     metrics = _mapping(record, record.fields.get("metric") or {})
     values = {name.partition(":")[0]: (name, value) for name, value in metrics.items() if value is not None}
     found = next((values[name] for name in VERDICTS if name in values), None)

@@ -87,7 +87,7 @@ def read_records(files: Sequence[str], columns: Sequence[str]) -> Iterator[Recor
 
 
 def candidate(record: Record, kind: Likelihood) -> Candidate:
-    """What selection asks of a rollout. UserError naming the field that is missing or wrong."""
+    """Read what selection asks of a rollout. UserError naming the field that is missing or wrong."""
     fields = record.fields
     problem_id = _problem_id(record)
     key = (problem_id, *(f"{name} {_part(record, name)}" for name in PARTS if fields.get(name) is not None))

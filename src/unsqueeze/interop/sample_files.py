@@ -103,7 +103,7 @@ def parquet_batches(path: str, file: Any, columns: Sequence[str] | None = None) 
 
 @contextmanager
 def _damage_named(path: str) -> Iterator[None]:
-    """What pyarrow raises over bytes that are no Parquet, or no values of their type, as one UserError."""
+    """Translate what pyarrow raises over bytes that are no Parquet, or no values of their type, into one UserError."""
     import pyarrow as pa
 
     try:
@@ -181,7 +181,7 @@ def problem_id_field(record: Record) -> str:
 
 
 def stated_outcome(record: Record) -> bool | None:
-    """What a sample with ``correct`` or ``verdict`` says of itself. None: it was not judged."""
+    """Return the outcome that a sample with ``correct`` or ``verdict`` states. None: it was not judged."""
     return _stated_correct(record) if "correct" in record.fields else _stated_verdict(record)
 
 

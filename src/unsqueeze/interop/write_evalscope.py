@@ -26,7 +26,7 @@ COLUMNS = ("benchmark", "problem_id", "index", "gold", "text", "prediction", "st
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is written of one sample. ``known``: it says whether it is correct (None: it was not judged)."""
+    """One sample as it is written. ``known``: it says whether it is correct (None: it was not judged)."""
 
     text: str
     cut_off: bool

@@ -1,4 +1,4 @@
-"""What the functions of this ring take for one value, or one label, per problem."""
+"""Types of one value, or one label, per problem."""
 
 from collections.abc import Hashable, Sequence
 from typing import Any, TypeAlias

@@ -35,7 +35,7 @@ class Contrast:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What changed from first to second. ``num_unpaired``: problems that only the first, and only the second, has."""
+    """Change from first to second. ``num_unpaired``: problems that only the first, and only the second, has."""
 
     num_problems: int
     num_unpaired: tuple[int, int]
@@ -43,7 +43,7 @@ class Comparison:
     pass_at: dict[int, Contrast]
 
     def to_json_object(self, *, difference: float) -> dict[str, object]:
-        """Everything, with the number of problems needed to see ``difference``. What is undefined is null."""
+        """Return everything, with the number of problems needed to see ``difference``. What is undefined is null."""
 
         def entry(contrast: Contrast) -> dict[str, object]:
             paired = contrast.paired

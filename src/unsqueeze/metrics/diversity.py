@@ -1,4 +1,4 @@
-"""How alike the answers to one problem are, and how many different right ones there are."""
+"""Measure how alike the answers to one problem are, and count the different right ones."""
 
 import math
 from collections import Counter
@@ -65,7 +65,7 @@ def mean_pairwise_cosine(vectors_ND: NDArray[np.float64]) -> float:
 
 
 def num_distinct(solutions: Sequence[Hashable]) -> int:
-    """How many different ones there are; write equal solutions equally (``normalised``, or a canonical form)."""
+    """Count the different ones; write equal solutions equally (``normalised``, or a canonical form)."""
     return len(set(solutions))
 
 

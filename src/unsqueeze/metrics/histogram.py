@@ -1,4 +1,4 @@
-"""How many problems are never, sometimes, always solved (Fig. 2 and 5 of arXiv 2604.16995).
+"""Count problems that are never, sometimes, always solved (Fig. 2 and 5 of arXiv 2604.16995).
 
 Axes: P problems.
 """
@@ -13,7 +13,7 @@ from unsqueeze.metrics.arrays import Numbers
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """How many problems have a share of correct answers of exactly 0, exactly 1, or in low < share <= high, below 1."""
+    """Number of problems whose share of correct answers is exactly 0, exactly 1, or in low < share <= high, below 1."""
 
     label: str
     num_problems: int

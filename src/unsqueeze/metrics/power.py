@@ -1,4 +1,4 @@
-"""How many problems it takes to see a difference."""
+"""Number of problems that it takes to see a difference."""
 
 from math import ceil, isfinite
 from statistics import NormalDist

@@ -32,8 +32,9 @@ def _merged(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
 
 
 def _live_tensors(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
-    """What ``state_dict`` holds, tied weights under each of their names, as it is: of gathered weights, FSDP2's hook
-    there would leave pieces again."""
+    """Yield what ``state_dict`` holds, tied weights under each of their names, as it is: of gathered weights, FSDP2's
+    hook there would leave pieces again.
+    """
     for prefix, module in model.named_modules(remove_duplicate=False):
         for name, tensor in (*module._parameters.items(), *module._buffers.items()):
             if tensor is not None and name not in module._non_persistent_buffers_set:

@@ -52,7 +52,7 @@ def _spread(values_M: Tensor, batch: TokenBatch) -> Tensor:
 
 @torch.no_grad()
 def _head_is_plain(model: PreTrainedModel) -> bool:
-    """Whether the model's logits are just its head applied to its last hidden state.
+    """Tell whether the model's logits are just its head applied to its last hidden state.
 
     Some families scale or cap their logits (Gemma 2, Cohere, Granite); asking the model beats a list of names.
     """

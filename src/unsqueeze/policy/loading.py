@@ -57,7 +57,7 @@ def _check_weights(found: dict[str, Any]) -> None:
 
 @contextmanager
 def messages_held_back() -> Iterator[None]:
-    """What transformers logs inside is shown at the end, and not at all where an error is raised: that says it all."""
+    """Hold back what transformers logs inside until the end, and drop it where an error is raised: that says it all."""
     logger = transformers.utils.logging.get_logger()
     handlers, propagate = logger.handlers, logger.propagate
     held = BufferingHandler(sys.maxsize)

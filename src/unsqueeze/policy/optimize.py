@@ -24,7 +24,7 @@ Sums over parts of a batch must add up to that of the whole."""
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What one step did. ``metrics`` hold the loss's own: means over the rows' tokens, as the loss weighs them."""
+    """Result of one step. ``metrics`` hold the loss's own: means over the rows' tokens, as the loss weighs them."""
 
     loss: float
     grad_norm: float

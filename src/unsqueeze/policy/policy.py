@@ -138,7 +138,7 @@ class Policy:
 
     @property
     def has_adapters(self) -> bool:
-        """Whether low-rank adapters are trained instead of the weights."""
+        """Tell whether low-rank adapters are trained instead of the weights."""
         return self._adapters is not None
 
     def without_adapters(self) -> contextlib.AbstractContextManager[Any]:

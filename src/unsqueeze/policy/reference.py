@@ -36,7 +36,7 @@ class Reference:
             self._copy.put_weights(weights)
 
     def logp(self, rows: Sequence[Row], *, max_tokens: int, temperature: float = 1.0) -> list[NDArray[np.float32]]:
-        """As ``Policy.logp``, under the reference policy."""
+        """Return log-probs as ``Policy.logp`` does, under the reference policy."""
         if self._copy is not None:
             return self._copy.logp(rows, max_tokens=max_tokens, temperature=temperature)
         if self._adapters is None:

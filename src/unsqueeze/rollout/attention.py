@@ -17,7 +17,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 _MORE_THAN_A_MASK = ("position_bias", "cache")
-"""What ``sdpa`` of transformers may be given that changes which keys are read, or how strongly."""
+"""Arguments of transformers' ``sdpa`` that change which keys are read, or how strongly."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What engines do before and after the sampling itself: prompts checked, tokens turned into completions."""
+"""Work of engines before and after the sampling itself: prompts checked, tokens turned into completions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

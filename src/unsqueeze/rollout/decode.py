@@ -26,7 +26,7 @@ _CODES = {reason: code for code, reason in _REASONS.items()}
 
 
 class Drawn:
-    """What the rows of a batch drew, filled step by step. Columns past a row's length hold leftovers.
+    """Tokens that the rows of a batch drew, filled step by step. Columns past a row's length hold leftovers.
 
     With ``one_logp`` the log-probs at the sampling temperature are those at temperature 1, and one array is kept.
     """

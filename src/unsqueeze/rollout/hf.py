@@ -110,13 +110,13 @@ class HfEngine:
         return completions
 
     def sync(self, policy: Any) -> None:
-        """Nothing to do: the engine holds the training weights themselves."""
+        """Do nothing: the engine holds the training weights themselves."""
 
     def rest(self) -> None:
-        """Nothing to give back: there is no copy."""
+        """Give nothing back: there is no copy."""
 
     def close(self) -> None:
-        """Nothing to release: the model belongs to the caller."""
+        """Release nothing: the model belongs to the caller."""
 
     @contextmanager
     def _inference(self) -> Iterator[None]:
@@ -141,7 +141,8 @@ class HfEngine:
 
 
 def cut_waves(lengths: Sequence[int], n: int, max_rows: int, *, mix_lengths: bool) -> list[list[int]]:
-    """Which prompts are read together: lists of places in the call, shortest prompts first, stable among equals.
+    """Choose the prompts that are read together: lists of places in the call, shortest prompts first, stable among
+    equals.
 
     A wave's rows (prompts times ``n``) stay within ``max_rows`` and its padded tokens within 32,768, or it is one
     prompt alone. Where lengths may not mix, a wave holds prompts of one length.

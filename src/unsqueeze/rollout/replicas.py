@@ -29,7 +29,7 @@ _MAY_PASS = {408, 409, 425, 429}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """How long to wait for an answer, and how often to ask again: by default for about a minute of failures."""
+    """Patience with a server, and how often to ask again: by default for about a minute of failures."""
 
     timeout_s: float = 1800.0
     attempts: int = 8
@@ -217,12 +217,12 @@ def without_credentials(url: str) -> str:
 
 
 def may_pass(status: int) -> bool:
-    """Whether the same request may succeed later: the server is busy, starting, or in trouble of its own."""
+    """Tell whether the same request may succeed later: the server is busy, starting, or in trouble of its own."""
     return status in _MAY_PASS or status >= 500
 
 
 def refusal(response: httpx2.Response) -> RefusedError:
-    """What to tell a person about an answer that no repeat will change."""
+    """Return the error for an answer that no repeat will change."""
     status = response.status_code
     if status in (401, 403):
         known = "the key in" if os.environ.get(API_KEY) else "no key, for there is none in"

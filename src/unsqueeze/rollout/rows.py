@@ -45,7 +45,7 @@ class Network:
         accepted = inspect.signature(_unwrapped(model).forward).parameters
         self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
         self.mixes_lengths = {"attention_mask", "position_ids"} <= accepted.keys() and _only_attention(model)
-        """Whether prompts of different lengths may share a batch, padded on the left."""
+        """Tell whether prompts of different lengths may share a batch, padded on the left."""
 
     @property
     def device(self) -> torch.device:
@@ -53,7 +53,7 @@ class Network:
 
     @property
     def vocabulary(self) -> int:
-        """How many token ids the model can read."""
+        """Number of token ids that the model can read."""
         embeddings: Any = cast(Any, self.model).get_input_embeddings()
         return int(embeddings.num_embeddings)
 
@@ -171,7 +171,9 @@ def _unwrapped(model: nn.Module) -> nn.Module:
 
 
 def _only_attention(model: nn.Module) -> bool:
-    """Whether every layer of the model's cache is plain or sliding-window attention, and nothing else is remembered."""
+    """Tell whether every layer of the model's cache is plain or sliding-window attention, and nothing else is
+    remembered.
+    """
     config = getattr(model, "config", None)
     if config is None or getattr(model, "_is_stateful", False):
         return False

@@ -1,4 +1,4 @@
-"""From logits to tokens: temperature, top-k, top-p, the draw itself, and the log-probs of what was drawn.
+"""Turn logits into tokens: temperature, top-k, top-p, the draw itself, and the log-probs of what was drawn.
 
 Pure functions. Axes: N rows, T tokens, V vocabulary, K candidates (K <= V). Log-probs are in nats.
 

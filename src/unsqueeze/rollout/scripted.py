@@ -74,10 +74,10 @@ class ScriptedEngine:
         self.num_syncs += 1
 
     def rest(self) -> None:
-        """Nothing to give back."""
+        """Give nothing back."""
 
     def close(self) -> None:
-        """Nothing to release."""
+        """Release nothing."""
 
     def _speak(self, prompt: Sequence[int], sampling: Sampling) -> Completion:
         line = self._next_line(prompt)

@@ -34,7 +34,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reported:
-    """What the replicas say of the model: its path or hub name (vLLM's ``root``), context, and their version.
+    """Facts that the replicas report of the model: its path or hub name (vLLM's ``root``), context, and their version.
 
     ``is_vllm``: all of them are vLLM, which takes more settings than others.
     """
@@ -56,7 +56,9 @@ class ServedModel:
 
     @property
     def gives_logprobs(self) -> bool:
-        """Whether log-probs are asked for; ``try_out`` finds out. A server may still leave them out of its answers."""
+        """Tell whether log-probs are asked for; ``try_out`` finds out. A server may still leave them out of its
+        answers.
+        """
         return self._with_logprobs
 
     @classmethod
@@ -239,7 +241,7 @@ def _models(response: httpx2.Response) -> dict[str, dict[str, Any]]:
 
 
 def _version(replicas: Replicas) -> str | None:
-    """What ``/version`` says, where there is one (vLLM); replicas of different versions are all named."""
+    """Return what ``/version`` says, where there is one (vLLM); replicas of different versions are all named."""
     said = set()
     for response in replicas.send_to_all("GET", "//version"):
         try:

@@ -1,4 +1,4 @@
-"""Where a completion ends: end tokens and stop strings."""
+"""Ends of a completion: end tokens and stop strings."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -30,7 +30,7 @@ class StopStrings:
         self._window = max((len(s.encode()) for s in self._stop), default=0) + 8
 
     def met(self, tokens_NT: Tensor) -> Tensor:
-        """Which rows, all of T tokens, hold a stop string that ends in their last tokens: bool, shape N."""
+        """Tell which rows, all of T tokens, hold a stop string that ends in their last tokens: bool, shape N."""
         tails = tokens_NT[:, -self._window :].tolist()
         if not tails:  # batch_decode of no rows gives one empty text
             return torch.zeros(0, dtype=torch.bool)

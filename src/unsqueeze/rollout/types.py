@@ -20,7 +20,7 @@ from unsqueeze.verify.verdict import Judgement
 
 
 class StopReason(StrEnum):
-    """Why a completion ended: the model's end token, a stop string, or the token limit (truncated)."""
+    """Reason that a completion ended: the model's end token, a stop string, or the token limit (truncated)."""
 
     EOS = "eos"
     STOP = "stop"
@@ -29,7 +29,7 @@ class StopReason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How to sample. ``temperature`` 0 is greedy. ``top_k`` 0 and ``top_p`` 1 mean no cut."""
+    """Settings of sampling. ``temperature`` 0 is greedy. ``top_k`` 0 and ``top_p`` 1 mean no cut."""
 
     max_tokens: int
     temperature: float = 1.0

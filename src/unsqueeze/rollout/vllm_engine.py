@@ -305,7 +305,7 @@ def _torch_left_as_it_was() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _translated(what: str) -> Iterator[None]:
-    """What vLLM raises, as a RunError."""
+    """Translate what vLLM raises into a RunError."""
     try:
         yield
     except RunError:

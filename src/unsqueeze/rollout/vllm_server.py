@@ -39,7 +39,7 @@ _SHARD_BYTES = 4 << 30
 
 
 class Weights(Protocol):
-    """What ``sync`` needs of a policy under training."""
+    """The part of a policy under training that ``sync`` needs."""
 
     version: int
 
@@ -138,7 +138,7 @@ class VllmServerEngine:
         self._remove_weights(keep=self._weights_path)
 
     def rest(self) -> None:
-        """Nothing to give back: the servers' memory is not the trainer's."""
+        """Give nothing back: the servers' memory is not the trainer's."""
 
     def close(self) -> None:
         """Remove the written weights. The servers stay up, with the last ones."""

@@ -81,7 +81,9 @@ def log_scale(scaled_NV: Tensor, temperature_N: Tensor) -> Tensor:
 
 
 def _row_of(params: Any, _prompt: list[int] | None, output: list[int]) -> tuple[int, float, list[int]] | None:
-    """What is remembered of a request: seed, temperature and the live list of its tokens; None if c is not needed."""
+    """Return what is remembered of a request: seed, temperature and the live list of its tokens; None if c is not
+    needed.
+    """
     if params.temperature in (0, 1) or params.seed is None:
         return None
     return params.seed, params.temperature, output

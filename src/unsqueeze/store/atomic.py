@@ -15,7 +15,7 @@ from unsqueeze.errors import RunError
 
 
 def unfinished_name(path: Path) -> Path:
-    """Where ``path`` is written before it is complete."""
+    """Return the place where ``path`` is written before it is complete."""
     return path.with_name(f".{path.name}.tmp")
 
 
@@ -33,7 +33,7 @@ def atomic_file(path: Path, *, replace: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def atomic_directory(path: Path) -> Iterator[Path]:
-    """As ``atomic_file``, for a directory with everything the block puts into it. Never replaces one that exists."""
+    """Yield a directory to fill, as ``atomic_file`` does a file. Never replaces one that exists."""
     with _written_aside(path, replace=False) as aside:
         aside.mkdir()
         yield aside

@@ -1,4 +1,4 @@
-"""What L2TE chose for an IRL phase: ``demos/irl-001.parquet``, one row a demonstration.
+"""Demonstrations that L2TE chose for an IRL phase: ``demos/irl-001.parquet``, one row a demonstration.
 
 The response itself is stored once, among the rollouts; ``step``, ``group`` and ``index`` say where.
 """

@@ -66,7 +66,7 @@ class JsonLines:
                 raise
 
     def num_lines(self) -> int:
-        """How many whole lines there are; counted once, and then kept."""
+        """Count the whole lines; the number is kept."""
         if self._num_lines is None:
             self._num_lines = len(self._whole_lines())
         return self._num_lines
@@ -121,7 +121,7 @@ class JsonLines:
 
 
 class Journal:
-    """What happened, in order. Each line of ``journal.jsonl`` has ``seq`` (0, 1, 2, …), ``time`` and ``event``."""
+    """Events in order. Each line of ``journal.jsonl`` has ``seq`` (0, 1, 2, …), ``time`` and ``event``."""
 
     def __init__(self, path: Path, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._lines = JsonLines(path)

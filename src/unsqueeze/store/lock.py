@@ -10,7 +10,7 @@ from pathlib import Path
 from unsqueeze.errors import RunError, UserError
 
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
-"""What file systems answer that have no locks; there, nothing is locked."""
+"""Errors of file systems that have no locks; there, nothing is locked."""
 
 
 class RunLock:

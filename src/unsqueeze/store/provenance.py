@@ -1,4 +1,4 @@
-"""Where a run comes from: versions, commit, machine, command line, data. The facts that go into ``run.json``."""
+"""Provenance of a run: versions, commit, machine, command line, data. The facts that go into ``run.json``."""
 
 import hashlib
 import platform

@@ -124,7 +124,7 @@ class RunDirectory:
         return EvalWriter(self.path / "validation")
 
     def last_words(self, event: str, **fields: Any) -> None:
-        """What a run that stops or fails leaves in its journal."""
+        """Journal the last event of a run that stops or fails."""
         self.journal.append(event, **fields)
 
     def close(self) -> None:

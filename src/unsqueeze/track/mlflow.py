@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from unsqueeze.track.tracker import TrackedRun
 
 TAG = "unsqueeze_id"
-"""By this tag a run is found again."""
+"""The tag by which a run is found again."""
 
 
 class MLflow:

@@ -1,4 +1,4 @@
-"""What a tracker is to us."""
+"""The interface of a tracker."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

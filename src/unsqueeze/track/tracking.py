@@ -63,7 +63,7 @@ class Tracking:
         self._log(kind, values)
 
     def phase_report(self, report: Mapping[str, Any]) -> None:
-        """What a phase did."""
+        """Log what a phase did."""
         self._log(f"phase_{report['kind']}", scalars(report) | {"step": float(report["last_step"])})
 
     def close(self) -> None:

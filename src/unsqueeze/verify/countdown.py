@@ -46,7 +46,7 @@ class CountdownVerifier:
         return [check_countdown(problem, response) for problem, response in zip(problems, responses, strict=True)]
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Close nothing: nothing is held open."""
 
 
 def parse_steps(response: str) -> list[Step] | None:
@@ -65,7 +65,7 @@ def _parse_step(text: str) -> Step | None:
 
 
 def _first_fault(steps: Sequence[Step], numbers: Sequence[int], target: int) -> str | None:
-    """What is wrong with the first step that breaks a rule, or with the end; None where all is right."""
+    """Describe the first step that breaks a rule, or a wrong end; None where all is right."""
     table = list(numbers)
     for place, step in enumerate(steps, start=1):
         for operand in (step.left, step.right):

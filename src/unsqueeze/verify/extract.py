@@ -1,4 +1,4 @@
-r"""Where in a response its answer stands: cheap text work, before anything symbolic.
+r"""Find where in a response its answer stands: cheap text work, before anything symbolic.
 
 Everything here is linear in the length of the response, so that a hostile megabyte costs milliseconds, and everything
 agrees with what Math-Verify 0.9 would have read (tests compare the two on random texts).
@@ -42,7 +42,7 @@ def check_credit(credit: str) -> Credit:
 
 
 def _last_box(text: str) -> tuple[int, int, int] | None:
-    r"""Where the last ``\boxed{`` starts, where its content starts, and where its brace closes (-1: never)."""
+    r"""Find where the last ``\boxed{`` starts, where its content starts, and where its brace closes (-1: never)."""
     start = text.rfind(_BOX)
     if start < 0:
         return None
@@ -95,7 +95,7 @@ def _prose_words(text: str) -> list[str]:
 
 
 def _reads_as_formula(text: str) -> bool:
-    """Whether a text without math delimiters is one formula, or one short phrase, rather than a sentence."""
+    """Tell whether a text without math delimiters is one formula, or one short phrase, rather than a sentence."""
     if _SPACED_NUMBER.fullmatch(text):
         return False  # inside math the parts of 1 000 would be multiplied
     words = _prose_words(text)

@@ -17,8 +17,9 @@ _TAGS = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 
 
 def find_answer(response: str, credit: Credit) -> str | None:
-    """What stands between the last ``<answer>`` tags, else in the last box; with ``anywhere`` else a response of one
-    line."""
+    """Return what stands between the last ``<answer>`` tags, else in the last box; with ``anywhere`` else a response of
+    one line.
+    """
     tagged = _TAGS.findall(response)
     if tagged:
         return str(tagged[-1]).strip() or None

@@ -1,4 +1,4 @@
-"""What the verifier asks of a worker, and what a worker answers."""
+"""Requests to a worker, and its answers."""
 
 from dataclasses import dataclass
 from typing import Literal

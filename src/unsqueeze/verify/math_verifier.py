@@ -26,7 +26,7 @@ _MAX_CACHED_CHARACTERS = 1000
 
 @dataclass(frozen=True, slots=True)
 class _Grading:
-    """How one response is to be graded. ``whole`` is what to read where ``job`` finds no mathematics in the box."""
+    """Plan of how one response is graded. ``whole`` is what to read where ``job`` finds no mathematics in the box."""
 
     job: Job
     answer: str | None = None

@@ -24,7 +24,7 @@ _MAX_NODES = 200
 
 
 def surely_unequal(first: Any, second: Any) -> bool:
-    """Whether both are numbers, or functions of plain symbols, with values that lie far apart at one point."""
+    """Tell whether both are numbers, or functions of plain symbols, with values that lie far apart at one point."""
     if not (isinstance(first, Expr) and isinstance(second, Expr)):
         return False
     symbols = sorted(first.free_symbols | second.free_symbols, key=str)

@@ -1,4 +1,4 @@
-"""What a worker has seen before its first answer.
+"""Answers that a worker reads before its first job.
 
 The LaTeX parser learns its tables from what it parses, and sympy loads much of itself when first needed; both take
 longer than a typical answer. Here are the forms that answers have, each once, so that this is paid before workers are

@@ -39,7 +39,7 @@ def resident_peak_mb() -> float:
 
 
 def _limit_resources(memory_mb: int) -> None:
-    """What an answer may use: so much memory, no file written, no core dumped."""
+    """Limit what an answer may use: so much memory, no file written, no core dumped."""
     for limit, value in (
         (resource.RLIMIT_AS, memory_mb << 20),
         (resource.RLIMIT_FSIZE, 0),
