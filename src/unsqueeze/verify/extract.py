@@ -1,10 +1,10 @@
 r"""Find where in a response its answer stands: cheap text work, before anything symbolic.
 
-Everything here is linear in the length of the response, so that a hostile megabyte costs milliseconds, and everything
-agrees with what Math-Verify 0.9 would have read (tests compare the two on random texts).
+Everything here is linear in the length of the response, so that a hostile megabyte costs milliseconds.
 """
 
 import re
+from dataclasses import dataclass
 from typing import Literal
 
 from unsqueeze.errors import UserError
@@ -12,10 +12,14 @@ from unsqueeze.errors import UserError
 Credit = Literal["boxed", "final_answer", "anywhere"]
 CREDITS: tuple[Credit, ...] = ("boxed", "final_answer", "anywhere")
 
-_BOX = "\\boxed{"
 _BRACE = re.compile(r"[{}]")
-_MAX_BARE = 400
 _MAX_TAIL = 64
+_MAX_GAP = 48
+_MAX_BOXES = 32
+
+# ``\boxed{…}``, ``\boxed {…}``, ``\fbox{…}``, ``\boxed5``; what opens a box is made ``\boxed{`` by ``one_spelling``.
+_BOX = "\\boxed{"
+_OTHER_BOXES = re.compile(r"\\(?:boxed[ \t]{1,4}|fbox[ \t]{0,4})\{|\\(?:boxed|fbox)[ \t]{0,4}(-?\d{1,30}(?:\.\d{1,30})?)")
 
 # What may follow the box for it to be the last thing said: closers of its own math, full stops, emphasis.
 _CLOSING_TAIL = re.compile(r"(?:[\s.$*!]|\\[)\]])*")
@@ -23,15 +27,16 @@ _MATH_DELIMITERS = re.compile(r"\$|\\[()\[\]]|\n")
 _FINAL_ANSWER = re.compile("final answer", re.IGNORECASE)
 _CHAIN = re.compile(r",|and|or")
 _STATED = re.compile(r"\bis\b|answer", re.IGNORECASE)
+# What may stand between the boxes of one answer: signs, "and", "or", the name of the next value.
+_BETWEEN_BOXES = re.compile(
+    r"(?:[\s$.,;&*]|\\[()\[\],;: ]|\\q?quad)*(?:(?:and|or|\\text\s?\{\s*(?:and|or)\s*\})(?![A-Za-z]))?"
+    r"(?:[\s$.,;&*]|\\[()\[\],;: ]|\\q?quad)*(?:[A-Za-z](?:_\{?\w\}?)?\s?[=:]\s?)?"
+)
 
-_UNESCAPED_MATH = re.compile(r"(?<!\\)\$|\\\(|\\\[|\\boxed|\\fbox")
-_SPACED_NUMBER = re.compile(r"[+-]?\d{1,3}(?: \d{3})+(?:\.\d+)?")
-_TEXT_GROUP = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mbox|operatorname)\s*\{[^{}]*\}")
-_COMMAND = re.compile(r"\\[A-Za-z]+")
-_WORD = re.compile(r"[A-Za-z]{2,}")
-_SHORT_WORDS = frozenset(["is", "of", "to", "in", "it", "we", "so", "be", "by", "at", "as", "no", "if", "on", "an"])
-_FUNCTIONS = ["sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "log"]
-_MATH_WORDS = frozenset([*_FUNCTIONS, "exp", "sqrt", "inf", "infinity", "max", "min", "gcd", "lcm", "mod", "and", "or"])
+_THOUGHT_OPENS = re.compile(r"<(?:think|thinking|thought|reasoning)>|◁think▷", re.IGNORECASE)
+_THOUGHT_CLOSES = re.compile(r"</(?:think|thinking|thought|reasoning)>|◁/think▷", re.IGNORECASE)
+_NEXT_QUESTION = re.compile(r"\n[ \t]{0,8}(?:\*\*)?(?:Question|Problem|Human|User|Q)\s?(?:\d{1,4}\s?)?:")
+_ANSWERED = re.compile(r"####|\\boxed\s?\{|\banswer\s?(?:is|:)", re.IGNORECASE)
 
 
 def check_credit(credit: str) -> Credit:
@@ -41,14 +46,57 @@ def check_credit(credit: str) -> Credit:
     raise UserError(f"credit is {credit!r}; it must be one of {', '.join(CREDITS)}.")
 
 
-def _last_box(text: str) -> tuple[int, int, int] | None:
+def after_thinking(response: str) -> str | None:
+    """The response without what stands in ``<think>…</think>``. None where the thought was cut off before any answer.
+
+    A thought may have been opened by the prompt, so that only its end stands here.
+    """
+    if "<" not in response and "◁" not in response:
+        return response
+    end = 0
+    for closing in _THOUGHT_CLOSES.finditer(response):
+        end = closing.end()
+    opening = _THOUGHT_OPENS.search(response, end)
+    answer = response[end : opening.start()] if opening else response[end:]
+    return None if opening and not answer.strip() else answer
+
+
+def first_turn(response: str) -> str:
+    """The response up to a next question of its own making (``\n\nQuestion: …``), where an answer stands before it."""
+    if ":" not in response:
+        return response
+    for question in _NEXT_QUESTION.finditer(response):
+        if _ANSWERED.search(response, 0, question.start()):
+            return response[: question.start()]
+        break
+    return response
+
+
+def one_spelling(response: str) -> str:
+    r"""The response with all its boxes spelled ``\boxed{…}``."""
+    if "box" not in response:
+        return response
+    return _OTHER_BOXES.sub(lambda box: f"{_BOX}{box[1]}}}" if box[1] else _BOX, response)
+
+
+@dataclass(frozen=True, slots=True)
+class Boxed:
+    """The content of the last box, or of the last boxes as one list, and where they stand."""
+
+    content: str
+    start: int
+    end: int
+    num_boxes: int = 1
+
+
+def _last_box(text: str, before: int | None = None) -> tuple[int, int, int] | None:
     r"""Find where the last ``\boxed{`` starts, where its content starts, and where its brace closes (-1: never)."""
-    start = text.rfind(_BOX)
+    start = text.rfind(_BOX, 0, before)
     if start < 0:
         return None
     opening = start + len(_BOX)
     depth = 1
-    for brace in _BRACE.finditer(text, opening):
+    for brace in _BRACE.finditer(text, opening, len(text) if before is None else before):
         depth += 1 if brace.group() == "{" else -1
         if depth == 0:
             return start, opening, brace.start()
@@ -60,8 +108,33 @@ def last_boxed(text: str) -> str | None:
 
     Braces are counted as Math-Verify counts them, ``\{`` and ``\}`` too.
     """
+    text = one_spelling(text)
     box = _last_box(text)
     return None if box is None or box[2] < 0 else text[box[1] : box[2]].strip()
+
+
+def boxes_at_end(text: str) -> Boxed | None:
+    r"""The last box of a text in one spelling, together with those right before it.
+
+    Boxes with nothing between them but signs, "and", "or" or the name of the next value are one answer:
+    ``\boxed{2}, \boxed{5}`` is the list 2, 5. None where there is no box, or the last one never closes.
+    """
+    box = _last_box(text)
+    if box is None or box[2] < 0:
+        return None
+    start, opening, closing = box
+    contents = [text[opening:closing].strip()]
+    end = closing + 1
+    while len(contents) < _MAX_BOXES:
+        before = _last_box(text, start)
+        if before is None or before[2] < 0 or start - before[2] > _MAX_GAP:
+            break
+        if not _BETWEEN_BOXES.fullmatch(text, before[2] + 1, start):
+            break
+        start = before[0]
+        contents.append(text[before[1] : before[2]].strip())
+    distinct = list(dict.fromkeys(reversed(contents)))
+    return Boxed(", ".join(distinct), start, end, len(distinct))
 
 
 def conclusive_box(text: str) -> str | None:
@@ -87,42 +160,9 @@ def conclusive_box(text: str) -> str | None:
     return content
 
 
-def _prose_words(text: str) -> list[str]:
-    stripped = _COMMAND.sub(" ", _TEXT_GROUP.sub(" ", text))
-    # bE is a product, be and Be are words
-    words = [word.lower() for word in _WORD.findall(stripped) if len(word) > 2 or word[1].islower()]
-    return [word for word in words if word in _SHORT_WORDS or (len(word) > 2 and word not in _MATH_WORDS)]
-
-
-def _reads_as_formula(text: str) -> bool:
-    """Tell whether a text without math delimiters is one formula, or one short phrase, rather than a sentence."""
-    if _SPACED_NUMBER.fullmatch(text):
-        return False  # inside math the parts of 1 000 would be multiplied
-    words = _prose_words(text)
-    if not words:
-        return True
-    if "answer" in words:
-        return False
-    if "\\" in text:
-        return len(words) <= 2 and "is" not in words
-    return len(words) <= 3 and not any(character.isdigit() for character in text)
-
-
-def bare_answer(text: str) -> str | None:
-    r"""A response that is nothing but a short answer, put between dollars for Math-Verify. None for anything else.
-
-    ``2\sqrt{3}``, ``x = 5``, ``1, 2, 3``, ``[0, 1)``, ``Yes`` are such answers. A response with dollars, ``\(``,
-    ``\[`` or a box of its own is left to Math-Verify as it stands, and so is a sentence, whose numbers it finds.
-    """
-    stripped = text.strip()
-    if not stripped or len(stripped) > _MAX_BARE or "\n" in stripped or _UNESCAPED_MATH.search(stripped):
+def concluding_boxes(text: str) -> Boxed | None:
+    """The boxes that a response ends with as one list, where they are more than one."""
+    boxed = boxes_at_end(text)
+    if boxed is None or boxed.num_boxes < 2 or len(text) - boxed.end > _MAX_TAIL:
         return None
-    return f"${stripped}$" if _reads_as_formula(stripped) else None
-
-
-def gold_text(gold: str) -> str:
-    """The gold answer as Math-Verify should read it: between dollars, unless it brings math signs or is a sentence."""
-    stripped = " ".join(gold.split("\n")).strip()
-    if _UNESCAPED_MATH.search(stripped) or not _reads_as_formula(stripped):
-        return stripped
-    return f"${stripped}$"
+    return boxed if _CLOSING_TAIL.fullmatch(text, boxed.end) else None

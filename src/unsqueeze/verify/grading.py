@@ -1,71 +1,92 @@
-"""Math-Verify itself, as a worker calls it: no time limits of its own, no exception lost that means "not judged".
+"""An answer graded against a gold answer, as a worker does it: no time limits of its own, no exception lost.
 
-Nothing but a worker imports this module: it loads sympy.
+Nothing but a worker imports this module: it loads sympy and Math-Verify.
 """
 
 from functools import lru_cache
 from typing import Any
 
-from math_verify import ExprExtractionConfig, LatexExtractionConfig, verify
-from math_verify.parser import extract_target_from_pred, get_extraction_regexes
+from math_verify import verify
 from sympy import Basic, MatrixBase  # type: ignore[import-untyped]
 
+from unsqueeze.verify.comparing import comparing_strictly, contradicts_itself
+from unsqueeze.verify.finding import find, patterns_of
 from unsqueeze.verify.job import Grade, Where
-from unsqueeze.verify.two_stages import parsing_in_two_stages
-from unsqueeze.verify.unequal import without_needless_simplification
+from unsqueeze.verify.reading import Reading, in_order_of_units
+from unsqueeze.verify.special import special_verdict
+from unsqueeze.verify.units import units_conflict
 
 _MAX_EXTRACTED = 500
-
-
-def _patterns() -> dict[Where, Any]:
-    latex, expression = LatexExtractionConfig(), ExprExtractionConfig()
-    anywhere = get_extraction_regexes([latex, expression])
-    final_answer = get_extraction_regexes(
-        [
-            LatexExtractionConfig(try_extract_without_anchor=False),
-            ExprExtractionConfig(try_extract_without_anchor=False),
-        ]
-    )
-    box = [pattern for pattern in anywhere[0][0] if "first_latexBoxed>" in pattern[0].pattern]
-    return {"anywhere": anywhere, "final_answer": final_answer, "box": [(box, latex)]}
+_MAX_LITERAL = 2000
 
 
 class Grader:
-    """Parses gold answers once each and grades answers against them."""
+    """Reads gold answers once each and grades answers against them."""
 
     def __init__(self) -> None:
-        self._patterns = _patterns()
-        self._parse_gold = lru_cache(maxsize=4096)(self._parse_gold_anywhere)
+        places: tuple[Where, ...] = ("anywhere", "final_answer", "box")
+        self._patterns = {where: patterns_of(where) for where in places}
+        self._read_gold = lru_cache(maxsize=4096)(self._read_gold_anywhere)
 
-    def _parse(self, text: str, where: Where) -> list[Any]:
-        """``math_verify.parse`` without its alarm; as there, an error in parsing means that nothing was found."""
+    def _read(self, text: str, where: Where, *, spaced: bool = False) -> Reading | None:
+        """As in Math-Verify, an error in reading means that nothing was found."""
         try:
-            with parsing_in_two_stages():
-                return extract_target_from_pred(text, self._patterns[where], fallback_mode="first_match")
+            return find(text, self._patterns[where], spaced=spaced)
         except MemoryError:
             raise
         except Exception:  # noqa: BLE001 - Math-Verify's own rule
-            return []
+            return None
 
-    def _parse_gold_anywhere(self, gold: str) -> list[Any]:
-        return self._parse(gold, "anywhere")
+    def _read_gold_anywhere(self, gold: str) -> Reading | None:
+        return self._read(gold, "anywhere", spaced=True)
 
     def grade(self, gold: str, text: str, where: Where) -> Grade:
-        """The verdict of Math-Verify on ``text`` against ``gold``, with what it read. Raises MemoryError."""
-        target = self._parse(text, where)
-        extracted = next((item[:_MAX_EXTRACTED] for item in target if isinstance(item, str)), None)
-        parsed = any(isinstance(item, Basic | MatrixBase) for item in target)
-        reference = self._parse_gold(gold)
-        if (not target or not reference) and gold == text:
-            return Grade("correct", parsed, extracted, "the same text as the gold answer")
-        if not reference:
+        """The verdict on ``text`` against ``gold``, with what was read. Raises MemoryError."""
+        reference = self._read_gold(gold)
+        numeric = reference is not None and _is_number(reference.expression)
+        given = self._read(text, where, spaced=numeric)
+        extracted = given.text[:_MAX_EXTRACTED] if given and given.text else None
+        parsed = given is not None and _is_mathematics(given.expression)
+        if reference is None or not _is_mathematics(reference.expression):
+            if given is not None and reference is not None and _same_text(reference, given) or gold == text:
+                return Grade("correct", parsed, extracted, "the same text as the gold answer")
             return Grade("crashed", parsed, extracted, "the gold answer cannot be read")
-        if not target:
+        if given is None:
             return Grade("unparsable", False, None, "no answer was found in the response")
-        with without_needless_simplification():
-            equal = verify(reference, target, timeout_seconds=None)
-        if equal:
-            return Grade("correct", parsed, extracted, "equal to the gold answer")
-        if not parsed and any(isinstance(item, Basic | MatrixBase) for item in reference):
+        if _same_text(reference, given):
+            return Grade("correct", parsed, extracted, "the same text as the gold answer")
+        if not parsed:
             return Grade("unparsable", False, extracted, "the answer cannot be read as mathematics")
-        return Grade("wrong", parsed, extracted, "not equal to the gold answer")
+        if _other_units(reference, given):
+            return Grade("wrong", True, extracted, "another unit than the gold answer")
+        if contradicts_itself(given.expression) and not contradicts_itself(reference.expression):
+            return Grade("wrong", True, extracted, "an equation between different numbers")
+        special = special_verdict(reference, given)
+        if special is not None:
+            return Grade("correct" if special else "wrong", True, extracted, "read by its form")
+        given = in_order_of_units(reference, given)
+        with comparing_strictly():
+            equal = verify([reference.expression], [given.expression], timeout_seconds=None)
+        if equal:
+            return Grade("correct", True, extracted, "equal to the gold answer")
+        return Grade("wrong", True, extracted, "not equal to the gold answer")
+
+
+def _other_units(reference: Reading, given: Reading) -> bool:
+    if reference.quantity and given.quantity:
+        return units_conflict(reference.quantity, given.quantity)
+    pairs = zip(reference.parts, in_order_of_units(reference, given).parts, strict=False)
+    return any(units_conflict(gold, other) for gold, other in pairs)
+
+
+def _is_mathematics(expression: Any) -> bool:
+    return isinstance(expression, Basic | MatrixBase)
+
+
+def _is_number(expression: Any) -> bool:
+    return isinstance(expression, Basic) and not expression.free_symbols and bool(getattr(expression, "is_number", False))
+
+
+def _same_text(reference: Reading, given: Reading) -> bool:
+    one, other = (" ".join(reading.text.split()) for reading in (reference, given))
+    return bool(one) and one == other and len(one) <= _MAX_LITERAL

@@ -11,11 +11,24 @@ from typing import Self
 
 from unsqueeze.errors import UserError
 from unsqueeze.tasks.problem import Problem
-from unsqueeze.verify.choice import find_choice, gold_letter
+from unsqueeze.verify.bare import bare_answer
 from unsqueeze.verify.exact import exact_number
-from unsqueeze.verify.extract import Credit, bare_answer, check_credit, conclusive_box, gold_text, last_boxed
+from unsqueeze.verify.extract import (
+    Credit,
+    after_thinking,
+    boxes_at_end,
+    check_credit,
+    concluding_boxes,
+    conclusive_box,
+    first_turn,
+    one_spelling,
+)
+from unsqueeze.verify.gold import Gold, read_gold
 from unsqueeze.verify.job import Grade, Job
+from unsqueeze.verify.normalise import plain_characters, spaced_ideographs
 from unsqueeze.verify.pool import WorkerPool
+from unsqueeze.verify.stating import says_no_answer
+from unsqueeze.verify.textual import equal_or_not, judged_as_text, judged_without_answer, spelled_number
 from unsqueeze.verify.verdict import Judgement, Verdict
 
 DEFAULT_TIMEOUT_S = 10.0
@@ -108,35 +121,42 @@ class MathVerifier:
 
     def _settle(self, gold: str, response: str) -> Judgement | _Grading:
         """The judgement, where text and exact numbers are enough; otherwise what to ask of a worker."""
-        if not gold.strip():
-            return Judgement(Verdict.CRASHED, None, "the gold answer is empty")
-        letter = gold_letter(gold)
-        if letter is not None:
-            choice = find_choice(response, self._credit)
-            if choice is not None:
-                return _equal_or_not(choice == letter, choice, "letter")
-        grading = self._grading_of(gold, response)
+        reference = read_gold(gold)
+        answer = after_thinking(response)
+        if answer is None:
+            return judged_without_answer(reference, "the response ends while thinking")
+        text = one_spelling(first_turn(answer))
+        if reference.choice is not None or reference.kind != "mathematics":
+            settled = judged_as_text(reference, gold, text, self._credit)
+            if settled is not None:
+                return settled
+        grading = self._grading_of(reference, text)
         if isinstance(grading, Judgement) or grading.answer is None:
             return grading
-        given, wanted = exact_number(grading.answer), exact_number(grading.job.gold)
-        if given is None or wanted is None:
+        given = exact_number(grading.answer)
+        if given is None and reference.number is not None:
+            given = spelled_number(grading.answer)
+        if given is None or reference.number is None:
             return grading
-        return _equal_or_not(given == wanted, grading.answer, "number")
+        return equal_or_not(given == reference.number, grading.answer, "number")
 
-    def _grading_of(self, gold: str, response: str) -> Judgement | _Grading:
-        reference = gold_text(gold)
+    def _grading_of(self, reference: Gold, response: str) -> Judgement | _Grading:
         if self._credit == "boxed":
-            content = last_boxed(response)
-            if not content:
-                return Judgement(Verdict.UNPARSABLE, None, _why_no_box(response, content))
-            return _Grading(Job(reference, f"\\boxed{{{content}}}", "anywhere"), content)
-        whole = Job(reference, response, self._credit)
+            boxed = boxes_at_end(response)
+            if boxed is None or not boxed.content:
+                return Judgement(Verdict.UNPARSABLE, None, _why_no_box(response, boxed and boxed.content))
+            return _Grading(Job(reference.formula, f"\\boxed{{{boxed.content}}}", "anywhere"), boxed.content)
+        whole = Job(reference.formula, spaced_ideographs(plain_characters(response)), self._credit)
         content = conclusive_box(response)
+        if content is None and (boxes := concluding_boxes(response)):
+            content = boxes.content
         if content is not None:
-            return _Grading(Job(reference, f"\\boxed{{{content}}}", "box"), content, whole)
+            return _Grading(Job(reference.formula, f"\\boxed{{{content}}}", "box"), content, whole)
         bare = bare_answer(response) if self._credit == "anywhere" else None
         if bare is not None:
-            return _Grading(Job(reference, bare, "anywhere"), response.strip())
+            return _Grading(Job(reference.formula, bare, "anywhere"), bare[1:-1], whole)
+        if self._credit == "anywhere" and says_no_answer(response):
+            return Judgement(Verdict.UNPARSABLE, None, "the response gives no answer, or several")
         return _Grading(whole)
 
     def _grade(
@@ -190,12 +210,6 @@ class MathVerifier:
 def _close_if_owner(pool: WorkerPool, owner: int) -> None:
     if os.getpid() == owner:
         pool.close()
-
-
-def _equal_or_not(equal: bool, extracted: str, what: str) -> Judgement:
-    if equal:
-        return Judgement(Verdict.CORRECT, extracted, f"the same {what} as the gold answer")
-    return Judgement(Verdict.WRONG, extracted, f"another {what} than the gold answer")
 
 
 def _why_no_box(response: str, content: str | None) -> str:

@@ -1,0 +1,118 @@
+r"""Gold answers: what kind each is, and how Math-Verify should read it.
+
+A gold answer is a letter of multiple choice, a text, or mathematics. One that is none of these (``???``, half a
+fraction, a drawing, a paragraph) says nothing about an answer: nothing but the same text can be judged against it.
+"""
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from typing import Literal
+
+from unsqueeze.verify.choice import ChoiceGold, choice_gold
+from unsqueeze.verify.exact import exact_number
+from unsqueeze.verify.extract import boxes_at_end, one_spelling
+from unsqueeze.verify.normalise import latex_of_unicode, plain_characters
+from unsqueeze.verify.texts import is_text, number_in_words, plain_words, prose_words
+
+Kind = Literal["empty", "unreadable", "text", "mathematics"]
+
+_DOLLARS = re.compile(r"(?<!\\)\$")
+_WHOLE_MATH = re.compile(r"\\\((.*)\\\)|\\\[(.*)\\\]", re.DOTALL)
+_PARENTHESES = re.compile(r"\\[()]|\\[\[\]]")
+_DRAWING = re.compile(r"\\begin\s*\{(?:tikzpicture|asy|figure|picture|tabular)\}|\[asy\]|\\includegraphics|<svg|!\[")
+_SOMETHING = re.compile(r"[^\W_]|\\(?:emptyset|varnothing|infty|pi|alpha|beta|theta|phi|lambda|omega)|[∅∞]|\{\s*\\?\}")
+_STATED = re.compile(
+    r"(?:\banswer|\bresult)\s*(?:is|=|:)\s*(?P<value>[^\s].{0,80}?)\s*\.?\s*$", re.IGNORECASE | re.DOTALL
+)
+_MAX_WORDS = 12
+_SENTENCE_WORDS = 6
+_MAX_GOLD = 4_000
+_MIXED_MATH_WORDS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Gold:
+    """A gold answer as it was read.
+
+    ``text`` is the form in which texts are compared; ``formula`` what Math-Verify is given, where the answer is
+    mathematics; ``number`` its value, where it is an integer or a plain fraction; ``choice`` its letter. ``spelled`` says
+    that it is a number in words.
+    """
+
+    kind: Kind
+    text: str
+    formula: str = ""
+    number: Fraction | None = None
+    choice: ChoiceGold | None = None
+    spelled: bool = False
+
+
+@lru_cache(maxsize=8192)
+def read_gold(gold: str) -> Gold:
+    """Find out what a gold answer is."""
+    answer = _answer_of(gold)
+    if not answer:
+        return Gold("empty", "")
+    choice = choice_gold(answer)
+    if choice is not None and choice.value is not None:
+        value = _read(choice.value)
+        return Gold(value.kind, value.text, value.formula, value.number, choice)
+    read = _read(answer)
+    return Gold(read.kind, read.text, read.formula, read.number, choice, read.spelled)
+
+
+def _answer_of(gold: str) -> str:
+    """The answer in what may be a whole solution: behind ``####``, or in its last box."""
+    answer = gold.strip()
+    if "####" in answer:
+        answer = answer.rpartition("####")[2].strip()
+    boxed = boxes_at_end(one_spelling(answer)) if "box" in answer else None
+    return boxed.content if boxed else answer
+
+
+def _read(answer: str) -> Gold:
+    bare = without_delimiters(plain_characters(answer))
+    text = plain_words(bare)
+    if not _is_readable(bare):
+        return Gold("unreadable", text)
+    words = prose_words(bare)
+    if len(words) > _MAX_WORDS or (bare.rstrip().endswith(".") and len(words) >= _SENTENCE_WORDS):
+        stated = _STATED.search(bare[-200:])
+        return _read(stated["value"]) if stated else Gold("unreadable", text)
+    if is_text(bare):
+        return Gold("text", text, spelled=_is_spelled_number(bare))
+    return Gold("mathematics", text, f"${latex_of_unicode(bare)}$", exact_number(bare))
+
+
+def _is_spelled_number(text: str) -> bool:
+    words = plain_words(text).split()
+    parts = [" ".join(words), *words]
+    return any(number_in_words(part) is not None for part in parts[:1]) or (
+        len(words) > 1 and all(word in ("hundred", "thousand", "and") or number_in_words(word) is not None for word in words)
+    )
+
+
+def without_delimiters(text: str) -> str:
+    r"""An answer without the dollars, ``\(`` and ``\[`` around it or its parts; an unpaired dollar is money and stays."""
+    stripped = " ".join(text.split("\n")).strip()
+    if whole := _WHOLE_MATH.fullmatch(stripped):
+        stripped = (whole[1] or whole[2] or "").strip()
+    if _DOLLARS.search(stripped):
+        num_dollars = len(_DOLLARS.findall(stripped))
+        if num_dollars % 2 == 0:
+            stripped = _DOLLARS.sub(" ", stripped).strip() if num_dollars > 2 else _DOLLARS.sub("", stripped).strip()
+    return _PARENTHESES.sub(" ", stripped).strip() if "\\(" in stripped else stripped
+
+
+def _is_readable(text: str) -> bool:
+    if len(text) > _MAX_GOLD or _DRAWING.search(text) or not _SOMETHING.search(text):
+        return False
+    braces = re.sub(r"\\[{}]", "", text)
+    depth = 0
+    for brace in braces:
+        depth += (brace == "{") - (brace == "}")
+        if depth < 0:
+            return False
+    return depth == 0

@@ -1,0 +1,216 @@
+r"""Spellings of mathematics brought into the one that the LaTeX grammar reads: Unicode, spacing, numbers.
+
+Text in, text out, linear in its length, and nothing is evaluated. A spelling that the grammar would misread (``25 000``
+as 25 · 0, ``2.5e6`` as 2.5 · e · 6, ``43_8`` as 43) is put into one that it reads as meant.
+"""
+
+import re
+
+_ASCII_OF_FULLWIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
+_PUNCTUATION = {
+    "\u3000": " ",
+    "\xa0": " ",
+    "\u2002": " ",
+    "\u2003": " ",
+    "\u2009": r"\,",
+    "\u200a": r"\,",
+    "\u202f": r"\,",
+    "\u200b": "",
+    "\u2060": "",
+    "\ufeff": "",
+    "。": ". ",
+    "、": ", ",
+    "「": '"',
+    "」": '"',
+    "【": "[",
+    "】": "]",
+    "“": '"',
+    "”": '"',
+    "‘": "'",
+    "’": "'",
+    "−": "-",
+    "–": "-",
+    "‐": "-",
+    "‑": "-",
+}
+_PLAIN = str.maketrans({**{chr(k): chr(v) for k, v in _ASCII_OF_FULLWIDTH.items()}, **_PUNCTUATION})
+
+_SYMBOLS = {
+    "×": r"\times ",
+    "⋅": r"\cdot ",
+    "·": r"\cdot ",
+    "÷": r"\div ",
+    "±": r"\pm ",
+    "∓": r"\mp ",
+    "≤": r"\le ",
+    "≥": r"\ge ",
+    "⩽": r"\le ",
+    "⩾": r"\ge ",
+    "≠": r"\ne ",
+    "≈": r"\approx ",
+    "≡": r"\equiv ",
+    "∞": r"\infty ",
+    "π": r"\pi ",
+    "∪": r"\cup ",
+    "∩": r"\cap ",
+    "∅": r"\emptyset ",
+    "∈": r"\in ",
+    "∖": r"\setminus ",
+    "ℝ": r"\mathbb{R}",
+    "ℤ": r"\mathbb{Z}",
+    "ℕ": r"\mathbb{N}",
+    "ℚ": r"\mathbb{Q}",
+    "ℂ": r"\mathbb{C}",
+    "°": r"^\circ ",
+    "…": r"\ldots ",
+    "⟨": r"\langle ",
+    "⟩": r"\rangle ",
+    "⁄": "/",
+    "∕": "/",
+    "∣": r"\mid ",
+    "→": r"\to ",
+    "½": r"\frac{1}{2}",
+    "⅓": r"\frac{1}{3}",
+    "⅔": r"\frac{2}{3}",
+    "¼": r"\frac{1}{4}",
+    "¾": r"\frac{3}{4}",
+    "⅕": r"\frac{1}{5}",
+    "⅖": r"\frac{2}{5}",
+    "⅗": r"\frac{3}{5}",
+    "⅘": r"\frac{4}{5}",
+    "⅙": r"\frac{1}{6}",
+    "⅚": r"\frac{5}{6}",
+    "⅛": r"\frac{1}{8}",
+    "⅜": r"\frac{3}{8}",
+    "⅝": r"\frac{5}{8}",
+    "⅞": r"\frac{7}{8}",
+}
+_SYMBOL_TABLE = str.maketrans(_SYMBOLS)
+_RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n")
+_LOWERED = str.maketrans("₀₁₂₃₄₅₆₇₈₉₊₋", "0123456789+-")
+_RAISED_RUN = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+")
+_LOWERED_RUN = re.compile("[₀₁₂₃₄₅₆₇₈₉₊₋]+")
+_ROOT = re.compile(r"([√∛∜])\s*(?:\(([^()√]*)\)|\{([^{}√]*)\}|(\d+(?:\.\d+)?|[A-Za-z]))")
+_ROOT_ORDER = {"√": r"\sqrt", "∛": r"\sqrt[3]", "∜": r"\sqrt[4]"}
+
+_IDEOGRAPHS = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+")
+
+
+def plain_characters(text: str) -> str:
+    """Fullwidth signs, typographic spaces, dashes and quotes as ASCII."""
+    return text if text.isascii() else text.translate(_PLAIN)
+
+
+def spaced_ideographs(text: str) -> str:
+    """Put spaces around Chinese, Japanese and Korean words, which are written without: a number there stands alone."""
+    return text if text.isascii() else _IDEOGRAPHS.sub(r" \g<0> ", text)
+
+
+def latex_of_unicode(text: str) -> str:
+    r"""Mathematical Unicode as LaTeX: ``√3``, ``½``, ``x²``, ``60°``, ``≤``."""
+    if text.isascii():
+        return text
+    text = plain_characters(text)
+    text = _RAISED_RUN.sub(lambda run: "^{" + run[0].translate(_RAISED) + "}", text)
+    text = _LOWERED_RUN.sub(lambda run: "_{" + run[0].translate(_LOWERED) + "}", text)
+    text = _ROOT.sub(lambda root: f"{_ROOT_ORDER[root[1]]}{{{root[2] or root[3] or root[4] or ''}}}", text)
+    return text.translate(_SYMBOL_TABLE)
+
+
+_SPACE = r"(?:\\[,;:! ]|\\thinspace(?![A-Za-z])|~|\ )"
+_GROUPED = re.compile(rf"(?<![\d.,_^{{])(\d{{1,3}})((?:{_SPACE}{{1,2}}\d{{3}})+)(?!\d|{_SPACE}?\s?[/])")
+_GROUPED_BRACED = re.compile(rf"(?<=\{{)(\d{{1,3}})((?:{_SPACE}{{1,2}}\d{{3}})+)(?=\}})")
+_SPACES = re.compile(_SPACE)
+_BRACED_COMMA = re.compile(r"(?<=\d)\{,\}(?=\d{3}(?!\d))")
+_INVERSE_SPACED_COMMA = re.compile(r"(?<=\d),\\!(?=\d{3}(?!\d))")
+_E_NOTATION = re.compile(r"(?<![\w.\\}])(\d+(?:\.\d*)?|\.\d+)[eE]([+-]?)(\d{1,4})(?![\w.])")
+_REPEATING = re.compile(
+    r"(?<![\w.])(\d*)\.(\d{0,12})(?:\\overline\s*\{(\d{1,12})\}|\\bar\s*\{(\d{1,12})\}|\\bar\s*(\d)(?!\d)"
+    r"|\\dot\s*\{(\d)\}(?:(\d{0,10})\\dot\s*\{(\d)\})?|\((\d{1,12})\)(?!\d))(?!\s*[\d^_!(])"
+)
+_ENDLESS = re.compile(r"(?<![\w.])(\d*)\.(\d{3,24})(?:\\ldots|\\dots|\.\.\.)")
+_MIXED = re.compile(r"(?<![\w.,/^_}\\])(\d{1,9})(?:\s|\\[,; ])+(\d{1,6})\s?/\s?(\d{1,6})(?![\w/.^])")
+_MIXED_SPACED = re.compile(r"(?<![\w.,/^_}])(\d{1,9})(?:\s|\\[,;:! ])+(?=\\[dt]?frac)")
+
+
+def _repeating_fraction(match: re.Match[str]) -> str:
+    whole, fixed = match[1] or "0", match[2]
+    period = match[3] or match[4] or match[5] or match[9]
+    if period is None:
+        period = match[6] + (match[7] or "") + (match[8] or "")
+    return _fraction_of(whole, fixed, period)
+
+
+def _fraction_of(whole: str, fixed: str, period: str) -> str:
+    top = int(whole + fixed + period) - int(whole + fixed)
+    bottom = (10 ** len(period) - 1) * 10 ** len(fixed)
+    return rf"\frac{{{top}}}{{{bottom}}}"
+
+
+def _endless_fraction(match: re.Match[str]) -> str:
+    """``0.333...`` as a fraction where its digits plainly repeat to the end, at least three times; else as it stands."""
+    digits = match[2]
+    for length in range(1, len(digits) // 3 + 1):
+        period = digits[-length:]
+        repeats = 1
+        while digits.endswith(period * (repeats + 1)):
+            repeats += 1
+        if repeats >= 3:
+            return _fraction_of(match[1] or "0", digits[: len(digits) - repeats * length], period)
+    return match[0]
+
+
+def read_numbers(text: str) -> str:
+    r"""Numbers as the grammar reads them.
+
+    ``25\,000`` and ``25 000`` as 25000, ``2.5e6`` as a power of ten, ``0.1\overline{6}`` as a fraction, ``3 2/7`` as a
+    mixed number.
+    """
+    if not any(character.isdigit() for character in text):
+        return text
+    text = _BRACED_COMMA.sub(",", text)
+    text = _INVERSE_SPACED_COMMA.sub(",", text)
+    text = _GROUPED.sub(lambda m: m[1] + _SPACES.sub("", m[2]), text)
+    text = _GROUPED_BRACED.sub(lambda m: m[1] + _SPACES.sub("", m[2]), text)
+    text = _E_NOTATION.sub(lambda m: rf"{m[1]} \times 10^{{{m[2].strip('+')}{m[3]}}}", text)
+    text = _REPEATING.sub(_repeating_fraction, text)
+    text = _ENDLESS.sub(_endless_fraction, text)
+    text = _MIXED.sub(r"\1\\frac{\2}{\3}", text)
+    return _MIXED_SPACED.sub(r"\1", text)
+
+
+_DOUBLED_COMMAND = re.compile(r"\\\\(?=(?:boxed|fbox|frac|dfrac|tfrac|sqrt|text|pi|times|cdot)(?![a-zA-Z]))")
+_PLAIN_IN_TEXT = re.compile(
+    r"\\(?:mathrm|rm|mathit|mathsf|mathbf|boldsymbol|text|textbf|textit|textrm)\s*\{\s*([A-Za-z]|[-+]?\d[\d.,/]*)\s*\}"
+)
+_SIZED = re.compile(r"\\(?:[bB]igg?[lrm]?|left|right|middle)(?![A-Za-z])\s*\.?")
+_FRAC_SHORT = re.compile(r"\\([dtc]?)frac\s*([0-9A-Za-z])\s*(\\[A-Za-z]+|[0-9A-Za-z])(?![{}])")
+_ROOT_ROUND = re.compile(r"\\sqrt\s*\(([^()]*)\)")
+_SYNONYMS = (
+    (re.compile(r"\\varnothing(?![A-Za-z])"), r"\\emptyset"),
+    (re.compile(r"\\(?:lvert|rvert|vert)(?![A-Za-z])"), "|"),
+    (re.compile(r"\\(?:displaystyle|textstyle|limits|nolimits)(?![A-Za-z])"), " "),
+    (re.compile(r"\\(?:leqslant|leqq)(?![A-Za-z])"), r"\\le "),
+    (re.compile(r"\\(?:geqslant|geqq)(?![A-Za-z])"), r"\\ge "),
+    (re.compile(r"\\(?:quad|qquad|enspace)(?![A-Za-z])"), " "),
+    (re.compile(r"\\(?:Longrightarrow|Rightarrow|rightarrow|implies)(?![A-Za-z])"), r"\\to "),
+)
+
+
+def latex_spelling(text: str) -> str:
+    r"""Commands in the one spelling that the grammar reads: ``\frac3\pi``, ``\sqrt(2)``, ``\varnothing``, ``\bigl(``."""
+    if "\\" not in text:
+        return text
+    text = _DOUBLED_COMMAND.sub(r"\\", text)
+    text = _PLAIN_IN_TEXT.sub(r" \1 ", text)
+    text = _SIZED.sub("", text)
+    text = _FRAC_SHORT.sub(r"\\\1frac{\2}{\3}", text)
+    text = _ROOT_ROUND.sub(r"\\sqrt{\1}", text)
+    for pattern, synonym in _SYNONYMS:
+        text = pattern.sub(synonym, text)
+    return text
+
+
+def formula(text: str) -> str:
+    """A formula in the spelling that the grammar reads."""
+    return read_numbers(latex_spelling(latex_of_unicode(text)))

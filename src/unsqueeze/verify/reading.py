@@ -1,0 +1,103 @@
+r"""Formulas read with Math-Verify's grammar. Loaded by workers alone, like everything that imports sympy.
+
+It differs from ``math_verify.parse`` in what is read, not in how: capital and small letters are different symbols,
+numbers and Unicode are brought into the grammar's spelling first, a unit is parted from its value rather than dropped,
+and what the grammar has no rule for (congruences, cases, bases, …) is read in parts.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from latex2sympy2_extended.latex2sympy2 import ConversionConfig, latex2sympy
+from latex2sympy2_extended.math_normalization import NormalizationConfig, extract_boxed_content, normalize_latex
+from latex2sympy2_extended.sets import FiniteSet
+from math_verify.grader import should_treat_as_complex
+from math_verify.parser import get_last_eq
+from sympy import Tuple  # type: ignore[import-untyped]
+
+from unsqueeze.verify.normalise import formula
+from unsqueeze.verify.structures import in_parts, quantities, simplest
+from unsqueeze.verify.two_stages import parsing_in_two_stages
+from unsqueeze.verify.units import Quantity, split_unit
+
+_NORMALIZATION = NormalizationConfig(
+    basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="none", equations=False
+)
+_CASE_MATTERS = ConversionConfig(lowercase_symbols=False)
+_MAX_FORMULA = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A formula: its expression (None where it cannot be read), its text, and its value and unit.
+
+    ``parts`` are the values and units of a list, where its parts have units.
+    """
+
+    expression: Any
+    text: str
+    quantity: Quantity | None = None
+    parts: tuple[Quantity, ...] = ()
+
+
+def read_formula(latex: str, *, spaced: bool = False) -> Reading:
+    r"""The expression of a formula, as it stands between dollars or in a box. ``spaced``: see ``split_unit``."""
+    text = formula(latex.strip())
+    if len(text) > _MAX_FORMULA:
+        return Reading(None, text)
+    text = simplest(text)
+    parts = quantities(text, spaced=spaced)
+    if parts and (listed := _read_parts(text, parts)) is not None:
+        return listed
+    quantity = split_unit(text, spaced=spaced)
+    expression = in_parts(quantity.value, parse)
+    if expression is None and quantity.value != text:
+        quantity = Quantity(text)
+        expression = in_parts(text, parse)
+    return Reading(expression, text, quantity)
+
+
+def _read_parts(text: str, parts: list[Quantity]) -> Reading | None:
+    """A list of values with units: in their order, unless all units are the same."""
+    values = [parse(part.value) for part in parts]
+    if any(value is None for value in values):
+        return None
+    units = {part.unit for part in parts if part.unit}
+    make = Tuple if len(units) > 1 else FiniteSet
+    return Reading(make(*values), text, parts=tuple(parts))
+
+
+def read_boxed(latex: str, mode: str, *, spaced: bool = False) -> Reading:
+    """The same of a text with boxes: ``all`` of them, or the ``last`` ones."""
+    return read_formula(extract_boxed_content(latex, mode=mode), spaced=spaced)  # type: ignore[arg-type]
+
+
+@lru_cache(maxsize=64)
+def parse(latex: str) -> Any:
+    """The expression of LaTeX that is in the grammar's spelling. None where it cannot be read. Raises MemoryError."""
+    normal = normalize_latex(latex, _NORMALIZATION)
+    for text in dict.fromkeys((normal, get_last_eq(normal))):
+        try:
+            with parsing_in_two_stages():
+                return latex2sympy(
+                    text,
+                    is_real=not should_treat_as_complex(text),
+                    convert_degrees=False,
+                    normalization_config=None,
+                    conversion_config=_CASE_MATTERS,
+                )
+        except MemoryError:
+            raise
+        except Exception:  # noqa: BLE001 - the grammar's error listener raises nothing more special
+            continue
+    return None
+
+
+def in_order_of_units(reference: Reading, given: Reading) -> Reading:
+    """A list of values with the units of the reference, in its order; any other reading as it is."""
+    units = [part.unit for part in reference.parts]
+    if len(set(units)) < 2 or len(set(units)) != len(units) or {part.unit for part in given.parts} != set(units):
+        return given
+    ordered = sorted(given.parts, key=lambda part: units.index(part.unit))
+    return _read_parts(given.text, ordered) or given

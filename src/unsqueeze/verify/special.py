@@ -1,0 +1,41 @@
+"""Forms whose value is not what they mean: times of day, and numbers in a base that one side leaves out."""
+
+import re
+from typing import Any
+
+from sympy import Integer, Symbol, Tuple  # type: ignore[import-untyped]
+
+from unsqueeze.verify.reading import Reading
+
+_TIME = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d))?(?:\s|\\[,; ])*(?:\\text\s*\{)?\s*([ap])?\.?\s?(?:m\.?)?\s*\}?", re.IGNORECASE)
+_DIGITS = re.compile(r"[0-9A-Fa-f]+")
+
+
+def special_verdict(reference: Reading, given: Reading) -> bool | None:
+    """Tell whether two times, or two numbers of which one names its base, are the same. None where they are neither."""
+    times = [_time(reading.text) for reading in (reference, given)]
+    if times[0] and times[1]:
+        (*clock, half), (*other, other_half) = times
+        return clock == other and (half is None or other_half is None or half == other_half)
+    bases = [_based(reading.expression) for reading in (reference, given)]
+    if bases[0] and bases[1]:
+        return int(bases[0][0], bases[0][1]) == int(bases[1][0], bases[1][1])
+    if bases[0] or bases[1]:
+        digits, base = bases[0] or bases[1] or ("", 0)
+        plain = (given if bases[0] else reference).text.strip()
+        return _DIGITS.fullmatch(plain) is not None and plain.upper().lstrip("0") == digits.lstrip("0")
+    return None
+
+
+def _time(text: str) -> tuple[int, int, int, str | None] | None:
+    match = _TIME.fullmatch(text.strip())
+    if match is None or int(match[1]) > 24 or int(match[2]) > 59:
+        return None
+    return int(match[1]), int(match[2]), int(match[3] or 0), match[4] and match[4].lower()
+
+
+def _based(expression: Any) -> tuple[str, int] | None:
+    if isinstance(expression, Tuple) and len(expression) == 3 and expression[0] == Symbol("base"):
+        assert isinstance(expression[2], Integer)
+        return expression[1].name, int(expression[2])
+    return None

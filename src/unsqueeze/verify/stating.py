@@ -1,0 +1,72 @@
+"""Answers stated in prose ("the answer is …"), and prose that states none: cut off in the middle, or stating several."""
+
+import re
+
+_STATED = re.compile(
+    r"(?i:\banswer|\bresult|答案|答え|答|정답|\bответ|\bantwort|\bréponse|\brespuesta|\brisposta|\bresposta)\*{0,2}"
+    r"(?:\s{0,3}[:=]|\s{1,3}(?i:is|are|ist|lautet|est|es)\b\s{0,2}:?|\s?[是为為은는])\s{0,3}(?P<value>[^\s][^\n]{0,300})"
+)
+_SENTENCE_END = re.compile(r"[.!?](?=\s|$)|[.!?](?=\*\*)")
+_STATEMENT = re.compile(
+    r"(?:\b(?:the|final|correct|my|so|thus|hence|therefore)\s+){0,4}\banswer\s+is:?\s*(?P<value>[^\n]{1,80}?)(?:\.(?=\s|$)|$)",
+    re.IGNORECASE,
+)
+_MAX_TAIL = 600
+
+_DANGLING = frozenset(
+    "of the a an to and or is are that which with from by for in on at as if we into than then so because since where when"
+    " be have has this these those its their our let now but".split()
+)
+_MAX_AFTER = 4
+_FINISHED = re.compile(r"[.!?。)\]}$*\"'`%\d°;:,]\s*$|[^\x00-\x7f]\s*$")
+_WORDS = re.compile(r"[A-Za-z]+")
+
+
+def stated_answer(text: str) -> str | None:
+    """What the last "answer is …" of a response says, to the end of its sentence."""
+    last = None
+    for last in _STATED.finditer(text):  # noqa: B007 - the last one is wanted
+        pass
+    if last is None:
+        return None
+    value = last["value"]
+    end = _SENTENCE_END.search(value)
+    return value[: end.start()] if end else value
+
+
+def says_no_answer(text: str) -> bool:
+    """Tell whether a response gives no answer for certain: it breaks off, or states several, one after the other."""
+    return _breaks_off(text) or _states_several(text)
+
+
+def _breaks_off(text: str) -> bool:
+    """Tell whether a text ends within a sentence that goes on after its last number or formula."""
+    tail = text[-_MAX_TAIL:].rstrip()
+    if not tail or _FINISHED.search(tail):
+        return False
+    sentence = re.split(r"[.!?:](?=\s)|\n", tail)[-1]
+    if len(sentence.split()) < 6 or not re.search(r"\d|\$|\\", sentence):
+        return bool(_ends_dangling(sentence)) and len(sentence.split()) >= 6
+    if re.search(r"\banswer\b", sentence, re.IGNORECASE) and not _ends_dangling(sentence):
+        return False
+    after = re.split(r"[\d$\\}]", sentence)[-1]
+    return bool(_ends_dangling(sentence)) or len(_WORDS.findall(after)) > _MAX_AFTER
+
+
+def _ends_dangling(sentence: str) -> bool:
+    words = sentence.split()
+    return bool(words) and words[-1].lower() in _DANGLING
+
+
+def _states_several(text: str) -> bool:
+    """Tell whether the last statements of the answer follow each other directly and differ."""
+    statements = list(_STATEMENT.finditer(text[-_MAX_TAIL:]))[-2:]
+    if len(statements) < 2:
+        return False
+    first, second = statements
+    between = text[-_MAX_TAIL:][first.end() : second.start()]
+    return not between.strip(" .\n") and _plain(first["value"]) != _plain(second["value"])
+
+
+def _plain(value: str) -> str:
+    return re.sub(r"[\s$*.]", "", value)

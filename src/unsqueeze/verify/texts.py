@@ -1,0 +1,101 @@
+r"""Answers that are words, compared as texts: ``Alice``, ``\text{June 20}``, ``n is odd or n = 2``, ``DACB``.
+
+Words are no products of their letters, and a text with a number in it is not that number.
+"""
+
+import re
+
+from unsqueeze.verify.normalise import plain_characters
+from unsqueeze.verify.units import split_unit
+
+MAX_TEXT = 300
+
+_GROUP = re.compile(
+    r"\\(?:text|textrm|textbf|textit|textnormal|texttt|mathrm|mathbf|mathit|mathsf|mbox|operatorname|emph|rm|bf)\s*"
+    r"\{([^{}]*)\}"
+)
+_SPACING = re.compile(r"\\[,;:! ]|\\q?quad(?![A-Za-z])|~|\s+")
+_OTHER_COMMAND = re.compile(r"\\[A-Za-z]+|[\\^_{}&]")
+_WORD = re.compile(r"[^\W\d_]{2,}")
+_TOKEN = re.compile(r"[^\W\d_]+|\d+(?:[.,:/]\d+)*|[=<>+*/^()\[\]-]")
+_ARTICLES = frozenset(["a", "an", "the"])
+_SHORT_WORDS = frozenset("is of to in it we so be by at as no if on an up go he me my us do am pm".split())
+_FUNCTIONS = ["sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "log"]
+MATH_WORDS = frozenset(
+    [*_FUNCTIONS, "exp", "sqrt", "cbrt", "inf", "infinity", "max", "min", "gcd", "lcm", "mod", "and", "or", "lim", "det"]
+    + ["ln", "lg", "pi", "arg", "deg", "dim", "ker", "theta", "alpha", "beta", "gamma", "lambda", "percent"]
+)
+_UNITS_DIGITS = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+_SMALL = {word: value for value, word in enumerate((_UNITS_DIGITS + "seventeen eighteen nineteen").split())}
+_TENS = {word: 10 * (place + 2) for place, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split())}
+
+
+def unwrapped(text: str) -> str:
+    r"""A text without ``\text{}`` and its like, spacing commands, emphasis and dollars."""
+    for _ in range(4):
+        text, count = _GROUP.subn(r" \1 ", text)
+        if not count:
+            break
+    text = text.replace("\\$", " ").replace("$", " ").replace("**", " ").replace("`", " ")
+    return _SPACING.sub(" ", text).strip()
+
+
+def plain_words(text: str) -> str:
+    """The form in which texts are compared: words in small letters, numbers, signs of relations; nothing else."""
+    tokens = _TOKEN.findall(unwrapped(plain_characters(text)).lower())
+    while tokens and tokens[0] in _ARTICLES and len(tokens) > 1:
+        tokens = tokens[1:]
+    while tokens and tokens[0] == "(" and tokens[-1] == ")":
+        tokens = tokens[1:-1]
+    return " ".join(tokens)
+
+
+def prose_words(text: str) -> list[str]:
+    """The words of a text that are no functions, connectives, commands or runs of variables, in small letters."""
+    stripped = re.sub(r"\\[A-Za-z]+", " ", unwrapped(text))
+    return [word.lower() for word in _WORD.findall(stripped) if is_word(word)]
+
+
+def is_word(letters: str) -> bool:
+    """Tell a word (or an order of letters, ``DACB``) from a product of variables (``ab``, ``xyz``, ``mgh``)."""
+    small = letters.lower()
+    if small in MATH_WORDS:
+        return False
+    if len(letters) == 2:
+        return small in _SHORT_WORDS or not letters.isascii() or letters[1].islower() and letters[0].isupper()
+    if not letters.isascii() or len(letters) > 4:
+        return True
+    in_order = all(first < second for first, second in zip(small, small[1:], strict=False))
+    if letters.isupper():
+        return not in_order or len(letters) > 3
+    return not in_order and (re.search("[aeiouy]", small) is not None or len(letters) > 3)
+
+
+def is_text(answer: str) -> bool:
+    r"""Tell whether a gold answer is words rather than mathematics.
+
+    ``2 hours`` and ``x = 1 or x = 2`` are mathematics with a unit or a connective; ``June 20`` and ``10 red and 5
+    blue`` are texts, and so are letters that form a word or an order, if nothing else stands there.
+    """
+    if len(answer) > MAX_TEXT:
+        return False
+    bare = unwrapped(answer)
+    if _OTHER_COMMAND.search(bare) or not bare:
+        return False
+    letters = bare.strip(" .()\"'")
+    if letters.isalpha() and letters.isascii() and len(letters) >= 2 and letters.lower() not in MATH_WORDS:
+        return is_word(letters) or letters.isupper()
+    if not prose_words(bare):
+        return False
+    parts = re.split(r",|;|\band\b|\bor\b", answer)
+    return not all(split_unit(part.strip(), spaced=True).unit or not prose_words(part) for part in parts if part.strip())
+
+
+def number_in_words(text: str) -> int | None:
+    """The value of ``fifteen`` or ``twenty-one``, up to 99. None for anything else."""
+    words = plain_words(text).replace("-", " ").split()
+    if len(words) == 1:
+        return _SMALL.get(words[0], _TENS.get(words[0]))
+    if len(words) == 2 and words[0] in _TENS and 0 < _SMALL.get(words[1], 0) < 10:
+        return _TENS[words[0]] + _SMALL[words[1]]
+    return None

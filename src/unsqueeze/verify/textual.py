@@ -1,0 +1,84 @@
+"""Answers judged as texts, in the verifier's own process: letters, words, and gold answers that cannot be read."""
+
+from fractions import Fraction
+
+from unsqueeze.verify.bare import short_text
+from unsqueeze.verify.choice import HEDGE, find_choice
+from unsqueeze.verify.extract import Credit, boxes_at_end
+from unsqueeze.verify.gold import Gold, without_delimiters
+from unsqueeze.verify.normalise import plain_characters
+from unsqueeze.verify.stating import stated_answer
+from unsqueeze.verify.texts import MAX_TEXT, number_in_words, plain_words
+from unsqueeze.verify.verdict import Judgement, Verdict
+
+UNREADABLE_GOLD = "the gold answer cannot be read"
+
+
+def equal_or_not(equal: bool, extracted: str, what: str) -> Judgement:
+    if equal:
+        return Judgement(Verdict.CORRECT, extracted, f"the same {what} as the gold answer")
+    return Judgement(Verdict.WRONG, extracted, f"another {what} than the gold answer")
+
+
+def judged_without_answer(reference: Gold, reason: str) -> Judgement:
+    """The judgement of a response in which no answer stands."""
+    if reference.kind == "empty":
+        return Judgement(Verdict.CRASHED, None, "the gold answer is empty")
+    if reference.kind == "unreadable":
+        return Judgement(Verdict.CRASHED, None, UNREADABLE_GOLD)
+    return Judgement(Verdict.UNPARSABLE, None, reason)
+
+
+def judged_as_text(reference: Gold, gold: str, response: str, credit: Credit) -> Judgement | None:
+    """The judgement where texts settle it. None where the answer is to be compared as mathematics."""
+    if reference.kind == "empty":
+        return judged_without_answer(reference, "")
+    if reference.choice is not None:
+        letter = find_choice(response, credit)
+        if letter is not None:
+            return equal_or_not(letter == reference.choice.letter, letter, "letter")
+        if reference.choice.value is None and credit != "boxed" and not _is_short(response):
+            return Judgement(Verdict.UNPARSABLE, None, "no letter stands as the answer")
+    if reference.kind == "mathematics":
+        return None
+    return _judged_text(reference, gold, text_candidate(response, credit))
+
+
+def _is_short(response: str) -> bool:
+    return short_text(response) is not None or boxes_at_end(response) is not None
+
+
+def _judged_text(reference: Gold, gold: str, candidate: str | None) -> Judgement:
+    given = None if candidate is None or len(candidate) > MAX_TEXT else plain_words(candidate)
+    if reference.kind == "unreadable":
+        same = candidate is not None and "".join(candidate.split()) == "".join(gold.split())
+        if same or (given and given == reference.text):
+            return Judgement(Verdict.CORRECT, candidate, "the same text as the gold answer")
+        return Judgement(Verdict.CRASHED, candidate, UNREADABLE_GOLD)
+    if candidate is None:
+        return Judgement(Verdict.UNPARSABLE, None, "no answer was found in the response")
+    if reference.spelled and given != reference.text and any(character.isdigit() for character in candidate):
+        return Judgement(Verdict.CRASHED, candidate, UNREADABLE_GOLD + " as a number")
+    return equal_or_not(given == reference.text, candidate, "text")
+
+
+def text_candidate(response: str, credit: Credit) -> str | None:
+    """The answer of a response as a text, from where credit may come: in a box, stated, or a bare line."""
+    boxed = boxes_at_end(response)
+    if boxed is not None or credit == "boxed":
+        return boxed.content if boxed and boxed.content else None
+    text = plain_characters(response)
+    stated = stated_answer(text)
+    if stated is not None or credit == "final_answer":
+        return stated and without_delimiters(stated)
+    short = short_text(text)
+    if short is None:
+        last = text.rstrip()[-MAX_TEXT:].rpartition("\n")[2]
+        short = short_text(last)
+    return short
+
+
+def spelled_number(answer: str) -> Fraction | None:
+    """The value of an answer that is a number in words, or has a full stop or a currency sign beside its digits."""
+    value = number_in_words(answer) if len(answer) < 40 else None
+    return None if value is None else Fraction(value)

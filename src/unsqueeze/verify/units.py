@@ -1,0 +1,186 @@
+r"""Units and nouns after a number: ``12 \text{ cm}^2``, ``5 m/s``, ``20 mph``, ``15 apples``, ``$5.50``.
+
+A value without a unit is as good as one with; another unit than that of the gold answer is another answer. Units are
+told apart by name and are not converted into each other.
+"""
+
+import re
+from dataclasses import dataclass
+
+_NAMES = {
+    "m": "m meter meters metre metres",
+    "cm": "cm cms centimeter centimeters centimetre centimetres",
+    "mm": "mm millimeter millimeters millimetre millimetres",
+    "km": "km kms kilometer kilometers kilometre kilometres",
+    "nm": "nm nanometer nanometers nanometre nanometres",
+    "in": "in ins inch inches",
+    "ft": "ft foot feet",
+    "yd": "yd yds yard yards",
+    "mi": "mi mile miles",
+    "s": "s sec secs second seconds",
+    "ms": "ms millisecond milliseconds",
+    "min": "min mins minute minutes",
+    "h": "h hr hrs hour hours",
+    "day": "day days",
+    "week": "week weeks",
+    "month": "month months",
+    "year": "yr yrs year years",
+    "g": "g gram grams gramme grammes",
+    "kg": "kg kgs kilogram kilograms kilo kilos",
+    "mg": "mg milligram milligrams",
+    "lb": "lb lbs pound pounds",
+    "oz": "oz ounce ounces",
+    "ton": "t ton tons tonne tonnes",
+    "l": "l liter liters litre litres",
+    "ml": "ml milliliter milliliters millilitre millilitres",
+    "gal": "gal gallon gallons",
+    "quart": "quart quarts qt",
+    "pint": "pint pints",
+    "cup": "cup cups",
+    "N": "N newton newtons",
+    "J": "J joule joules",
+    "kJ": "kJ kilojoule kilojoules",
+    "W": "W watt watts",
+    "kW": "kW kilowatt kilowatts",
+    "V": "V volt volts",
+    "A": "A amp amps ampere amperes",
+    "Pa": "Pa pascal pascals",
+    "kPa": "kPa kilopascal kilopascals",
+    "Hz": "Hz hertz",
+    "K": "K kelvin kelvins",
+    "C": "C coulomb coulombs",
+    "mol": "mol mole moles",
+    "ohm": "ohm ohms",
+    "dollar": "dollar dollars usd bucks",
+    "cent": "cent cents",
+    "euro": "euro euros eur",
+    "pound sterling": "gbp",
+    "yuan": "yuan rmb cny",
+    "rupee": "rupee rupees rs inr",
+    "degree": "degree degrees deg degs",
+    "radian": "radian radians rad rads",
+    "unit": "unit units",
+    "mph": "mph",
+    "km/h": "kmh kmph kph km/h",
+    "acre": "acre acres",
+    "hectare": "hectare hectares ha",
+    "cc": "cc",
+}
+_CANONICAL = {spelling: name for name, spellings in _NAMES.items() for spelling in spellings.split()}
+_CANONICAL_LOWER = {spelling.lower(): name for spelling, name in _CANONICAL.items() if len(spelling) > 1}
+_POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
+_RAISED_AFTER = {"squared": 2, "cubed": 3}
+_NO_UNIT = frozenset(
+    "or and more less than least most not at if for when where with is are to plus minus times the a an all no each"
+    " percent by from mod only".split()
+)
+
+_GROUP = r"\\(?:text|textrm|textbf|textit|textnormal|mathrm|mathbf|mbox|operatorname|rm)\s*\{[^{}]*\}"
+_POWER = r"(?:\s*\^\s*(?:\{\s*-?\d\s*\}|-?\d))?"
+_SPACE = r"(?:\s|\\[,;:! ]|~)*"
+_WORD = r"(?<![A-Za-z\\])(?:[A-Za-zµμΩ][A-Za-zµμΩ.'-]*)"
+_ATOM = rf"(?:{_GROUP}|{_WORD}){_POWER}"
+_UNIT = re.compile(rf"(?P<space>{_SPACE})(?P<unit>{_ATOM}(?:{_SPACE}(?:/|\\cdot|\*)?{_SPACE}{_ATOM}){{0,6}}){_SPACE}\.?\s*$")
+_UNWRAP = re.compile(r"\\(?:text[a-z]*|mathrm|mathbf|mbox|operatorname|rm)\s*\{([^{}]*)\}")
+_PLAIN_NUMBER = re.compile(r"[-+]?(?:\d[\d.,]*|\\[dt]?frac\{\d+\}\{\d+\}|\d+/\d+)(?:\s*\\times\s*10\^\{?-?\d+\}?)?")
+_MONEY = re.compile(r"^\s*(?:\\\$|\$|€|£|¥|₹|\\pounds|\\euro)\s*(?=[-+]?[\d.\\])")
+_MONEY_UNIT = {"$": "dollar", "€": "euro", "£": "pound sterling", "¥": "yuan", "₹": "rupee"}
+_DEGREES = re.compile(
+    r"(?:\s|\\[,; ])*\^\s*(?:\{\s*\\circ\s*\}|\\circ)(?![A-Za-z])\s*(?:\\?(?:text|mathrm)?\s*\{?\s*([CFcf])?\s*\}?)\s*$"
+)
+_MAX_WORDS = 5
+_MAX_TAIL = 90
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A value as written, and the unit that followed it in its common name (None: no unit).
+
+    ``known`` tells whether the unit is one of measure or money; ``marbles`` is not.
+    """
+
+    value: str
+    unit: str | None = None
+    known: bool = False
+
+
+def split_unit(text: str, *, spaced: bool = False) -> Quantity:
+    r"""Part a value from its unit.
+
+    ``spaced``: a unit of one or two plain letters counts after a number and a space (``5 m``). Gold answers are read so;
+    in an answer ``5 m`` may be a product and stays one, unless the unit stands in ``\text{}``.
+    """
+    money = _MONEY.match(text)
+    if money:
+        sign = next((sign for sign in _MONEY_UNIT if sign in money[0]), "$")
+        rest = split_unit(text[money.end() :], spaced=spaced)
+        return Quantity(rest.value, _MONEY_UNIT[sign], True)
+    head, tail = text[:-_MAX_TAIL], text[-_MAX_TAIL:]
+    degrees = _DEGREES.search(tail)
+    if degrees:
+        value, unit, known, is_short = tail[: degrees.start()], f"degree {(degrees[1] or '').upper()}".strip(), True, False
+    else:
+        match = _UNIT.search(tail)
+        name = None if match is None else canonical_unit(_UNWRAP.sub(r" \1 ", match["unit"]))
+        if match is None or name is None:
+            return Quantity(text)
+        unit, known = name
+        value = tail[: match.start()]
+        is_short = "{" not in match["unit"] and len(re.sub("[^A-Za-z]", "", match["unit"])) <= 2
+        if "{" not in match["unit"] and not match["space"] and (is_short or not known):
+            return Quantity(text)
+    value = (head + value).strip()
+    if is_short and not (spaced and known and _PLAIN_NUMBER.fullmatch(value)):
+        return Quantity(text)
+    return Quantity(value, unit, known) if _is_value(value) else Quantity(text)
+
+
+def _is_value(text: str) -> bool:
+    """Tell whether a text may be the value before a unit: a formula that ends, and no prose."""
+    words = re.search(r"[A-Za-z]{3,}", re.sub(r"\\[A-Za-z]+", " ", text))
+    return not words and re.search(r"[\d})\]!|A-Za-z%]$", text) is not None
+
+
+def canonical_unit(text: str) -> tuple[str, bool] | None:
+    """The common name of a unit, and whether it is one of measure or money. None where it is no unit and no noun."""
+    text = re.sub(r"\\[,;:! ]|~|\\cdot|\*", " ", text.replace("µ", "u").replace("μ", "u"))
+    text = re.sub(r"\s*/\s*|\s+per\s+", " / ", text)
+    words = re.sub(r"\s*\^\s*\{?\s*(-?\d)\s*\}?", r"^\1 ", text).split()
+    if len(words) > _MAX_WORDS:
+        return None
+    parts: list[str] = []
+    known = True
+    power = 1
+    for place, word in enumerate(words):
+        base, _, raised = word.strip(".'").partition("^")
+        name = _name_of(base)
+        if word == "/":
+            parts.append("/")
+        elif base.lower() in _POWERS and place + 1 < len(words):
+            power = _POWERS[base.lower()]
+        elif base.lower() in _RAISED_AFTER and parts:
+            parts[-1] += f"^{_RAISED_AFTER[base.lower()]}"
+        elif base.lower() in _NO_UNIT or (name is None and len(base) < 3 and base != "of"):
+            return None
+        else:
+            known = known and name is not None
+            exponent = int(raised) if raised else power
+            parts.append((name or base.lower()) + (f"^{exponent}" if exponent != 1 else ""))
+            power = 1
+    if not parts or "/" in (parts[0], parts[-1]):
+        return None
+    return " ".join(parts).replace(" / ", "/"), known
+
+
+def _name_of(word: str) -> str | None:
+    return _CANONICAL.get(word) or (_CANONICAL_LOWER.get(word.lower()) if len(word) > 1 else None)
+
+
+_SAME = {"mi/h": "mph", "cc": "cm^3", "unit^2": "unit", "unit^3": "unit"}
+
+
+def units_conflict(gold: Quantity, given: Quantity) -> bool:
+    """Tell whether both name a unit of measure or money, and different ones."""
+    if gold.unit is None or given.unit is None or not (gold.known and given.known):
+        return False
+    return _SAME.get(gold.unit, gold.unit) != _SAME.get(given.unit, given.unit)
