@@ -9,7 +9,8 @@ import pytest
 from unsqueeze.errors import UserError
 from unsqueeze.verify.choice import choice_letter, find_choice, gold_letter
 from unsqueeze.verify.exact import exact_number
-from unsqueeze.verify.extract import bare_answer, check_credit, conclusive_box, gold_text, last_boxed
+from unsqueeze.verify.bare import bare_answer
+from unsqueeze.verify.extract import check_credit, conclusive_box, last_boxed
 
 
 @pytest.mark.parametrize(
