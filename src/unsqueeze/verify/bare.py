@@ -7,12 +7,13 @@ import re
 
 from unsqueeze.verify.normalise import latex_of_unicode, plain_characters
 from unsqueeze.verify.texts import prose_words, unwrapped
+from unsqueeze.verify.units import split_unit
 
 _MAX_BARE = 400
 _UNESCAPED_MATH = re.compile(r"(?<!\\)\$|\\\(|\\\[|\\boxed|\\fbox")
 _SPACED_NUMBER = re.compile(r"[+-]?\d{1,3}(?: \d{3})+(?:\.\d+)?")
 _ANNOUNCED = re.compile(
-    r"(?:(?:so|thus|hence|therefore|then|finally|and|we get|we have|we find|it is|it's|the|final|correct|my|our|all|in all)"
+    r"(?:(?:so|thus|hence|therefore|then|finally|and|we get|we have|we find|it is|it's|the|final|correct|my|our|all|in all|either|both)"
     r"[\s,:]+){0,5}(?:(?:answer|result|solution|total|ans|a|antwort|ответ|réponse|respuesta|risposta|resposta)"
     r"\s*(?:is|are|=|:|lautet|ist|est|es)\s*)?",
     re.IGNORECASE,
@@ -21,7 +22,7 @@ _ANNOUNCED_WITHOUT_SPACES = re.compile(r"^(?:所以|因此|故|则)?(?:最终)?(
 _ABOUT = re.compile(r"(?:about|approximately|roughly|around|exactly|approx\.?|~|≈|\\approx|\\sim|=)\s*", re.IGNORECASE)
 _WRAPPED = re.compile(r"\*{1,3}([^*]+)\*{1,3}|`([^`]+)`|\"([^\"]+)\"|_{2}([^_]+)_{2}")
 _IDEOGRAPHS = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
-_TRAILING = re.compile(r"[\s.,;:!]+$")
+_TRAILING = re.compile(r"[\s.,;:]+$")
 
 
 def undecorated(text: str) -> str:
@@ -55,13 +56,18 @@ def reads_as_formula(text: str) -> bool:
     if _IDEOGRAPHS.search(text):
         return False
     words = prose_words(text)
-    if not words:
+    if not words or (len(words) <= 6 and _all_with_units(text)):
         return True
     if "answer" in words:
         return False
     if "\\" in text:
         return len(words) <= 2 and "is" not in words
     return len(words) <= 3 and not any(character.isdigit() for character in text)
+
+
+def _all_with_units(text: str) -> bool:
+    parts = re.split(r",|;|\band\b", text)
+    return len(parts) > 1 and all(split_unit(part.strip(), spaced=True).unit for part in parts)
 
 
 def bare_answer(text: str) -> str | None:
@@ -73,10 +79,10 @@ def bare_answer(text: str) -> str | None:
     stripped = text.strip()
     if not stripped or len(stripped) > _MAX_BARE or "\n" in stripped or _UNESCAPED_MATH.search(stripped):
         return None
-    stripped = undecorated(plain_characters(stripped))
-    if not stripped or _SPACED_NUMBER.fullmatch(stripped) is None and not reads_as_formula(stripped):
+    stripped = latex_of_unicode(undecorated(plain_characters(stripped)))
+    if not stripped or not (_SPACED_NUMBER.fullmatch(stripped) or reads_as_formula(stripped)):
         return None
-    return f"${latex_of_unicode(stripped)}$"
+    return f"${stripped}$"
 
 
 def short_text(text: str) -> str | None:

@@ -57,10 +57,11 @@ _LEFT_OVER = re.compile(
     rf"(?i:only)(?:\s(?i:option|choice|answer))?{_OPEN}{{0,8}}{_LETTER}{_SHUT}(?i:is|remains|can be|works|fits|could be)\b"
 )
 _LABELLED = re.compile(
-    rf"(?i:option|choice|answer){_OPEN}{{1,8}}{_LETTER}{_SHUT}(?i:is|looks)\s{{1,3}}(?i:the\s)?(?i:correct|right|answer|best)"
+    rf"(?:(?i:option|choice|answer){_OPEN}{{1,8}}|(?:^|[.\n])[\s*(]{{0,4}}){_LETTER}{_SHUT}(?i:is|looks)\s{{1,3}}(?i:the\s)?(?i:correct|right|answer|best)"
 )
 _NEGATED = re.compile(r"\b(?:not|isn't|never|neither|cannot|can't|n't)\s*[*_\"'(]*$", re.IGNORECASE)
 _CLOSED = re.compile(r"[\"'`*)\]}>$\s]{0,6}")
+_LABELLED_LINE = re.compile(r"^[\s*(]{0,4}[A-J][.):]", re.MULTILINE)
 _LINE_MARKS = re.compile(r"^[\s#>*✅☑✔-]*(?i:final\s+)?(?i:answer)?[\s:]*")
 
 
@@ -155,17 +156,17 @@ def find_choice(response: str, credit: Credit) -> str | None:
         letter = _letter_of(boxed.content)
         return letter or _last_statement(response[boxed.end :])
     text = plain_characters(response)
-    if credit == "anywhere":
-        whole = _letter_of(text)
-        if whole:
-            return whole
-        last = _LINE_MARKS.sub("", text.rstrip()[-_MAX_OPTION:].rpartition("\n")[2], count=1)
-        if letter := _letter_alone(last):
-            return letter
-    stated = _last_statement(text)
-    if stated or credit == "final_answer":
-        return stated
-    return _letter_of(text.rstrip()[-_MAX_OPTION:].rpartition("\n")[2]) if "\n" in text.rstrip() else None
+    if credit == "final_answer":
+        return _last_statement(text)
+    stripped = text.strip()
+    first, several_lines, _ = stripped[:_MAX_OPTION].partition("\n")
+    if not several_lines:
+        return _letter_of(stripped) or _letter_alone(_LINE_MARKS.sub("", stripped, count=1)) or _last_statement(text)
+    last = stripped[-_MAX_OPTION:].rpartition("\n")[2]
+    letter = _letter_alone(_LINE_MARKS.sub("", last, count=1)) or _last_statement(text)
+    if letter or len(_LABELLED_LINE.findall(stripped)) > 1:
+        return letter
+    return _letter_of(last) or _letter_of(first)
 
 
 def _letter_of(text: str) -> str | None:

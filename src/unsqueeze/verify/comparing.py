@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import math_verify.grader as grader
-from sympy import E, Float, Integer, MatrixBase, MatrixExpr, Rational, Symbol  # type: ignore[import-untyped]
+from latex2sympy2_extended.symbols import GREEK_LETTER_MAP
+from sympy import E, Float, Integer, MatrixBase, MatrixExpr, Mul, Rational, Symbol  # type: ignore[import-untyped]
 from sympy.core.relational import Equality  # type: ignore[import-untyped]
 
 from unsqueeze.verify.unequal import without_needless_simplification
 
+_GREEK = frozenset(GREEK_LETTER_MAP.values())
 _DIGITS = 30
 _ROUNDED = 2e-6
 """A decimal stands for an exact value that it is so near to, relatively; with six decimals, a little further."""
@@ -95,10 +97,13 @@ def _near(first: Any, second: Any, tolerance: tuple[float, tuple[float, float]])
 
 def symbols_equal(gold: Any, given: Any) -> bool:
     """Stands in for ``math_verify.grader.sympy_compare_symbols``: names are equal, of words but for capital letters."""
+    if isinstance(gold, Mul) and isinstance(given, Symbol) and given.name.isalpha():
+        letters = [side.name if isinstance(side, Symbol) else "e" if side == E else "?" for side in gold.args]
+        return sorted(letters) == sorted(given.name)  # the gold answer is a product: abc is cab
     names = [side.name if isinstance(side, Symbol) else "e" if side == E else None for side in (gold, given)]
     if names[0] is None or names[1] is None:
         return False
-    if all(len(name) > 1 and name.replace(" ", "").isalpha() for name in names):
+    if all(len(name) > 1 and name.replace(" ", "").isalpha() and name not in _GREEK for name in names):
         return bool(names[0].lower() == names[1].lower())
     return bool(names[0] == names[1])
 

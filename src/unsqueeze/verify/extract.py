@@ -16,6 +16,7 @@ _BRACE = re.compile(r"[{}]")
 _MAX_TAIL = 64
 _MAX_GAP = 48
 _MAX_BOXES = 32
+_NEAR = 12
 
 # ``\boxed{…}``, ``\boxed {…}``, ``\fbox{…}``, ``\boxed5``; what opens a box is made ``\boxed{`` by ``one_spelling``.
 _BOX = "\\boxed{"
@@ -135,6 +136,20 @@ def boxes_at_end(text: str) -> Boxed | None:
         contents.append(text[before[1] : before[2]].strip())
     distinct = list(dict.fromkeys(reversed(contents)))
     return Boxed(", ".join(distinct), start, end, len(distinct))
+
+
+def without_earlier_boxes(text: str) -> str:
+    """A text whose boxes before the last answer are opened, where more than a few signs part them from it.
+
+    Math-Verify joins boxes that words as far as seventy characters apart connect ("looked like …, but then …").
+    """
+    boxed = boxes_at_end(text)
+    if boxed is None:
+        return text
+    before = text.rfind("}", 0, boxed.start)
+    if before < 0 or boxed.start - before < _NEAR or _BOX not in text[:before]:
+        return text
+    return text[: boxed.start].replace(_BOX, "{") + text[boxed.start :]
 
 
 def conclusive_box(text: str) -> str | None:

@@ -5,7 +5,7 @@ fraction, a drawing, a paragraph) says nothing about an answer: nothing but the 
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 from typing import Literal
@@ -29,7 +29,6 @@ _STATED = re.compile(
 _MAX_WORDS = 12
 _SENTENCE_WORDS = 6
 _MAX_GOLD = 4_000
-_MIXED_MATH_WORDS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +46,7 @@ class Gold:
     number: Fraction | None = None
     choice: ChoiceGold | None = None
     spelled: bool = False
+    has_words: bool = False
 
 
 @lru_cache(maxsize=8192)
@@ -58,9 +58,8 @@ def read_gold(gold: str) -> Gold:
     choice = choice_gold(answer)
     if choice is not None and choice.value is not None:
         value = _read(choice.value)
-        return Gold(value.kind, value.text, value.formula, value.number, choice)
-    read = _read(answer)
-    return Gold(read.kind, read.text, read.formula, read.number, choice, read.spelled)
+        return replace(value, choice=choice)
+    return replace(_read(answer), choice=choice)
 
 
 def _answer_of(gold: str) -> str:
@@ -78,12 +77,15 @@ def _read(answer: str) -> Gold:
     if not _is_readable(bare):
         return Gold("unreadable", text)
     words = prose_words(bare)
+    if "answer" in words and (stated := _STATED.search(bare[-200:])):
+        return _read(stated["value"])
     if len(words) > _MAX_WORDS or (bare.rstrip().endswith(".") and len(words) >= _SENTENCE_WORDS):
         stated = _STATED.search(bare[-200:])
         return _read(stated["value"]) if stated else Gold("unreadable", text)
     if is_text(bare):
         return Gold("text", text, spelled=_is_spelled_number(bare))
-    return Gold("mathematics", text, f"${latex_of_unicode(bare)}$", exact_number(bare))
+    formula = f"${latex_of_unicode(bare)}$"
+    return Gold("mathematics", text, formula, exact_number(bare), has_words=bool(words))
 
 
 def _is_spelled_number(text: str) -> bool:

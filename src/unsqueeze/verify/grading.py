@@ -3,6 +3,7 @@
 Nothing but a worker imports this module: it loads sympy and Math-Verify.
 """
 
+import re
 from functools import lru_cache
 from typing import Any
 
@@ -12,7 +13,7 @@ from sympy import Basic, MatrixBase  # type: ignore[import-untyped]
 from unsqueeze.verify.comparing import comparing_strictly, contradicts_itself
 from unsqueeze.verify.finding import find, patterns_of
 from unsqueeze.verify.job import Grade, Where
-from unsqueeze.verify.reading import Reading, in_order_of_units
+from unsqueeze.verify.reading import Reading, in_order_of_units, literal, with_unit_of
 from unsqueeze.verify.special import special_verdict
 from unsqueeze.verify.units import units_conflict
 
@@ -48,7 +49,7 @@ class Grader:
         extracted = given.text[:_MAX_EXTRACTED] if given and given.text else None
         parsed = given is not None and _is_mathematics(given.expression)
         if reference is None or not _is_mathematics(reference.expression):
-            if given is not None and reference is not None and _same_text(reference, given) or gold == text:
+            if gold == text or (given is not None and reference is not None and _same_literally(reference, given)):
                 return Grade("correct", parsed, extracted, "the same text as the gold answer")
             return Grade("crashed", parsed, extracted, "the gold answer cannot be read")
         if given is None:
@@ -61,12 +62,19 @@ class Grader:
             return Grade("wrong", True, extracted, "another unit than the gold answer")
         if contradicts_itself(given.expression) and not contradicts_itself(reference.expression):
             return Grade("wrong", True, extracted, "an equation between different numbers")
+        given = with_unit_of(reference, given)
         special = special_verdict(reference, given)
         if special is not None:
             return Grade("correct" if special else "wrong", True, extracted, "read by its form")
         given = in_order_of_units(reference, given)
+        is_builder = "\\{" in reference.text and re.search(r"\\mid|\||:", reference.text) is not None
         with comparing_strictly():
-            equal = verify([reference.expression], [given.expression], timeout_seconds=None)
+            equal = verify(
+                [reference.expression],
+                [given.expression],
+                allow_set_relation_comp=is_builder,
+                timeout_seconds=None,
+            )
         if equal:
             return Grade("correct", True, extracted, "equal to the gold answer")
         return Grade("wrong", True, extracted, "not equal to the gold answer")
@@ -85,6 +93,11 @@ def _is_mathematics(expression: Any) -> bool:
 
 def _is_number(expression: Any) -> bool:
     return isinstance(expression, Basic) and not expression.free_symbols and bool(getattr(expression, "is_number", False))
+
+
+def _same_literally(reference: Reading, given: Reading) -> bool:
+    one, other = literal(reference), literal(given)
+    return bool(one) and one == other
 
 
 def _same_text(reference: Reading, given: Reading) -> bool:

@@ -5,7 +5,7 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
@@ -22,12 +22,13 @@ from unsqueeze.verify.extract import (
     conclusive_box,
     first_turn,
     one_spelling,
+    without_earlier_boxes,
 )
 from unsqueeze.verify.gold import Gold, read_gold
 from unsqueeze.verify.job import Grade, Job
 from unsqueeze.verify.normalise import plain_characters, spaced_ideographs
 from unsqueeze.verify.pool import WorkerPool
-from unsqueeze.verify.stating import says_no_answer
+from unsqueeze.verify.stating import alternatives, says_no_answer
 from unsqueeze.verify.textual import equal_or_not, judged_as_text, judged_without_answer, spelled_number
 from unsqueeze.verify.verdict import Judgement, Verdict
 
@@ -126,13 +127,15 @@ class MathVerifier:
         if answer is None:
             return judged_without_answer(reference, "the response ends while thinking")
         text = one_spelling(first_turn(answer))
-        if reference.choice is not None or reference.kind != "mathematics":
+        if reference.choice is not None or reference.kind != "mathematics" or reference.has_words:
             settled = judged_as_text(reference, gold, text, self._credit)
             if settled is not None:
                 return settled
         grading = self._grading_of(reference, text)
         if isinstance(grading, Judgement) or grading.answer is None:
             return grading
+        if reference.choice is not None and reference.choice.value is None:
+            grading = replace(grading, whole=None)  # a letter somewhere in the text is no answer
         given = exact_number(grading.answer)
         if given is None and reference.number is not None:
             given = spelled_number(grading.answer)
@@ -146,7 +149,8 @@ class MathVerifier:
             if boxed is None or not boxed.content:
                 return Judgement(Verdict.UNPARSABLE, None, _why_no_box(response, boxed and boxed.content))
             return _Grading(Job(reference.formula, f"\\boxed{{{boxed.content}}}", "anywhere"), boxed.content)
-        whole = Job(reference.formula, spaced_ideographs(plain_characters(response)), self._credit)
+        text = spaced_ideographs(plain_characters(without_earlier_boxes(response)))
+        whole = Job(reference.formula, text, self._credit)
         content = conclusive_box(response)
         if content is None and (boxes := concluding_boxes(response)):
             content = boxes.content
@@ -155,6 +159,9 @@ class MathVerifier:
         bare = bare_answer(response) if self._credit == "anywhere" else None
         if bare is not None:
             return _Grading(Job(reference.formula, bare, "anywhere"), bare[1:-1], whole)
+        several = alternatives(response) if self._credit == "anywhere" else None
+        if several is not None:
+            return _Grading(Job(reference.formula, f"${several}$", "anywhere"), several)
         if self._credit == "anywhere" and says_no_answer(response):
             return Judgement(Verdict.UNPARSABLE, None, "the response gives no answer, or several")
         return _Grading(whole)

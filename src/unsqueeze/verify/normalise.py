@@ -176,15 +176,44 @@ def read_numbers(text: str) -> str:
     text = _REPEATING.sub(_repeating_fraction, text)
     text = _ENDLESS.sub(_endless_fraction, text)
     text = _MIXED.sub(r"\1\\frac{\2}{\3}", text)
+    text = _TIMES_TEN.sub(r" \\times ", text.replace("**", "^"))
+    text = _without_thousands(_ORDINAL.sub("", text))
     return _MIXED_SPACED.sub(r"\1", text)
+
+
+_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
+_LIST_BRACKET = re.compile(r"\\[{}]|[()\[\]]")
+
+
+def _without_thousands(text: str) -> str:
+    """Numbers like ``12,345`` without their commas, but for those in brackets, where a comma may part a list."""
+    if "," not in text:
+        return text
+    pieces, depth, start = [], 0, 0
+    for bracket in _LIST_BRACKET.finditer(text):
+        piece = text[start : bracket.start()]
+        pieces.append(piece if depth else _THOUSANDS.sub(lambda number: number[0].replace(",", ""), piece))
+        pieces.append(bracket[0])
+        depth = max(0, depth + (1 if bracket[0] in ("(", "[", r"\{") else -1))
+        start = bracket.end()
+    rest = text[start:]
+    return "".join([*pieces, rest if depth else _THOUSANDS.sub(lambda number: number[0].replace(",", ""), rest)])
 
 
 _DOUBLED_COMMAND = re.compile(r"\\\\(?=(?:boxed|fbox|frac|dfrac|tfrac|sqrt|text|pi|times|cdot)(?![a-zA-Z]))")
 _PLAIN_IN_TEXT = re.compile(
-    r"\\(?:mathrm|rm|mathit|mathsf|mathbf|boldsymbol|text|textbf|textit|textrm)\s*\{\s*([A-Za-z]|[-+]?\d[\d.,/]*)\s*\}"
+    r"\\(?:mathrm|rm|mathit|mathsf|mathbf|text|textbf|textit|textrm)\s*\{\s*([ei]|[-+]?\d[\d.,/]*(?:st|nd|rd|th)?)\s*\}"
 )
 _SIZED = re.compile(r"\\(?:[bB]igg?[lrm]?|left|right|middle)(?![A-Za-z])\s*\.?")
-_FRAC_SHORT = re.compile(r"\\([dtc]?)frac\s*([0-9A-Za-z])\s*(\\[A-Za-z]+|[0-9A-Za-z])(?![{}])")
+_TWO_ARGUMENTS = re.compile(r"\\(?:[dtc]?frac|[dt]?binom)(?![A-Za-z])")
+_ARGUMENT = re.compile(r"\s*(\\[A-Za-z]+|[0-9A-Za-z])")
+_MAX_TWO_ARGUMENTS = 100
+_ORDINAL = re.compile(
+    r"(?<=[\dn}])\s?(?:\^\s*\{?\s*(?:\\(?:text|mathrm)\s*\{\s*)?|\\(?:text|mathrm)\s*\{\s*)(?:st|nd|rd|th)\s*\}{1,2}"
+    r"|(?<=\d)(?:st|nd|rd|th)(?![A-Za-z])"
+)
+_TIMES_TEN = re.compile(r"(?<=\d)\s?[xX]\s?(?=10\s?\^)")
+_BRACES = re.compile(r"\\[{}]|[{}]")
 _ROOT_ROUND = re.compile(r"\\sqrt\s*\(([^()]*)\)")
 _SYNONYMS = (
     (re.compile(r"\\varnothing(?![A-Za-z])"), r"\\emptyset"),
@@ -193,8 +222,43 @@ _SYNONYMS = (
     (re.compile(r"\\(?:leqslant|leqq)(?![A-Za-z])"), r"\\le "),
     (re.compile(r"\\(?:geqslant|geqq)(?![A-Za-z])"), r"\\ge "),
     (re.compile(r"\\(?:quad|qquad|enspace)(?![A-Za-z])"), " "),
+    (re.compile(r"\\not\s?="), r"\\ne "),
+    (re.compile(r"\\lg(?![A-Za-z])"), r"\\log_{10}"),
     (re.compile(r"\\(?:Longrightarrow|Rightarrow|rightarrow|implies)(?![A-Za-z])"), r"\\to "),
 )
+
+
+def _with_whole_arguments(text: str) -> str:
+    r"""Braces around the arguments of ``\frac3\pi``, ``\frac{a}b``, ``\binom52``."""
+    commands = list(_TWO_ARGUMENTS.finditer(text))
+    if len(commands) > _MAX_TWO_ARGUMENTS:
+        return text
+    for command in reversed(commands):  # those within others come later
+        place = command.end()
+        arguments = []
+        for _ in range(2):
+            argument = _argument(text, place)
+            if argument is None:
+                break
+            content, place = argument
+            arguments.append(f"{{{content}}}")
+        else:
+            text = text[: command.end()] + "".join(arguments) + text[place:]
+    return text
+
+
+def _argument(text: str, place: int) -> tuple[str, int] | None:
+    """The content of the argument that begins at a place, and where it ends."""
+    start = place + len(text[place:]) - len(text[place:].lstrip())
+    if text[start : start + 1] != "{":
+        short = _ARGUMENT.match(text, place)
+        return None if short is None else (short[1], short.end())
+    depth = 0
+    for brace in _BRACES.finditer(text, start):
+        depth += 1 if brace[0] == "{" else -1 if brace[0] == "}" else 0
+        if depth == 0:
+            return text[start + 1 : brace.start()], brace.end()
+    return None
 
 
 def latex_spelling(text: str) -> str:
@@ -204,7 +268,7 @@ def latex_spelling(text: str) -> str:
     text = _DOUBLED_COMMAND.sub(r"\\", text)
     text = _PLAIN_IN_TEXT.sub(r" \1 ", text)
     text = _SIZED.sub("", text)
-    text = _FRAC_SHORT.sub(r"\\\1frac{\2}{\3}", text)
+    text = _with_whole_arguments(text)
     text = _ROOT_ROUND.sub(r"\\sqrt{\1}", text)
     for pattern, synonym in _SYNONYMS:
         text = pattern.sub(synonym, text)

@@ -5,11 +5,12 @@ numbers and Unicode are brought into the grammar's spelling first, a unit is par
 and what the grammar has no rule for (congruences, cases, bases, …) is read in parts.
 """
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from latex2sympy2_extended.latex2sympy2 import ConversionConfig, latex2sympy
+from latex2sympy2_extended.latex2sympy2 import ConversionConfig, convert_to_pct, latex2sympy
 from latex2sympy2_extended.math_normalization import NormalizationConfig, extract_boxed_content, normalize_latex
 from latex2sympy2_extended.sets import FiniteSet
 from math_verify.grader import should_treat_as_complex
@@ -25,6 +26,8 @@ _NORMALIZATION = NormalizationConfig(
     basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="none", equations=False
 )
 _CASE_MATTERS = ConversionConfig(lowercase_symbols=False)
+_PERCENTAGE = re.compile(r"(.*[^\\\s])\s*\\?%", re.DOTALL)
+_LETTERS_AFTER_DIGIT = re.compile(r"(\d)([A-Za-z]{1,2})$")
 _MAX_FORMULA = 20_000
 
 
@@ -52,6 +55,9 @@ def read_formula(latex: str, *, spaced: bool = False) -> Reading:
         return listed
     quantity = split_unit(text, spaced=spaced)
     expression = in_parts(quantity.value, parse)
+    if expression is None and (percentage := _PERCENTAGE.fullmatch(text)):
+        value = parse(percentage[1])
+        expression = None if value is None else convert_to_pct(value)
     if expression is None and quantity.value != text:
         quantity = Quantity(text)
         expression = in_parts(text, parse)
@@ -101,3 +107,16 @@ def in_order_of_units(reference: Reading, given: Reading) -> Reading:
         return given
     ordered = sorted(given.parts, key=lambda part: units.index(part.unit))
     return _read_parts(given.text, ordered) or given
+
+
+def literal(reading: Reading) -> str:
+    """The text of a formula that cannot be read, for being compared as it stands: spelled in one way, without spaces."""
+    return "".join(normalize_latex(reading.text, _NORMALIZATION).split())
+
+
+def with_unit_of(reference: Reading, given: Reading) -> Reading:
+    """A number right before the unit of the reference (``5m`` against ``5 m``), read as such; else as it is."""
+    if reference.quantity is None or not reference.quantity.unit or given.quantity is None or given.quantity.unit:
+        return given
+    apart = split_unit(_LETTERS_AFTER_DIGIT.sub(r"\1 \2", given.text), spaced=True)
+    return Reading(parse(apart.value), given.text, apart) if apart.unit == reference.quantity.unit else given

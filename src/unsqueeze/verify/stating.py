@@ -70,3 +70,18 @@ def _states_several(text: str) -> bool:
 
 def _plain(value: str) -> str:
     return re.sub(r"[\s$*.]", "", value)
+
+
+_NUMBER = r"(?:\$[^$\n]{1,60}\$|-?\d+(?:[.,/]\d+)*)"
+_ALTERNATIVES = re.compile(rf"{_NUMBER}(?:\s*,\s*{_NUMBER}){{0,8}}\s*,?\s+or\s+{_NUMBER}")
+
+
+def alternatives(text: str) -> str | None:
+    """The list that a response ends with (``either 22 or 23``), where nothing but a word or two follows it."""
+    found = None
+    tail = text[-_MAX_TAIL:]
+    for found in _ALTERNATIVES.finditer(tail):  # noqa: B007 - the last one is wanted
+        pass
+    if found is None or re.search(r"\d|\$|\\|\n", tail[found.end() :]):
+        return None
+    return found[0].replace("$", " ")

@@ -29,7 +29,7 @@ _WORD_ALONE = re.compile(
     r"(?P<group>\\[A-Za-z]+\s*\{[^{}]*\}|\\[A-Za-z]+)|(?P<before>^|[,;{(\[=]\s*)(?P<word>[A-Za-z]{3,})(?=\s*(?:[,;})\]=]|\\\}|$))"
 )
 _CASES = re.compile(r"^(?P<name>.*?=)?\s*\\begin\s*\{cases\}(?P<rows>.*)\\end\s*\{cases\}\s*$", re.DOTALL)
-_CONDITION = re.compile(r"^(?:\\text\s*\{\s*)?(?:if|when|for|where)\b\s*")
+_CONDITION = re.compile(r"^(?:\\text\s*\{\s*,?\s*(?:if|when|for|where)\s*\}|(?:if|when|for|where)\b)\s*")
 _CONGRUENCE = re.compile(
     r"^(?:(?P<left>.+?)(?:\\equiv|=|\\in))?\s*(?P<residue>.+?)\s*(?:\\pmod|\(\s*\\?b?mod|\\bmod|\\mod|(?<![A-Za-z\\])mod)"
     r"(?![a-z])\s*(?P<modulus>[^()]+?)\s*\)?\s*$"
@@ -43,7 +43,6 @@ _WITH = re.compile(
 )
 _ORDER = re.compile(r"^[A-Z](?:\s*,\s*[A-Z]){2,}$")
 _AND = re.compile(r"\\text\s*\{\s*,?\s*(?:and|or)\s*\}|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])")
-_THOUSANDS = re.compile(r",\d{3}(?!\d)")
 _TEXT_WITH_AND = re.compile(r"\\text\s*\{([^{}]*?)\b(and|or)\b([^{}]*)\}")
 _CLOSE = 0.02
 
@@ -80,15 +79,10 @@ def split_list(text: str) -> list[str]:
             depth += 1
         elif character in ")}]":
             depth -= 1
-        elif character in ",;" and depth == 0 and not (place and text[place - 1] == "\\") and not thousands(text, place):
+        elif character in ",;" and depth == 0 and not (place and text[place - 1] == "\\"):
             parts.append(text[start:place].strip())
             start = place + 1
     return [part for part in (*parts, text[start:].strip()) if part]
-
-
-def thousands(text: str, comma: int) -> bool:
-    """Tell whether a comma is one within a number, like ``1,234``."""
-    return _THOUSANDS.match(text, comma) is not None and text[comma - 1 : comma].isdigit()
 
 
 def quantities(text: str, *, spaced: bool) -> list[Quantity]:

@@ -19,7 +19,7 @@ _OTHER_COMMAND = re.compile(r"\\[A-Za-z]+|[\\^_{}&]")
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _TOKEN = re.compile(r"[^\W\d_]+|\d+(?:[.,:/]\d+)*|[=<>+*/^()\[\]-]")
 _ARTICLES = frozenset(["a", "an", "the"])
-_SHORT_WORDS = frozenset("is of to in it we so be by at as no if on an up go he me my us do am pm".split())
+_SHORT_WORDS = frozenset("is of to in it we so be by at as no if on an up go he me my us do".split())
 _FUNCTIONS = ["sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "log"]
 MATH_WORDS = frozenset(
     [*_FUNCTIONS, "exp", "sqrt", "cbrt", "inf", "infinity", "max", "min", "gcd", "lcm", "mod", "and", "or", "lim", "det"]

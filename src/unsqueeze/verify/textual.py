@@ -2,7 +2,7 @@
 
 from fractions import Fraction
 
-from unsqueeze.verify.bare import short_text
+from unsqueeze.verify.bare import bare_answer, short_text
 from unsqueeze.verify.choice import HEDGE, find_choice
 from unsqueeze.verify.extract import Credit, boxes_at_end
 from unsqueeze.verify.gold import Gold, without_delimiters
@@ -37,15 +37,15 @@ def judged_as_text(reference: Gold, gold: str, response: str, credit: Credit) ->
         letter = find_choice(response, credit)
         if letter is not None:
             return equal_or_not(letter == reference.choice.letter, letter, "letter")
-        if reference.choice.value is None and credit != "boxed" and not _is_short(response):
+        if reference.choice.value is None and boxes_at_end(response) is None and bare_answer(response) is None:
             return Judgement(Verdict.UNPARSABLE, None, "no letter stands as the answer")
     if reference.kind == "mathematics":
-        return None
+        if not reference.has_words:
+            return None
+        candidate = text_candidate(response, credit)
+        same = candidate is not None and len(candidate) <= MAX_TEXT and plain_words(candidate) == reference.text
+        return equal_or_not(True, candidate or "", "text") if same else None
     return _judged_text(reference, gold, text_candidate(response, credit))
-
-
-def _is_short(response: str) -> bool:
-    return short_text(response) is not None or boxes_at_end(response) is not None
 
 
 def _judged_text(reference: Gold, gold: str, candidate: str | None) -> Judgement:

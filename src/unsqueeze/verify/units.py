@@ -31,7 +31,7 @@ _NAMES = {
     "lb": "lb lbs pound pounds",
     "oz": "oz ounce ounces",
     "ton": "t ton tons tonne tonnes",
-    "l": "l liter liters litre litres",
+    "l": "l L liter liters litre litres",
     "ml": "ml milliliter milliliters millilitre millilitres",
     "gal": "gal gallon gallons",
     "quart": "quart quarts qt",
@@ -62,6 +62,8 @@ _NAMES = {
     "unit": "unit units",
     "mph": "mph",
     "km/h": "kmh kmph kph km/h",
+    "celsius": "celsius",
+    "fahrenheit": "fahrenheit",
     "acre": "acre acres",
     "hectare": "hectare hectares ha",
     "cc": "cc",
@@ -83,6 +85,9 @@ _ATOM = rf"(?:{_GROUP}|{_WORD}){_POWER}"
 _UNIT = re.compile(rf"(?P<space>{_SPACE})(?P<unit>{_ATOM}(?:{_SPACE}(?:/|\\cdot|\*)?{_SPACE}{_ATOM}){{0,6}}){_SPACE}\.?\s*$")
 _UNWRAP = re.compile(r"\\(?:text[a-z]*|mathrm|mathbf|mbox|operatorname|rm)\s*\{([^{}]*)\}")
 _PLAIN_NUMBER = re.compile(r"[-+]?(?:\d[\d.,]*|\\[dt]?frac\{\d+\}\{\d+\}|\d+/\d+)(?:\s*\\times\s*10\^\{?-?\d+\}?)?")
+_UNIT_FRACTION = re.compile(
+    r"\\[dt]?frac\s*\{\s*\\(?:text|mathrm)\s*\{([^{}]*)\}\s*\}\s*\{\s*\\(?:text|mathrm)\s*\{([^{}]*)\}\s*((?:\^\s*\{?\d\}?)?)\s*\}"
+)
 _MONEY = re.compile(r"^\s*(?:\\\$|\$|€|£|¥|₹|\\pounds|\\euro)\s*(?=[-+]?[\d.\\])")
 _MONEY_UNIT = {"$": "dollar", "€": "euro", "£": "pound sterling", "¥": "yuan", "₹": "rupee"}
 _DEGREES = re.compile(
@@ -115,7 +120,7 @@ def split_unit(text: str, *, spaced: bool = False) -> Quantity:
         sign = next((sign for sign in _MONEY_UNIT if sign in money[0]), "$")
         rest = split_unit(text[money.end() :], spaced=spaced)
         return Quantity(rest.value, _MONEY_UNIT[sign], True)
-    head, tail = text[:-_MAX_TAIL], text[-_MAX_TAIL:]
+    head, tail = text[:-_MAX_TAIL], _UNIT_FRACTION.sub(r"\\text{\1/\2\3}", text[-_MAX_TAIL:])
     degrees = _DEGREES.search(tail)
     if degrees:
         value, unit, known, is_short = tail[: degrees.start()], f"degree {(degrees[1] or '').upper()}".strip(), True, False
@@ -176,11 +181,12 @@ def _name_of(word: str) -> str | None:
     return _CANONICAL.get(word) or (_CANONICAL_LOWER.get(word.lower()) if len(word) > 1 else None)
 
 
-_SAME = {"mi/h": "mph", "cc": "cm^3", "unit^2": "unit", "unit^3": "unit"}
+_SAME = {"degree celsius": "degree C", "celsius": "degree C", "degree fahrenheit": "degree F", "mi/h": "mph", "cc": "cm^3", "unit^2": "unit", "unit^3": "unit"}
 
 
 def units_conflict(gold: Quantity, given: Quantity) -> bool:
     """Tell whether both name a unit of measure or money, and different ones."""
     if gold.unit is None or given.unit is None or not (gold.known and given.known):
         return False
-    return _SAME.get(gold.unit, gold.unit) != _SAME.get(given.unit, given.unit)
+    one, other = sorted(_SAME.get(unit, unit) for unit in (gold.unit, given.unit))
+    return one != other and not (one == "degree" and other in ("degree C", "degree F"))
