@@ -177,7 +177,8 @@ class MathVerifier:
         again: dict[int, _Grading] = {}
         for index, grading in gradings.items():
             grade = grades[grading.job]
-            if grading.whole is not None and Verdict(grade.verdict).judged and not grade.parsed:
+            unread = Verdict(grade.verdict).judged and not grade.parsed and grade.verdict != Verdict.CORRECT
+            if grading.whole is not None and unread:
                 again[index] = _Grading(grading.whole)
             else:
                 extracted = grade.extracted if grading.answer is None else grading.answer

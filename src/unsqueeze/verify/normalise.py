@@ -275,6 +275,14 @@ def latex_spelling(text: str) -> str:
     return text
 
 
+_PRIMES = re.compile(r"(?<![A-Za-z\\'])([A-Za-z])(?:('{1,3})|\s?\^\s?\{?\s?((?:\\prime\s?){1,3})\}?)(?![A-Za-z'])")
+
+
+def _with_primes(text: str) -> str:
+    """``f'`` as a symbol of its own, where the grammar would drop the sign."""
+    return _PRIMES.sub(lambda m: f"{m[1]}_{{{'prime' * (len(m[2]) if m[2] else m[3].count(chr(92)))}}}", text)
+
+
 def formula(text: str) -> str:
     """A formula in the spelling that the grammar reads."""
-    return read_numbers(latex_spelling(latex_of_unicode(text)))
+    return _with_primes(read_numbers(latex_spelling(latex_of_unicode(text))))
