@@ -148,7 +148,7 @@ class MathVerifier:
             boxed = boxes_at_end(response)
             if boxed is None or not boxed.content:
                 return Judgement(Verdict.UNPARSABLE, None, _why_no_box(response, boxed and boxed.content))
-            return _Grading(Job(reference.formula, f"\\boxed{{{boxed.content}}}", "anywhere"), boxed.content)
+            return _Grading(Job(reference.formula, f"\\boxed{{{boxed.content}}}", "box"), boxed.content)
         text = spaced_ideographs(plain_characters(without_earlier_boxes(response)))
         whole = Job(reference.formula, text, self._credit)
         content = conclusive_box(response)
