@@ -13,14 +13,14 @@ _MAX_BARE = 400
 _UNESCAPED_MATH = re.compile(r"(?<!\\)\$|\\\(|\\\[|\\boxed|\\fbox")
 _SPACED_NUMBER = re.compile(r"[+-]?\d{1,3}(?: \d{3})+(?:\.\d+)?")
 _ANNOUNCED = re.compile(
-    r"(?:(?:so|thus|hence|therefore|then|finally|and|we get|we have|we find|it is|it's|the|final|correct|my|our|all|in all|either|both)"
+    r"(?:(?:so|thus|hence|therefore|then|finally|and|there is|there are|there exists|we get|we have|we find|it is|it's|the|final|correct|my|our|all|in all|either|both)"
     r"[\s,:]+){0,5}(?:(?:answer|result|solution|total|ans|a|antwort|ответ|réponse|respuesta|risposta|resposta)"
     r"\s*(?:is|are|=|:|lautet|ist|est|es)\s*)?",
     re.IGNORECASE,
 )
 _ANNOUNCED_WITHOUT_SPACES = re.compile(r"^(?:所以|因此|故|则)?(?:最终)?(?:答案|答|答え|정답|답)(?:是|为|為|は|은|는)?\s*[:：]?\s*")
 _ABOUT = re.compile(r"(?:about|approximately|roughly|around|exactly|approx\.?|~|≈|\\approx|\\sim|=)\s*", re.IGNORECASE)
-_WRAPPED = re.compile(r"\*{1,3}([^*]+)\*{1,3}|`([^`]+)`|\"([^\"]+)\"|_{2}([^_]+)_{2}")
+_WRAPPED = re.compile(r"\*{1,3}([^*]+)\*{1,3}|`([^`]+)`|\"([^\"]+)\"|_{2}([^_]+)_{2}|<([^<>]+)>|#\s?([^#]+)")
 _IDEOGRAPHS = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _TRAILING = re.compile(r"[\s.,;:]+$")
 

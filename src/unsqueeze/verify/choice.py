@@ -34,6 +34,7 @@ _WITH_TEXT = re.compile(r"([A-Ja-j])\s?[.:)]\s+(.*)|([A-Ja-j])\s?\)(\S.*)", re.D
 _OTHER_LETTER = re.compile(
     r"[\s,]*(?:or|and|and/or|/|&|,|\\text\{\s*(?:or|and)\s*\})[\s,]*[\"'*($\[{<]*\s*([A-J])(?![A-Za-z0-9'’])", re.IGNORECASE
 )
+_FURTHER_LETTERS = re.compile(r"^\s*[(\[]?[A-J][)\].:]*(?:\s*[(\[]?[A-J][)\].:]*)*\s*$|(?:^|[\s,;])[(\[]?[A-J][.:)]\s")
 _CONNECTED = re.compile(r"(?:or|and|/|,|&)(?![A-Za-z])", re.IGNORECASE)
 
 _WORDS = "answer|option|choice|antwort|ответ|réponse|reponse|respuesta|risposta|resposta|答案|选项|答え|答|정답|답"
@@ -108,7 +109,7 @@ def letter_and_text(text: str) -> tuple[str, str] | None:
     else:
         first = re.match(r"[\s($*\[]*([A-J])(?![A-Za-z0-9'’])[)\]*$]*", flat)
         return (HEDGE, "") if first and _OTHER_LETTER.match(flat, first.end()) else None
-    if _CONNECTED.match(rest) and _OTHER_LETTER.match(" " + rest):
+    if _CONNECTED.match(rest) and _OTHER_LETTER.match(" " + rest) or _FURTHER_LETTERS.search(rest):
         return HEDGE, ""
     if re.match(r"[-+*/^=<>_]", rest):
         return None  # (A) + 3 is a formula

@@ -10,7 +10,7 @@ from typing import Any
 
 import math_verify.grader as grader
 from latex2sympy2_extended.symbols import GREEK_LETTER_MAP
-from sympy import E, Float, Integer, MatrixBase, MatrixExpr, Mul, Rational, Symbol  # type: ignore[import-untyped]
+from sympy import E, Float, Integer, MatrixBase, MatrixExpr, Mul, Number, Rational, Symbol  # type: ignore[import-untyped]
 from sympy.core.relational import Equality  # type: ignore[import-untyped]
 
 from unsqueeze.verify.unequal import without_needless_simplification
@@ -33,8 +33,14 @@ def numbers_equal(first: Any, second: Any, float_rounding: int, numeric_precisio
             return False
         pairs = zip(first.flat(), second.flat(), strict=True)
         return all(numbers_equal(a, b, float_rounding, numeric_precision) for a, b in pairs)
-    if _is_percentage(first) != _is_percentage(second) and all(_is_whole(side) for side in (first, second)):
-        return bool(grader.get_pct_val(first, first) == grader.get_pct_val(second, second))
+    if _is_percentage(first) != _is_percentage(second):
+        values = [grader.get_pct_val(side, side) for side in (first, second)]
+        if all(isinstance(value, Integer) or (isinstance(value, Number) and abs(value) > 1) for value in values):
+            # the question may ask for percent: 40 and 40 %, 12.5 and 12.5 %
+            if numbers_equal(*values, float_rounding, numeric_precision):
+                return True
+            if all(isinstance(value, Integer) for value in values):
+                return False
     first, second = grader.safe_sympy_doit(first), grader.safe_sympy_doit(second)
     if first == second:
         return True
@@ -50,10 +56,6 @@ def numbers_equal(first: Any, second: Any, float_rounding: int, numeric_precisio
 
 def _is_percentage(expression: Any) -> bool:
     return grader.get_pct_val(expression) is not None
-
-
-def _is_whole(expression: Any) -> bool:
-    return isinstance(grader.get_pct_val(expression, expression), Integer)
 
 
 def _value(expression: Any) -> Any:

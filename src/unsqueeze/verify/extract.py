@@ -80,6 +80,13 @@ def one_spelling(response: str) -> str:
     return _OTHER_BOXES.sub(lambda box: f"{_BOX}{box[1]}}}" if box[1] else _BOX, response)
 
 
+def tagged_answer(response: str) -> str:
+    """What stands between the last ``<answer>`` tags, where there are any; else the response."""
+    end = response.rfind("</answer>")
+    start = response.rfind("<answer>", 0, end) if end >= 0 else -1
+    return response[start + len("<answer>") : end].strip() if start >= 0 else response
+
+
 @dataclass(frozen=True, slots=True)
 class Boxed:
     """The content of the last box, or of the last boxes as one list, and where they stand."""

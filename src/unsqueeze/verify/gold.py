@@ -13,14 +13,11 @@ from typing import Literal
 from unsqueeze.verify.choice import ChoiceGold, choice_gold
 from unsqueeze.verify.exact import exact_number
 from unsqueeze.verify.extract import boxes_at_end, one_spelling
-from unsqueeze.verify.normalise import latex_of_unicode, plain_characters
-from unsqueeze.verify.texts import is_text, number_in_words, plain_words, prose_words
+from unsqueeze.verify.normalise import latex_of_unicode, plain_characters, without_delimiters
+from unsqueeze.verify.texts import is_plain, is_text, number_in_words, plain_words, prose_words
 
 Kind = Literal["empty", "unreadable", "text", "mathematics"]
 
-_DOLLARS = re.compile(r"(?<!\\)\$")
-_WHOLE_MATH = re.compile(r"\\\((.*)\\\)|\\\[(.*)\\\]", re.DOTALL)
-_PARENTHESES = re.compile(r"\\[()]|\\[\[\]]")
 _DRAWING = re.compile(r"\\begin\s*\{(?:tikzpicture|asy|figure|picture|tabular)\}|\[asy\]|\\includegraphics|<svg|!\[")
 _SOMETHING = re.compile(r"[^\W_]|\\(?:emptyset|varnothing|infty|pi|alpha|beta|theta|phi|lambda|omega)|[∅∞]|\{\s*\\?\}")
 _STATED = re.compile(
@@ -76,16 +73,17 @@ def _read(answer: str) -> Gold:
     text = plain_words(bare)
     if not _is_readable(bare):
         return Gold("unreadable", text)
-    words = prose_words(bare)
+    spelled_out = latex_of_unicode(bare)
+    words = prose_words(spelled_out)
     if "answer" in words and (stated := _STATED.search(bare[-200:])):
         return _read(stated["value"])
     if len(words) > _MAX_WORDS or (bare.rstrip().endswith(".") and len(words) >= _SENTENCE_WORDS):
         stated = _STATED.search(bare[-200:])
         return _read(stated["value"]) if stated else Gold("unreadable", text)
-    if is_text(bare):
+    if is_text(spelled_out):
         return Gold("text", text, spelled=_is_spelled_number(bare))
-    formula = f"${latex_of_unicode(bare)}$"
-    return Gold("mathematics", text, formula, exact_number(bare), has_words=bool(words))
+    has_words = bool(words) and is_plain(spelled_out)
+    return Gold("mathematics", text, f"${spelled_out}$", exact_number(bare), has_words=has_words)
 
 
 def _is_spelled_number(text: str) -> bool:
@@ -94,18 +92,6 @@ def _is_spelled_number(text: str) -> bool:
     return any(number_in_words(part) is not None for part in parts[:1]) or (
         len(words) > 1 and all(word in ("hundred", "thousand", "and") or number_in_words(word) is not None for word in words)
     )
-
-
-def without_delimiters(text: str) -> str:
-    r"""An answer without the dollars, ``\(`` and ``\[`` around it or its parts; an unpaired dollar is money and stays."""
-    stripped = " ".join(text.split("\n")).strip()
-    if whole := _WHOLE_MATH.fullmatch(stripped):
-        stripped = (whole[1] or whole[2] or "").strip()
-    if _DOLLARS.search(stripped):
-        num_dollars = len(_DOLLARS.findall(stripped))
-        if num_dollars % 2 == 0:
-            stripped = _DOLLARS.sub(" ", stripped).strip() if num_dollars > 2 else _DOLLARS.sub("", stripped).strip()
-    return _PARENTHESES.sub(" ", stripped).strip() if "\\(" in stripped else stripped
 
 
 def _is_readable(text: str) -> bool:

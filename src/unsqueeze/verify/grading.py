@@ -13,7 +13,7 @@ from sympy import Basic, MatrixBase  # type: ignore[import-untyped]
 from unsqueeze.verify.comparing import comparing_strictly, contradicts_itself
 from unsqueeze.verify.finding import find, patterns_of
 from unsqueeze.verify.job import Grade, Where
-from unsqueeze.verify.reading import Reading, in_order_of_units, literal, with_unit_of
+from unsqueeze.verify.reading import Reading, in_order_of_units, literal, with_decimal_comma, with_unit_of
 from unsqueeze.verify.special import special_verdict
 from unsqueeze.verify.units import units_conflict
 
@@ -62,7 +62,7 @@ class Grader:
             return Grade("wrong", True, extracted, "another unit than the gold answer")
         if contradicts_itself(given.expression) and not contradicts_itself(reference.expression):
             return Grade("wrong", True, extracted, "an equation between different numbers")
-        given = with_unit_of(reference, given)
+        given = with_decimal_comma(reference, with_unit_of(reference, given))
         special = special_verdict(reference, given)
         if special is not None:
             return Grade("correct" if special else "wrong", True, extracted, "read by its form")

@@ -22,6 +22,7 @@ from unsqueeze.verify.extract import (
     conclusive_box,
     first_turn,
     one_spelling,
+    tagged_answer,
     without_earlier_boxes,
 )
 from unsqueeze.verify.gold import Gold, read_gold
@@ -127,6 +128,8 @@ class MathVerifier:
         if answer is None:
             return judged_without_answer(reference, "the response ends while thinking")
         text = one_spelling(first_turn(answer))
+        if self._credit != "boxed":
+            text = tagged_answer(text)
         if reference.choice is not None or reference.kind != "mathematics" or reference.has_words:
             settled = judged_as_text(reference, gold, text, self._credit)
             if settled is not None:
@@ -150,6 +153,8 @@ class MathVerifier:
                 return Judgement(Verdict.UNPARSABLE, None, _why_no_box(response, boxed and boxed.content))
             return _Grading(Job(reference.formula, f"\\boxed{{{boxed.content}}}", "box"), boxed.content)
         text = spaced_ideographs(plain_characters(without_earlier_boxes(response)))
+        if _never_closed(response):
+            return Judgement(Verdict.UNPARSABLE, None, "the last \\boxed{ is never closed")
         whole = Job(reference.formula, text, self._credit)
         content = conclusive_box(response)
         if content is None and (boxes := concluding_boxes(response)):
@@ -218,6 +223,10 @@ class MathVerifier:
 def _close_if_owner(pool: WorkerPool, owner: int) -> None:
     if os.getpid() == owner:
         pool.close()
+
+
+def _never_closed(response: str) -> bool:
+    return "\\boxed{" in response and boxes_at_end(response) is None
 
 
 def _why_no_box(response: str, content: str | None) -> str:

@@ -120,6 +120,7 @@ def latex_of_unicode(text: str) -> str:
 _SPACE = r"(?:\\[,;:! ]|\\thinspace(?![A-Za-z])|~|\ )"
 _GROUPED = re.compile(rf"(?<![\d.,_^{{])(\d{{1,3}})((?:{_SPACE}{{1,2}}\d{{3}})+)(?!\d|{_SPACE}?\s?[/])")
 _GROUPED_BRACED = re.compile(rf"(?<=\{{)(\d{{1,3}})((?:{_SPACE}{{1,2}}\d{{3}})+)(?=\}})")
+_GROUPED_DECIMALS = re.compile(r"(?<!\d)(\d+\.\d{3})((?:\\[,;:! ]\d{3})+)(?!\d)")
 _SPACES = re.compile(_SPACE)
 _BRACED_COMMA = re.compile(r"(?<=\d)\{,\}(?=\d{3}(?!\d))")
 _INVERSE_SPACED_COMMA = re.compile(r"(?<=\d),\\!(?=\d{3}(?!\d))")
@@ -172,6 +173,7 @@ def read_numbers(text: str) -> str:
     text = _INVERSE_SPACED_COMMA.sub(",", text)
     text = _GROUPED.sub(lambda m: m[1] + _SPACES.sub("", m[2]), text)
     text = _GROUPED_BRACED.sub(lambda m: m[1] + _SPACES.sub("", m[2]), text)
+    text = _GROUPED_DECIMALS.sub(lambda m: m[1] + _SPACES.sub("", m[2]), text)
     text = _E_NOTATION.sub(lambda m: rf"{m[1]} \times 10^{{{m[2].strip('+')}{m[3]}}}", text)
     text = _REPEATING.sub(_repeating_fraction, text)
     text = _ENDLESS.sub(_endless_fraction, text)
@@ -209,9 +211,10 @@ _TWO_ARGUMENTS = re.compile(r"\\(?:[dtc]?frac|[dt]?binom)(?![A-Za-z])")
 _ARGUMENT = re.compile(r"\s*(\\[A-Za-z]+|[0-9A-Za-z])")
 _MAX_TWO_ARGUMENTS = 100
 _ORDINAL = re.compile(
-    r"(?<=[\dn}])\s?(?:\^\s*\{?\s*(?:\\(?:text|mathrm)\s*\{\s*)?|\\(?:text|mathrm)\s*\{\s*)(?:st|nd|rd|th)\s*\}{1,2}"
+    r"(?<=[\dn}])\s?(?:\^\s*\{?\s*)?\\(?:text|mathrm)\s*\{\s*(?:st|nd|rd|th)\s*\}{1,2}"
     r"|(?<=\d)(?:st|nd|rd|th)(?![A-Za-z])"
 )
+_PERCENT_IN_TEXT = re.compile(r"\s*\\(?:text|mathrm)\s*\{\s*(?:percent|per cent|pct)\s*\}")
 _TIMES_TEN = re.compile(r"(?<=\d)\s?[xX]\s?(?=10\s?\^)")
 _BRACES = re.compile(r"\\[{}]|[{}]")
 _ROOT_ROUND = re.compile(r"\\sqrt\s*\(([^()]*)\)")
@@ -266,6 +269,7 @@ def latex_spelling(text: str) -> str:
     if "\\" not in text:
         return text
     text = _DOUBLED_COMMAND.sub(r"\\", text)
+    text = _PERCENT_IN_TEXT.sub(r"\\%", text)
     text = _PLAIN_IN_TEXT.sub(r" \1 ", text)
     text = _SIZED.sub("", text)
     text = _with_whole_arguments(text)
@@ -281,6 +285,23 @@ _PRIMES = re.compile(r"(?<![A-Za-z\\'])([A-Za-z])(?:('{1,3})|\s?\^\s?\{?\s?((?:\
 def _with_primes(text: str) -> str:
     """``f'`` as a symbol of its own, where the grammar would drop the sign."""
     return _PRIMES.sub(lambda m: f"{m[1]}_{{{'prime' * (len(m[2]) if m[2] else m[3].count(chr(92)))}}}", text)
+
+
+_DOLLARS = re.compile(r"(?<!\\)\$")
+_WHOLE_MATH = re.compile(r"\\\((.*)\\\)|\\\[(.*)\\\]", re.DOTALL)
+_PARENTHESES = re.compile(r"\\[()\[\]]")
+
+
+def without_delimiters(text: str) -> str:
+    r"""An answer without the dollars, ``\(`` and ``\[`` around it or its parts; an unpaired dollar is money and stays."""
+    stripped = " ".join(text.split("\n")).strip()
+    if whole := _WHOLE_MATH.fullmatch(stripped):
+        stripped = (whole[1] or whole[2] or "").strip()
+    if _DOLLARS.search(stripped):
+        num_dollars = len(_DOLLARS.findall(stripped))
+        if num_dollars % 2 == 0:
+            stripped = _DOLLARS.sub(" ", stripped).strip() if num_dollars > 2 else _DOLLARS.sub("", stripped).strip()
+    return _PARENTHESES.sub(" ", stripped).strip() if "\\(" in stripped else stripped
 
 
 def formula(text: str) -> str:

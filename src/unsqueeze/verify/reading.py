@@ -15,9 +15,9 @@ from latex2sympy2_extended.math_normalization import NormalizationConfig, extrac
 from latex2sympy2_extended.sets import FiniteSet
 from math_verify.grader import should_treat_as_complex
 from math_verify.parser import get_last_eq
-from sympy import Tuple  # type: ignore[import-untyped]
+from sympy import Integer, Number, Tuple  # type: ignore[import-untyped]
 
-from unsqueeze.verify.normalise import formula
+from unsqueeze.verify.normalise import formula, without_delimiters
 from unsqueeze.verify.structures import in_parts, quantities, simplest
 from unsqueeze.verify.two_stages import parsing_in_two_stages
 from unsqueeze.verify.units import Quantity, split_unit
@@ -28,6 +28,7 @@ _NORMALIZATION = NormalizationConfig(
 _CASE_MATTERS = ConversionConfig(lowercase_symbols=False)
 _PERCENTAGE = re.compile(r"(.*[^\\\s])\s*\\?%", re.DOTALL)
 _LETTERS_AFTER_DIGIT = re.compile(r"(\d)([A-Za-z]{1,2})$")
+_DECIMAL_COMMA = re.compile(r"([-+]?\d{1,12}),(\d{1,2}|\d{4,12})")
 _MAX_FORMULA = 20_000
 
 
@@ -46,7 +47,7 @@ class Reading:
 
 def read_formula(latex: str, *, spaced: bool = False) -> Reading:
     r"""The expression of a formula, as it stands between dollars or in a box. ``spaced``: see ``split_unit``."""
-    text = formula(latex.strip())
+    text = formula(without_delimiters(latex))
     if len(text) > _MAX_FORMULA:
         return Reading(None, text)
     text = simplest(text)
@@ -120,3 +121,12 @@ def with_unit_of(reference: Reading, given: Reading) -> Reading:
         return given
     apart = split_unit(_LETTERS_AFTER_DIGIT.sub(r"\1 \2", given.text), spaced=True)
     return Reading(parse(apart.value), given.text, apart) if apart.unit == reference.quantity.unit else given
+
+
+def with_decimal_comma(reference: Reading, given: Reading) -> Reading:
+    """``2,74`` as a decimal, where the reference is a number that is not whole; else as it is."""
+    match = _DECIMAL_COMMA.fullmatch(given.text)
+    number = reference.expression
+    if match is None or not isinstance(number, Number) or isinstance(number, Integer):
+        return given
+    return Reading(parse(f"{match[1]}.{match[2]}"), given.text, given.quantity)

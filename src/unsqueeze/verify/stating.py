@@ -18,6 +18,7 @@ _DANGLING = frozenset(
     " be have has this these those its their our let now but".split()
 )
 _MAX_AFTER = 4
+_MIN_WORDS = 4
 _FINISHED = re.compile(r"[.!?。)\]}$*\"'`%\d°;:,]\s*$|[^\x00-\x7f]\s*$")
 _WORDS = re.compile(r"[A-Za-z]+")
 
@@ -46,11 +47,11 @@ def _breaks_off(text: str) -> bool:
         return False
     sentence = re.split(r"[.!?:](?=\s)|\n", tail)[-1]
     if len(sentence.split()) < 6 or not re.search(r"\d|\$|\\", sentence):
-        return bool(_ends_dangling(sentence)) and len(sentence.split()) >= 6
+        return _ends_dangling(sentence) and len(sentence.split()) >= _MIN_WORDS
     if re.search(r"\banswer\b", sentence, re.IGNORECASE) and not _ends_dangling(sentence):
         return False
     after = re.split(r"[\d$\\}]", sentence)[-1]
-    return bool(_ends_dangling(sentence)) or len(_WORDS.findall(after)) > _MAX_AFTER
+    return _ends_dangling(sentence) or len(_WORDS.findall(after)) > _MAX_AFTER
 
 
 def _ends_dangling(sentence: str) -> bool:

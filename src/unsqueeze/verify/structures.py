@@ -24,6 +24,9 @@ _QUANTIFIER = re.compile(
 )
 _ALL = re.compile(r"^\s*(?:\\text\s*\{\s*(?:all|any|every)(?:\s+(?:real|integers?|numbers?))*\s*\}|all(?= ))\s*")
 _TAIL = re.compile(r"(?:\s|\\\\|\\[,;:! ]|(?<!\.)[.;,])+$")
+_EMPTY_TEXT = re.compile(r"\\text\s*\{[\s.,;]*\}")
+_LEADING = re.compile(r"^\s*(?:=|\\approx(?![a-z])|\\sim(?![a-z])|~|≈)\s*(?=\S)")
+_WHOLE_TEXT = re.compile(r"\\(?:text|mathrm|textbf)\s*\{\s*([-+]?\d[^{}]*)\}")
 _PLAIN_PI = re.compile(r"(?<![A-Za-z\\])pi(?![A-Za-z])")
 _WORD_ALONE = re.compile(
     r"(?P<group>\\[A-Za-z]+\s*\{[^{}]*\}|\\[A-Za-z]+)|(?P<before>^|[,;{(\[=]\s*)(?P<word>[A-Za-z]{3,})(?=\s*(?:[,;})\]=]|\\\}|$))"
@@ -32,7 +35,7 @@ _CASES = re.compile(r"^(?P<name>.*?=)?\s*\\begin\s*\{cases\}(?P<rows>.*)\\end\s*
 _CONDITION = re.compile(r"^(?:\\text\s*\{\s*,?\s*(?:if|when|for|where)\s*\}|(?:if|when|for|where)\b)\s*")
 _CONGRUENCE = re.compile(
     r"^(?:(?P<left>.+?)(?:\\equiv|=|\\in))?\s*(?P<residue>.+?)\s*(?:\\pmod|\(\s*\\?b?mod|\\bmod|\\mod|(?<![A-Za-z\\])mod)"
-    r"(?![a-z])\s*(?P<modulus>[^()]+?)\s*\)?\s*$"
+    r"(?![a-z])\s*(?P<modulus>[^()=]+?)\s*\)?\s*$"
 )
 _BUILDER = re.compile(r"^(?:[A-Za-z]\s*=\s*)?\\\{(?P<element>[^|:]+?)(?:\\mid(?![a-z])|\\vert(?![a-z])|\||:)(?P<condition>.+)\\\}$")
 _DOTS = re.compile(r"\\[lc]?dots(?:[a-z](?![a-z]))?(?![A-Za-z])|\.\.\.")
@@ -50,7 +53,10 @@ _CLOSE = 0.02
 def simplest(text: str) -> str:
     """A formula without alignment, "for all x" and closing marks, its single words marked as texts."""
     text = _ENVIRONMENT.sub(lambda env: re.sub(r"\\\\(?:\[[^\]]*\])?", ", ", env[2].replace("&", " ")).strip(" ,"), text)
-    text = _TAIL.sub("", text)
+    text = _TAIL.sub("", _EMPTY_TEXT.sub("", text))
+    text = _LEADING.sub("", text)
+    if whole := _WHOLE_TEXT.fullmatch(text):
+        text = whole[1]
     shorter = _QUANTIFIER.sub("", text)
     text = _ALL.sub("", shorter) if shorter.strip() else text
     text = _TEXT_WITH_AND.sub(_connected, text)

@@ -16,6 +16,7 @@ _GROUP = re.compile(
 )
 _SPACING = re.compile(r"\\[,;:! ]|\\q?quad(?![A-Za-z])|~|\s+")
 _OTHER_COMMAND = re.compile(r"\\[A-Za-z]+|[\\^_{}&]")
+_NO_WORDS = re.compile(r"\\(?:begin|end)\s*\{[^{}]*\}|\\[A-Za-z]+")
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _TOKEN = re.compile(r"[^\W\d_]+|\d+(?:[.,:/]\d+)*|[=<>+*/^()\[\]-]")
 _ARTICLES = frozenset(["a", "an", "the"])
@@ -52,8 +53,13 @@ def plain_words(text: str) -> str:
 
 def prose_words(text: str) -> list[str]:
     """The words of a text that are no functions, connectives, commands or runs of variables, in small letters."""
-    stripped = re.sub(r"\\[A-Za-z]+", " ", unwrapped(text))
+    stripped = _NO_WORDS.sub(" ", unwrapped(text))
     return [word.lower() for word in _WORD.findall(stripped) if is_word(word)]
+
+
+def is_plain(text: str) -> bool:
+    r"""Tell whether a text has no commands but ``\text{}`` and its like."""
+    return _OTHER_COMMAND.search(unwrapped(text)) is None
 
 
 def is_word(letters: str) -> bool:
@@ -80,7 +86,7 @@ def is_text(answer: str) -> bool:
     if len(answer) > MAX_TEXT:
         return False
     bare = unwrapped(answer)
-    if _OTHER_COMMAND.search(bare) or not bare:
+    if not bare or not is_plain(answer):
         return False
     letters = bare.strip(" .()\"'")
     if letters.isalpha() and letters.isascii() and len(letters) >= 2 and letters.lower() not in MATH_WORDS:

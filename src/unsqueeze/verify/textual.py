@@ -5,10 +5,10 @@ from fractions import Fraction
 from unsqueeze.verify.bare import bare_answer, short_text
 from unsqueeze.verify.choice import HEDGE, find_choice
 from unsqueeze.verify.extract import Credit, boxes_at_end
-from unsqueeze.verify.gold import Gold, without_delimiters
-from unsqueeze.verify.normalise import plain_characters
+from unsqueeze.verify.gold import Gold
+from unsqueeze.verify.normalise import plain_characters, without_delimiters
 from unsqueeze.verify.stating import stated_answer
-from unsqueeze.verify.texts import MAX_TEXT, number_in_words, plain_words
+from unsqueeze.verify.texts import MAX_TEXT, is_plain, number_in_words, plain_words
 from unsqueeze.verify.verdict import Judgement, Verdict
 
 UNREADABLE_GOLD = "the gold answer cannot be read"
@@ -43,7 +43,12 @@ def judged_as_text(reference: Gold, gold: str, response: str, credit: Credit) ->
         if not reference.has_words:
             return None
         candidate = text_candidate(response, credit)
-        same = candidate is not None and len(candidate) <= MAX_TEXT and plain_words(candidate) == reference.text
+        same = (
+            candidate is not None
+            and len(candidate) <= MAX_TEXT
+            and is_plain(candidate)
+            and plain_words(candidate) == reference.text
+        )
         return equal_or_not(True, candidate or "", "text") if same else None
     return _judged_text(reference, gold, text_candidate(response, credit))
 

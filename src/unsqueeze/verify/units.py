@@ -50,7 +50,7 @@ _NAMES = {
     "K": "K kelvin kelvins",
     "C": "C coulomb coulombs",
     "mol": "mol mole moles",
-    "ohm": "ohm ohms",
+    "ohm": "ohm ohms Ω",
     "dollar": "dollar dollars usd bucks",
     "cent": "cent cents",
     "euro": "euro euros eur",
@@ -73,8 +73,8 @@ _CANONICAL_LOWER = {spelling.lower(): name for spelling, name in _CANONICAL.item
 _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
 _RAISED_AFTER = {"squared": 2, "cubed": 3}
 _NO_UNIT = frozenset(
-    "or and more less than least most not at if for when where with is are to plus minus times the a an all no each"
-    " percent by from mod only".split()
+    "or and more less than least most not at if for when where with is are to plus minus times the a an all no"
+    " percent by from mod".split()
 )
 
 _GROUP = r"\\(?:text|textrm|textbf|textit|textnormal|mathrm|mathbf|mbox|operatorname|rm)\s*\{[^{}]*\}"
@@ -84,7 +84,8 @@ _WORD = r"(?<![A-Za-z\\])(?:[A-Za-zµμΩ][A-Za-zµμΩ.'-]*)"
 _ATOM = rf"(?:{_GROUP}|{_WORD}){_POWER}"
 _UNIT = re.compile(rf"(?P<space>{_SPACE})(?P<unit>{_ATOM}(?:{_SPACE}(?:/|\\cdot|\*)?{_SPACE}{_ATOM}){{0,6}}){_SPACE}\.?\s*$")
 _UNWRAP = re.compile(r"\\(?:text[a-z]*|mathrm|mathbf|mbox|operatorname|rm)\s*\{([^{}]*)\}")
-_PLAIN_NUMBER = re.compile(r"[-+]?(?:\d[\d.,]*|\\[dt]?frac\{\d+\}\{\d+\}|\d+/\d+)(?:\s*\\times\s*10\^\{?-?\d+\}?)?")
+_PLAIN_NUMBER = re.compile(r"(?:[A-Za-z]\s*=\s*)?[-+]?(?:\d[\d.,]*|\\[dt]?frac\{\d+\}\{\d+\}|\d+/\d+)(?:\s*\\times\s*10\^\{?-?\d+\}?)?")
+_OHM = re.compile(r"(?<=[\d}])(?:\s|\\[,;: ])+\\Omega\s*$")
 _UNIT_FRACTION = re.compile(
     r"\\[dt]?frac\s*\{\s*\\(?:text|mathrm)\s*\{([^{}]*)\}\s*\}\s*\{\s*\\(?:text|mathrm)\s*\{([^{}]*)\}\s*((?:\^\s*\{?\d\}?)?)\s*\}"
 )
@@ -120,6 +121,7 @@ def split_unit(text: str, *, spaced: bool = False) -> Quantity:
         sign = next((sign for sign in _MONEY_UNIT if sign in money[0]), "$")
         rest = split_unit(text[money.end() :], spaced=spaced)
         return Quantity(rest.value, _MONEY_UNIT[sign], True)
+    text = _OHM.sub(r"\\text{ohm}", text)
     head, tail = text[:-_MAX_TAIL], _UNIT_FRACTION.sub(r"\\text{\1/\2\3}", text[-_MAX_TAIL:])
     degrees = _DEGREES.search(tail)
     if degrees:
@@ -132,7 +134,8 @@ def split_unit(text: str, *, spaced: bool = False) -> Quantity:
         unit, known = name
         value = tail[: match.start()]
         is_short = "{" not in match["unit"] and len(re.sub("[^A-Za-z]", "", match["unit"])) <= 2
-        if "{" not in match["unit"] and not match["space"] and (is_short or not known):
+        is_one_letter = is_short and len(match["unit"].strip()) < 2
+        if "{" not in match["unit"] and not match["space"] and (is_one_letter or not known):
             return Quantity(text)
     value = (head + value).strip()
     if is_short and not (spaced and known and _PLAIN_NUMBER.fullmatch(value)):
@@ -153,28 +156,33 @@ def canonical_unit(text: str) -> tuple[str, bool] | None:
     words = re.sub(r"\s*\^\s*\{?\s*(-?\d)\s*\}?", r"^\1 ", text).split()
     if len(words) > _MAX_WORDS:
         return None
-    parts: list[str] = []
+    above: list[str] = []
+    below: list[str] = []
     known = True
     power = 1
+    is_below = False
     for place, word in enumerate(words):
         base, _, raised = word.strip(".'").partition("^")
         name = _name_of(base)
         if word == "/":
-            parts.append("/")
+            if is_below or not above:
+                return None
+            is_below = True
         elif base.lower() in _POWERS and place + 1 < len(words):
             power = _POWERS[base.lower()]
-        elif base.lower() in _RAISED_AFTER and parts:
-            parts[-1] += f"^{_RAISED_AFTER[base.lower()]}"
+        elif base.lower() in _RAISED_AFTER and (above or below):
+            (below or above)[-1] += f"^{_RAISED_AFTER[base.lower()]}"
         elif base.lower() in _NO_UNIT or (name is None and len(base) < 3 and base != "of"):
             return None
         else:
             known = known and name is not None
             exponent = int(raised) if raised else power
-            parts.append((name or base.lower()) + (f"^{exponent}" if exponent != 1 else ""))
+            part = (name or base.lower()) + (f"^{abs(exponent)}" if abs(exponent) != 1 else "")
+            (below if is_below or exponent < 0 else above).append(part)
             power = 1
-    if not parts or "/" in (parts[0], parts[-1]):
+    if not above or (is_below and not below):
         return None
-    return " ".join(parts).replace(" / ", "/"), known
+    return "/".join(" ".join(side) for side in (above, below) if side), known
 
 
 def _name_of(word: str) -> str | None:
