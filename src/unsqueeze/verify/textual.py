@@ -37,7 +37,8 @@ def judged_as_text(reference: Gold, gold: str, response: str, credit: Credit) ->
         letter = find_choice(response, credit)
         if letter is not None:
             return equal_or_not(letter == reference.choice.letter, letter, "letter")
-        if reference.choice.value is None and boxes_at_end(response) is None and bare_answer(response) is None:
+        no_place = boxes_at_end(response) is None and bare_answer(response) is None
+        if reference.choice.value is None and no_place and credit != "boxed":
             return Judgement(Verdict.UNPARSABLE, None, "no letter stands as the answer")
     if reference.kind == "mathematics":
         if not reference.has_words:
