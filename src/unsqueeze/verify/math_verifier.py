@@ -30,7 +30,7 @@ from unsqueeze.verify.job import Grade, Job
 from unsqueeze.verify.normalise import plain_characters, spaced_ideographs
 from unsqueeze.verify.pool import WorkerPool
 from unsqueeze.verify.stating import alternatives, says_no_answer
-from unsqueeze.verify.textual import equal_or_not, judged_as_text, judged_without_answer, spelled_number
+from unsqueeze.verify.textual import UNREADABLE_GOLD, equal_or_not, judged_as_text, judged_without_answer, spelled_number
 from unsqueeze.verify.verdict import Judgement, Verdict
 
 DEFAULT_TIMEOUT_S = 10.0
@@ -206,7 +206,8 @@ class MathVerifier:
                 grades[job] = known
         for job, grade in zip(unknown, self._pool.run(unknown), strict=True):
             grades[job] = grade
-            if grade.verdict != Verdict.CRASHED and len(job.text) <= _MAX_CACHED_CHARACTERS:
+            is_settled = grade.verdict != Verdict.CRASHED or grade.reason == UNREADABLE_GOLD
+            if is_settled and len(job.text) <= _MAX_CACHED_CHARACTERS:
                 self._cache[job] = grade
         while len(self._cache) > self._cache_size:
             self._cache.popitem(last=False)
