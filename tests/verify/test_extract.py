@@ -2,15 +2,31 @@ r"""Where an answer stands: boxes, bare answers, letters, exact numbers; and tha
 
 import random
 import time
+from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 
 import pytest
 
 from unsqueeze.errors import UserError
-from unsqueeze.verify.choice import choice_letter, find_choice, gold_letter
-from unsqueeze.verify.exact import exact_number
 from unsqueeze.verify.bare import bare_answer
-from unsqueeze.verify.extract import check_credit, conclusive_box, last_boxed
+from unsqueeze.verify.choice import choice_letter, find_choice
+from unsqueeze.verify.exact import exact_number
+from unsqueeze.verify.extract import (
+    CREDITS,
+    after_thinking,
+    boxes_at_end,
+    check_credit,
+    concluding_boxes,
+    conclusive_box,
+    first_turn,
+    last_boxed,
+    one_spelling,
+    tagged_answer,
+    without_earlier_boxes,
+)
+from unsqueeze.verify.gold import read_gold
+from unsqueeze.verify.math_verifier import MathVerifier
 
 
 @pytest.mark.parametrize(
@@ -22,7 +38,13 @@ from unsqueeze.verify.extract import check_credit, conclusive_box, last_boxed
         (r"\boxed{\boxed{3}}", "3"),
         (r"\boxed{a}\boxed{}", ""),
         (r"\boxed{1} and \boxed{2", None),
-        (r"\boxed 5", None),
+        (r"\boxed 5", "5"),
+        (r"\boxed5", "5"),
+        (r"\boxed42.5 and so on", "42.5"),
+        (r"\boxed {17}", "17"),
+        (r"\fbox{42}", "42"),
+        (r"\fbox {\frac{1}{2}}", r"\frac{1}{2}"),
+        (r"put it in \boxed please", None),
         ("no box", None),
         ("", None),
     ],
@@ -53,18 +75,67 @@ def test_a_box_that_settles_what_is_read(text: str, content: str | None) -> None
 
 
 @pytest.mark.parametrize(
-    "text", [r"2\sqrt{3}", "x = 5", "1, 2, 3", "[0, 1)", "Yes", r"5 \text{ cm}", "x + 1", "5 and 7"]
+    ("text", "content"),
+    [
+        (r"\boxed{2}, \boxed{5}, \boxed{9}", "2, 5, 9"),
+        (r"$\boxed{2}$ and $\boxed{5}$.", "2, 5"),
+        (r"$x = \boxed{2}$, $y = \boxed{5}$", "2, 5"),
+        (r"\boxed{2} \text{ or } \boxed{5}", "2, 5"),
+        ("\\boxed{2}\n\n\\boxed{2}", "2"),
+        (r"at first \boxed{2}, but it is \boxed{5}", "5"),
+        (r"\boxed{2}", "2"),
+    ],
 )
-def test_bare_answers_are_read_as_mathematics(text: str) -> None:
-    assert bare_answer(f" {text}\n") == f"${text}$"
-    assert gold_text(text) == f"${text}$"
+def test_boxes_side_by_side_are_one_answer(text: str, content: str) -> None:
+    boxed = boxes_at_end(text)
+    assert boxed is not None
+    assert boxed.content == content
+
+
+def test_boxes_conclude_where_nothing_follows_them() -> None:
+    several = concluding_boxes(r"so $\boxed{2}$, $\boxed{5}$.")
+    assert several is not None
+    assert several.content == "2, 5"
+    assert concluding_boxes(r"\boxed{2}, \boxed{5} are the roots of the first equation") is None
+    assert concluding_boxes(r"\boxed{2}") is None
+
+
+def test_boxes_far_before_the_last_one_are_opened() -> None:
+    assert without_earlier_boxes(r"first \boxed{2}, but then it is \boxed{5}") == r"first {2}, but then it is \boxed{5}"
+    assert without_earlier_boxes(r"\boxed{2}, \boxed{5}") == r"\boxed{2}, \boxed{5}"
+    assert without_earlier_boxes("none") == "none"
 
 
 @pytest.mark.parametrize(
-    "text", ["12 dollars", "The answer is 5", "$5$", r"\(5\)", r"\boxed{5}", "1 000", "5\n6", "", "x" * 401]
+    ("response", "answer"),
+    [
+        ("no thought", "no thought"),
+        ("<think>a</think>b", "b"),
+        ("opened by the prompt</think>b", "b"),
+        ("<think>a</think>b<think>c</think>d", "d"),
+        ("<think>a</think>b<think>cut off", "b"),
+        ("<think>cut off", None),
+        ("<THINKING>a</THINKING> b", " b"),
+        ("a < b and b > c", "a < b and b > c"),
+    ],
 )
-def test_what_is_no_bare_answer_is_left_as_it_stands(text: str) -> None:
-    assert bare_answer(text) is None
+def test_thinking_is_told_apart(response: str, answer: str | None) -> None:
+    assert after_thinking(response) == answer
+
+
+def test_a_question_of_its_own_ends_the_response() -> None:
+    assert first_turn("#### 42\n\nQuestion: 1+1?\n#### 2") == "#### 42\n"
+    assert first_turn("Answer: 42\nProblem: 1+1?\nAnswer: 2") == "Answer: 42"
+    assert first_turn("Problem: what is asked?\nQuestion: is it 2?\nAnswer: 2").endswith("Answer: 2")
+
+
+def test_tags_around_an_answer() -> None:
+    assert tagged_answer("so <answer>1</answer>, no <answer> 2 </answer>.") == "2"
+    assert tagged_answer("</answer> 3") == "</answer> 3"
+
+
+def test_one_spelling_of_boxes() -> None:
+    assert one_spelling(r"\fbox{1} \boxed {2} \boxed3 \boxed{4}") == r"\boxed{1} \boxed{2} \boxed{3} \boxed{4}"
 
 
 def test_credit_is_one_of_three() -> None:
@@ -96,54 +167,6 @@ def test_exact_numbers(text: str, value: Fraction | None) -> None:
     assert exact_number(text) == value
 
 
-@pytest.mark.parametrize(
-    ("text", "letter"),
-    [
-        ("A", "A"),
-        ("(B)", "B"),
-        (r"\text{C}", "C"),
-        ("$D$", "D"),
-        (r"\textbf{(A)}", "A"),
-        ("**B**", "B"),
-        ("C. True, True", "C"),
-        ("D) 12", "D"),
-        ("a", None),
-        ("AB", None),
-        ("K", None),
-        ("A man", None),
-    ],
-)
-def test_letters(text: str, letter: str | None) -> None:
-    assert choice_letter(text) == letter
-
-
-def test_a_gold_letter_is_a_letter_alone() -> None:
-    assert gold_letter("(A)") == "A"
-    assert gold_letter("A. True") is None
-    assert gold_letter("x") is None
-
-
-@pytest.mark.parametrize(
-    ("response", "anywhere", "final_answer", "boxed"),
-    [
-        (r"We try A and B. \boxed{C}", "C", "C", "C"),
-        ("The answer is (B).", "B", "B", None),
-        ("Answer: **D**", "D", "D", None),
-        ("I say the answer is A. No: the correct option is B", "B", "B", None),
-        ("B", "B", None, None),
-        ("Some thoughts.\n\n(C)", "C", None, None),
-        ("A man walks", None, None, None),
-        (r"\boxed{5}", None, None, None),
-    ],
-)
-def test_the_letter_a_response_gives(
-    response: str, anywhere: str | None, final_answer: str | None, boxed: str | None
-) -> None:
-    assert find_choice(response, "anywhere") == anywhere
-    assert find_choice(response, "final_answer") == final_answer
-    assert find_choice(response, "boxed") == boxed
-
-
 HOSTILE_MEGABYTES = [
     "\\boxed{" * 150_000,
     "{" * 1_000_000,
@@ -159,18 +182,41 @@ HOSTILE_MEGABYTES = [
     "$" * 1_000_000,
     "final answer" * 80_000 + "\\boxed{5}",
     "\n" * 1_000_000,
+    "\\fbox{" * 150_000,
+    "\\boxed{1} " * 100_000,
+    "\\boxed{1}, " * 50_000 + "\\boxed{",
+    "<think>" * 150_000,
+    "</think><think>" * 70_000,
+    "<answer>" * 120_000 + "</answer>",
+    "\nQuestion:" * 100_000,
+    "answer is " + "very " * 200_000,
+    "The answer is (A) or " * 50_000,
+    "option A is " * 80_000,
+    "1,000,000 " * 100_000,
+    "1 or " * 200_000,
+    "答案是" * 300_000,
+    "½√" * 400_000,
+    "$" * 999_999,
+    "\\text{" * 150_000,
+    "\\frac" * 200_000,
+    "3 2/7 " * 150_000,
 ]
 
 
 @pytest.mark.parametrize("place", range(len(HOSTILE_MEGABYTES)))
 def test_a_hostile_megabyte_takes_no_time(place: int) -> None:
     text = HOSTILE_MEGABYTES[place]
-    start = time.process_time()
-    for read in (last_boxed, conclusive_box, bare_answer, gold_text, exact_number, choice_letter, gold_letter):
-        read(text)
-    for credit in ("anywhere", "final_answer", "boxed"):
-        find_choice(text, credit)  # type: ignore[arg-type]
-    assert time.process_time() - start < 3.0
+    reads: list[Callable[[], object]] = [
+        partial(read, text)
+        for read in (last_boxed, conclusive_box, concluding_boxes, bare_answer, exact_number, choice_letter, read_gold)
+    ]
+    reads += [partial(find_choice, text, credit) for credit in CREDITS]
+    golds = ("5", "B", "(B) 12", "east", "???")
+    reads += [partial(MathVerifier(credit=credit)._settle, gold, text) for credit in CREDITS for gold in golds]
+    for read in reads:
+        start = time.process_time()
+        read()
+        assert time.process_time() - start < 3.0
 
 
 def parts(text: str) -> list[str]:
@@ -207,12 +253,15 @@ def test_a_conclusive_box_is_what_math_verify_reads() -> None:
         content = conclusive_box(text)
         if content is None:
             continue
-        alone = grader._parse(f"\\boxed{{{content}}}", "box")
-        if all(isinstance(item, str) for item in alone):
+        alone = grader._read(f"\\boxed{{{content}}}", "box")
+        if alone is None or alone.expression is None:
             continue
         for where in ("anywhere", "final_answer"):
-            whole = grader._parse(text, where)  # type: ignore[arg-type]
-            assert [(type(item), str(item)) for item in whole] == [(type(item), str(item)) for item in alone], text
+            whole = grader._read(text, where)  # type: ignore[arg-type]
+            assert whole is not None, text
+            assert (type(whole.expression), str(whole.expression)) == (type(alone.expression), str(alone.expression)), (
+                text
+            )
         num_compared += 1
     assert num_compared > 500
 

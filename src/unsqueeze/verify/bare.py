@@ -18,7 +18,9 @@ _ANNOUNCED = re.compile(
     r"\s*(?:is|are|=|:|lautet|ist|est|es)\s*)?",
     re.IGNORECASE,
 )
-_ANNOUNCED_WITHOUT_SPACES = re.compile(r"^(?:所以|因此|故|则)?(?:最终)?(?:答案|答|答え|정답|답)(?:是|为|為|は|은|는)?\s*[:：]?\s*")
+_ANNOUNCED_WITHOUT_SPACES = re.compile(
+    r"^(?:所以|因此|故|则)?(?:最终)?(?:答案|答|答え|정답|답)(?:是|为|為|は|은|는)?\s*[:：]?\s*"
+)
 _ABOUT = re.compile(r"(?:about|approximately|roughly|around|exactly|approx\.?|~|≈|\\approx|\\sim|=)\s*", re.IGNORECASE)
 _WRAPPED = re.compile(r"\*{1,3}([^*]+)\*{1,3}|`([^`]+)`|\"([^\"]+)\"|_{2}([^_]+)_{2}|<([^<>]+)>|#\s?([^#]+)")
 _IDEOGRAPHS = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")

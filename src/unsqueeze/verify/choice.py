@@ -32,7 +32,8 @@ _ALONE = re.compile(r"([A-Ja-j])\s*[.:),]?")
 _IN_BRACKETS = re.compile(r"[(\[]\s*([A-Ja-j])\s*[)\]]\s*[.:,]?\s*(.*)", re.DOTALL)
 _WITH_TEXT = re.compile(r"([A-Ja-j])\s?[.:)]\s+(.*)|([A-Ja-j])\s?\)(\S.*)", re.DOTALL)
 _OTHER_LETTER = re.compile(
-    r"[\s,]*(?:or|and|and/or|/|&|,|\\text\{\s*(?:or|and)\s*\})[\s,]*[\"'*($\[{<]*\s*([A-J])(?![A-Za-z0-9'’])", re.IGNORECASE
+    r"[\s,]*(?:or|and|and/or|/|&|,|\\text\{\s*(?:or|and)\s*\})[\s,]*[\"'*($\[{<]*\s*([A-J])(?![A-Za-z0-9'’])",
+    re.IGNORECASE,
 )
 _FURTHER_LETTERS = re.compile(r"^\s*[(\[]?[A-J][)\].:]*(?:\s*[(\[]?[A-J][)\].:]*)*\s*$|(?:^|[\s,;])[(\[]?[A-J][.:)]\s")
 _CONNECTED = re.compile(r"(?:or|and|/|,|&)(?![A-Za-z])", re.IGNORECASE)
@@ -164,7 +165,9 @@ def find_choice(response: str, credit: Credit) -> str | None:
     if not several_lines:
         return _letter_of(stripped) or _letter_alone(_LINE_MARKS.sub("", stripped, count=1)) or _last_statement(text)
     last = stripped[-_MAX_OPTION:].rpartition("\n")[2]
-    letter = _letter_alone(_LINE_MARKS.sub("", last, count=1)) or _last_statement(text)
+    letter = stated = _last_statement(text)
+    if stated != HEDGE:
+        letter = _letter_alone(_LINE_MARKS.sub("", last, count=1)) or stated
     if letter or len(_LABELLED_LINE.findall(stripped)) > 1:
         return letter
     return _letter_of(last) or _letter_of(first)

@@ -68,7 +68,9 @@ def _read_latex(match: re.Match[str], spaced: bool) -> Reading:
     groups = match.groupdict()
     readings = []
     for prefix in ("first_", *_NEXT_GROUPS):
-        found = next(((name, value) for name, value in groups.items() if name.startswith(f"{prefix}latex") and value), None)
+        found = next(
+            ((name, value) for name, value in groups.items() if name.startswith(f"{prefix}latex") and value), None
+        )
         if found is None:
             continue
         name, latex = found

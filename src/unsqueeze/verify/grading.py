@@ -92,7 +92,9 @@ def _is_mathematics(expression: Any) -> bool:
 
 
 def _is_number(expression: Any) -> bool:
-    return isinstance(expression, Basic) and not expression.free_symbols and bool(getattr(expression, "is_number", False))
+    return (
+        isinstance(expression, Basic) and not expression.free_symbols and bool(getattr(expression, "is_number", False))
+    )
 
 
 def _same_literally(reference: Reading, given: Reading) -> bool:

@@ -30,7 +30,13 @@ from unsqueeze.verify.job import Grade, Job
 from unsqueeze.verify.normalise import plain_characters, spaced_ideographs
 from unsqueeze.verify.pool import WorkerPool
 from unsqueeze.verify.stating import alternatives, says_no_answer
-from unsqueeze.verify.textual import UNREADABLE_GOLD, equal_or_not, judged_as_text, judged_without_answer, spelled_number
+from unsqueeze.verify.textual import (
+    UNREADABLE_GOLD,
+    equal_or_not,
+    judged_as_text,
+    judged_without_answer,
+    spelled_number,
+)
 from unsqueeze.verify.verdict import Judgement, Verdict
 
 DEFAULT_TIMEOUT_S = 10.0

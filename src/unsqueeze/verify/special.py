@@ -7,7 +7,9 @@ from sympy import Integer, Symbol, Tuple  # type: ignore[import-untyped]
 
 from unsqueeze.verify.reading import Reading
 
-_TIME = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d))?(?:\s|\\[,; ])*(?:\\text\s*\{)?\s*([ap])?\.?\s?(?:m\.?)?\s*\}?", re.IGNORECASE)
+_TIME = re.compile(
+    r"(\d{1,2}):(\d\d)(?::(\d\d))?(?:\s|\\[,; ])*(?:\\text\s*\{)?\s*([ap])?\.?\s?(?:m\.?)?\s*\}?", re.IGNORECASE
+)
 _DIGITS = re.compile(r"[0-9A-Fa-f]+")
 
 

@@ -37,7 +37,9 @@ _CONGRUENCE = re.compile(
     r"^(?:(?P<left>.+?)(?:\\equiv|=|\\in))?\s*(?P<residue>.+?)\s*(?:\\pmod|\(\s*\\?b?mod|\\bmod|\\mod|(?<![A-Za-z\\])mod)"
     r"(?![a-z])\s*(?P<modulus>[^()=]+?)\s*\)?\s*$"
 )
-_BUILDER = re.compile(r"^(?:[A-Za-z]\s*=\s*)?\\\{(?P<element>[^|:]+?)(?:\\mid(?![a-z])|\\vert(?![a-z])|\||:)(?P<condition>.+)\\\}$")
+_BUILDER = re.compile(
+    r"^(?:[A-Za-z]\s*=\s*)?\\\{(?P<element>[^|:]+?)(?:\\mid(?![a-z])|\\vert(?![a-z])|\||:)(?P<condition>.+)\\\}$"
+)
 _DOTS = re.compile(r"\\[lc]?dots(?:[a-z](?![a-z]))?(?![A-Za-z])|\.\.\.")
 _BASE = re.compile(r"^(?P<digits>\d[0-9A-Fa-f]*|[0-9A-F]{2,}(?=_\{?16))_\s*\{?\s*(?P<base>\d{1,2})\s*\}?$")
 _WITH = re.compile(
@@ -52,7 +54,9 @@ _CLOSE = 0.02
 
 def simplest(text: str) -> str:
     """A formula without alignment, "for all x" and closing marks, its single words marked as texts."""
-    text = _ENVIRONMENT.sub(lambda env: re.sub(r"\\\\(?:\[[^\]]*\])?", ", ", env[2].replace("&", " ")).strip(" ,"), text)
+    text = _ENVIRONMENT.sub(
+        lambda env: re.sub(r"\\\\(?:\[[^\]]*\])?", ", ", env[2].replace("&", " ")).strip(" ,"), text
+    )
     text = _TAIL.sub("", _EMPTY_TEXT.sub("", text))
     text = _LEADING.sub("", text)
     if whole := _WHOLE_TEXT.fullmatch(text):

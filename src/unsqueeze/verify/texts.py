@@ -23,12 +23,30 @@ _ARTICLES = frozenset(["a", "an", "the"])
 _SHORT_WORDS = frozenset("is of to in it we so be by at as no if on an up go he me my us do".split())
 _FUNCTIONS = ["sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "log"]
 MATH_WORDS = frozenset(
-    [*_FUNCTIONS, "exp", "sqrt", "cbrt", "inf", "infinity", "max", "min", "gcd", "lcm", "mod", "and", "or", "lim", "det"]
+    [
+        *_FUNCTIONS,
+        "exp",
+        "sqrt",
+        "cbrt",
+        "inf",
+        "infinity",
+        "max",
+        "min",
+        "gcd",
+        "lcm",
+        "mod",
+        "and",
+        "or",
+        "lim",
+        "det",
+    ]
     + ["ln", "lg", "pi", "arg", "deg", "dim", "ker", "theta", "alpha", "beta", "gamma", "lambda", "percent"]
 )
 _UNITS_DIGITS = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
 _SMALL = {word: value for value, word in enumerate((_UNITS_DIGITS + "seventeen eighteen nineteen").split())}
-_TENS = {word: 10 * (place + 2) for place, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split())}
+_TENS = {
+    word: 10 * (place + 2) for place, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split())
+}
 
 
 def unwrapped(text: str) -> str:
@@ -44,11 +62,9 @@ def unwrapped(text: str) -> str:
 def plain_words(text: str) -> str:
     """The form in which texts are compared: words in small letters, numbers, signs of relations; nothing else."""
     tokens = _TOKEN.findall(unwrapped(plain_characters(text)).lower())
-    while tokens and tokens[0] in _ARTICLES and len(tokens) > 1:
-        tokens = tokens[1:]
-    while tokens and tokens[0] == "(" and tokens[-1] == ")":
-        tokens = tokens[1:-1]
-    return " ".join(tokens)
+    first = next((place for place, token in enumerate(tokens[:-1]) if token not in _ARTICLES), len(tokens) - 1)
+    tokens = tokens[max(first, 0) :]
+    return " ".join(tokens[1:-1] if len(tokens) > 2 and tokens[0] == "(" and tokens[-1] == ")" else tokens)
 
 
 def prose_words(text: str) -> list[str]:
@@ -94,7 +110,9 @@ def is_text(answer: str) -> bool:
     if not prose_words(bare):
         return False
     parts = re.split(r",|;|\band\b|\bor\b", answer)
-    return not all(split_unit(part.strip(), spaced=True).unit or not prose_words(part) for part in parts if part.strip())
+    return not all(
+        split_unit(part.strip(), spaced=True).unit or not prose_words(part) for part in parts if part.strip()
+    )
 
 
 def number_in_words(text: str) -> int | None:

@@ -82,9 +82,13 @@ _POWER = r"(?:\s*\^\s*(?:\{\s*-?\d\s*\}|-?\d))?"
 _SPACE = r"(?:\s|\\[,;:! ]|~)*"
 _WORD = r"(?<![A-Za-z\\])(?:[A-Za-zµμΩ][A-Za-zµμΩ.'-]*)"
 _ATOM = rf"(?:{_GROUP}|{_WORD}){_POWER}"
-_UNIT = re.compile(rf"(?P<space>{_SPACE})(?P<unit>{_ATOM}(?:{_SPACE}(?:/|\\cdot|\*)?{_SPACE}{_ATOM}){{0,6}}){_SPACE}\.?\s*$")
+_UNIT = re.compile(
+    rf"(?P<space>{_SPACE})(?P<unit>{_ATOM}(?:{_SPACE}(?:/|\\cdot|\*)?{_SPACE}{_ATOM}){{0,6}}){_SPACE}\.?\s*$"
+)
 _UNWRAP = re.compile(r"\\(?:text[a-z]*|mathrm|mathbf|mbox|operatorname|rm)\s*\{([^{}]*)\}")
-_PLAIN_NUMBER = re.compile(r"(?:[A-Za-z]\s*=\s*)?[-+]?(?:\d[\d.,]*|\\[dt]?frac\{\d+\}\{\d+\}|\d+/\d+)(?:\s*\\times\s*10\^\{?-?\d+\}?)?")
+_PLAIN_NUMBER = re.compile(
+    r"(?:[A-Za-z]\s*=\s*)?[-+]?(?:\d[\d.,]*|\\[dt]?frac\{\d+\}\{\d+\}|\d+/\d+)(?:\s*\\times\s*10\^\{?-?\d+\}?)?"
+)
 _OHM = re.compile(r"(?<=[\d}])(?:\s|\\[,;: ])+\\Omega\s*$")
 _UNIT_FRACTION = re.compile(
     r"\\[dt]?frac\s*\{\s*\\(?:text|mathrm)\s*\{([^{}]*)\}\s*\}\s*\{\s*\\(?:text|mathrm)\s*\{([^{}]*)\}\s*((?:\^\s*\{?\d\}?)?)\s*\}"
@@ -125,7 +129,12 @@ def split_unit(text: str, *, spaced: bool = False) -> Quantity:
     head, tail = text[:-_MAX_TAIL], _UNIT_FRACTION.sub(r"\\text{\1/\2\3}", text[-_MAX_TAIL:])
     degrees = _DEGREES.search(tail)
     if degrees:
-        value, unit, known, is_short = tail[: degrees.start()], f"degree {(degrees[1] or '').upper()}".strip(), True, False
+        value, unit, known, is_short = (
+            tail[: degrees.start()],
+            f"degree {(degrees[1] or '').upper()}".strip(),
+            True,
+            False,
+        )
     else:
         match = _UNIT.search(tail)
         name = None if match is None else canonical_unit(_UNWRAP.sub(r" \1 ", match["unit"]))
@@ -189,7 +198,15 @@ def _name_of(word: str) -> str | None:
     return _CANONICAL.get(word) or (_CANONICAL_LOWER.get(word.lower()) if len(word) > 1 else None)
 
 
-_SAME = {"degree celsius": "degree C", "celsius": "degree C", "degree fahrenheit": "degree F", "mi/h": "mph", "cc": "cm^3", "unit^2": "unit", "unit^3": "unit"}
+_SAME = {
+    "degree celsius": "degree C",
+    "celsius": "degree C",
+    "degree fahrenheit": "degree F",
+    "mi/h": "mph",
+    "cc": "cm^3",
+    "unit^2": "unit",
+    "unit^3": "unit",
+}
 
 
 def units_conflict(gold: Quantity, given: Quantity) -> bool:
