@@ -94,9 +94,16 @@ def test_a_number_in_passing_earns_nothing_in_training() -> None:
 
 
 def test_gold_answers_that_cannot_be_read_are_not_the_answers_fault(anywhere: MathVerifier) -> None:
-    judgements = anywhere.verify_answers(["", "   ", "none of all of the above"], ["5", "5", "$5$"])
-    assert [judgement.verdict for judgement in judgements] == [Verdict.CRASHED] * 3
+    golds = ["", "   ", "???", r"\frac{1}{", r"\frac{}{}", "forty two"]
+    judgements = anywhere.verify_answers(golds, ["5", "5", "$5$", r"\boxed{1}", r"\boxed{1}", r"\boxed{42}"])
+    assert [judgement.verdict for judgement in judgements] == [Verdict.CRASHED] * len(golds)
     assert all("gold" in judgement.reason for judgement in judgements)
+
+
+def test_a_gold_answer_that_cannot_be_read_is_equal_to_itself(anywhere: MathVerifier) -> None:
+    golds = ["???", r"\frac{}{}", r"L^2([0, 1])", "none of all of the above"]
+    assert verdicts(anywhere, *((gold, rf"\boxed{{{gold}}}") for gold in golds)) == ["correct"] * len(golds)
+    assert verdicts(anywhere, (golds[-1], "5"), (golds[-1], "$5$")) == ["wrong", "wrong"]
 
 
 def test_a_box_of_words_is_read_in_its_text(anywhere: MathVerifier) -> None:
@@ -196,6 +203,20 @@ def _has_math_signs(answer: str) -> bool:
     return "$" in answer or "\\(" in answer or "\\[" in answer or "\n" in answer
 
 
+# Gold answer, answer, our verdict. Where it is correct, Math-Verify has no rule for the formula and drops a part of
+# it as a unit, or compares texts with their spaces; where it is wrong, Math-Verify drops a base or reads a command in part.
+ON_PURPOSE = {
+    ("f(x) = c", "$f(x)=c$", "correct"),
+    ("T^{*} = T", "$T^{*}=T$", "correct"),
+    (r"p \equiv 1 \pmod{4}", r"\boxed{p\equiv1\pmod{4}}", "correct"),
+    ("p = vv^*", "The final answer is $p=vv^*$.", "correct"),
+    (r"\aleph_0 \alpha", r"So it is $\boxed{\aleph_0\alpha}$.", "correct"),
+    ("u(t, x) = x^2 + t", "$u(t,x)=x^2+t$", "correct"),
+    ("861_{12}", "The final answer is $861_{13}$.", "wrong"),
+    (r"\pi f'(0)", r"The final answer is $\pif'(0)$.", "wrong"),
+}
+
+
 def disagreements(count: int, seed: int) -> tuple[int, list[tuple[str, str, str, str]]]:
     """How many pairs Math-Verify gives a verdict on, and those on which the verifier gives another."""
     pairs = answer_pairs(count, seed)
@@ -210,7 +231,7 @@ def disagreements(count: int, seed: int) -> tuple[int, list[tuple[str, str, str,
             assert theirs == "wrong"  # its own time limits, silently: no verdict
             continue
         num_given += 1
-        if (verdict == "correct") != (theirs == "correct"):
+        if (verdict == "correct") != (theirs == "correct") and (gold, given, verdict) not in ON_PURPOSE:
             different.append((gold, given, verdict, theirs))
     return num_given, different
 

@@ -13,7 +13,8 @@ _MAX_BARE = 400
 _UNESCAPED_MATH = re.compile(r"(?<!\\)\$|\\\(|\\\[|\\boxed|\\fbox")
 _SPACED_NUMBER = re.compile(r"[+-]?\d{1,3}(?: \d{3})+(?:\.\d+)?")
 _ANNOUNCED = re.compile(
-    r"(?:(?:so|thus|hence|therefore|then|finally|and|there is|there are|there exists|we get|we have|we find|it is|it's|the|final|correct|my|our|all|in all|either|both)"
+    r"(?:(?:so|thus|hence|therefore|then|finally|and|there is|there are|there exists|we get"
+    r"|we have|we find|it is|it's|the|final|correct|my|our|all|in all|either|both)"
     r"[\s,:]+){0,5}(?:(?:answer|result|solution|total|ans|a|antwort|ответ|réponse|respuesta|risposta|resposta)"
     r"\s*(?:is|are|=|:|lautet|ist|est|es)\s*)?",
     re.IGNORECASE,

@@ -56,7 +56,8 @@ _CHOSEN = re.compile(
 )
 _SHUT = r"[\"'`*)\]$}>]{0,4}\s{1,3}"
 _LEFT_OVER = re.compile(
-    rf"(?i:only)(?:\s(?i:option|choice|answer))?{_OPEN}{{0,8}}{_LETTER}{_SHUT}(?i:is|remains|can be|works|fits|could be)\b"
+    rf"(?i:only)(?:\s(?i:option|choice|answer))?{_OPEN}{{0,8}}{_LETTER}{_SHUT}"
+    r"(?i:is|remains|can be|works|fits|could be)\b"
 )
 _LABELLED = re.compile(
     rf"(?:(?i:option|choice|answer){_OPEN}{{1,8}}|(?:^|[.\n])[\s*(]{{0,4}}){_LETTER}{_SHUT}(?i:is|looks)\s{{1,3}}(?i:the\s)?(?i:correct|right|answer|best)"
@@ -91,8 +92,8 @@ def _unwrapped(text: str) -> str:
 def letter_and_text(text: str) -> tuple[str, str] | None:
     r"""The letter that a short answer begins with as its label, and what follows it. None where there is no label.
 
-    ``A``, ``(A)``, ``**A**``, ``A. text``, ``d) 12``, ``\textbf{(B)}\ 12``, ``\text{B. } 12``. For two letters ("A or B",
-    ``A, B``) the letter is HEDGE.
+    ``A``, ``(A)``, ``**A**``, ``A. text``, ``d) 12``, ``\textbf{(B)}\ 12``, ``\text{B. } 12``. For two letters
+    ("A or B", ``A, B``) the letter is HEDGE.
     """
     if len(text) > _MAX_OPTION:
         return None
@@ -110,7 +111,7 @@ def letter_and_text(text: str) -> tuple[str, str] | None:
     else:
         first = re.match(r"[\s($*\[]*([A-J])(?![A-Za-z0-9'’])[)\]*$]*", flat)
         return (HEDGE, "") if first and _OTHER_LETTER.match(flat, first.end()) else None
-    if _CONNECTED.match(rest) and _OTHER_LETTER.match(" " + rest) or _FURTHER_LETTERS.search(rest):
+    if (_CONNECTED.match(rest) and _OTHER_LETTER.match(" " + rest)) or _FURTHER_LETTERS.search(rest):
         return HEDGE, ""
     if re.match(r"[-+*/^=<>_]", rest):
         return None  # (A) + 3 is a formula
@@ -206,7 +207,7 @@ def _unless_alternatives(text: str, letters: list[tuple[int, int, str]]) -> str:
     """The last letter; HEDGE where the statement right before it, with nothing between the two, gives another one."""
     last = letters[-1]
     if len(letters) > 1:
-        start, end, other = letters[-2]
+        _, end, other = letters[-2]
         between = text[end : last[0]]
         if other != last[2] and len(between) < 20 and re.fullmatch(r"[\s.,;]*(?:(?i:or|and)\s+)?(?i:the\s+)?", between):
             return HEDGE

@@ -37,7 +37,7 @@ def numbers_equal(first: Any, second: Any, float_rounding: int, numeric_precisio
         values = [grader.get_pct_val(side, side) for side in (first, second)]
         if all(isinstance(value, Integer) or (isinstance(value, Number) and abs(value) > 1) for value in values):
             # the question may ask for percent: 40 and 40 %, 12.5 and 12.5 %
-            if numbers_equal(*values, float_rounding, numeric_precision):
+            if numbers_equal(values[0], values[1], float_rounding, numeric_precision):
                 return True
             if all(isinstance(value, Integer) for value in values):
                 return False
@@ -104,8 +104,8 @@ def symbols_equal(gold: Any, given: Any) -> bool:
     if isinstance(gold, Mul) and isinstance(given, Symbol) and given.name.isalpha():
         letters = [side.name if isinstance(side, Symbol) else "e" if side == E else "?" for side in gold.args]
         return sorted(letters) == sorted(given.name)  # the gold answer is a product: abc is cab
-    names = [side.name if isinstance(side, Symbol) else "e" if side == E else None for side in (gold, given)]
-    if names[0] is None or names[1] is None:
+    names = [side.name if isinstance(side, Symbol) else "e" if side == E else "" for side in (gold, given)]
+    if not all(names):
         return False
     if all(len(name) > 1 and name.replace(" ", "").isalpha() and name not in _GREEK for name in names):
         return bool(names[0].lower() == names[1].lower())

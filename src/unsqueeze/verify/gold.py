@@ -34,8 +34,8 @@ class Gold:
     """A gold answer as it was read.
 
     ``text`` is the form in which texts are compared; ``formula`` what Math-Verify is given, where the answer is
-    mathematics; ``number`` its value, where it is an integer or a plain fraction; ``choice`` its letter. ``spelled`` says
-    that it is a number in words.
+    mathematics; ``number`` its value, where it is an integer or a plain fraction; ``choice`` its letter. ``spelled``:
+    it is a number in words. ``has_words``: it is mathematics with words, such as a unit, and no LaTeX.
     """
 
     kind: Kind

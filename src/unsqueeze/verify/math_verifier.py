@@ -141,22 +141,27 @@ class MathVerifier:
             if settled is not None:
                 return settled
         grading = self._grading_of(reference, text)
-        if isinstance(grading, Judgement) or grading.answer is None:
+        if isinstance(grading, Judgement):
+            return grading
+        answer = grading.answer
+        if answer is None:
             return grading
         if reference.choice is not None and reference.choice.value is None:
             grading = replace(grading, whole=None)  # a letter somewhere in the text is no answer
-        given = exact_number(grading.answer)
+        given = exact_number(answer)
         if given is None and reference.number is not None:
-            given = spelled_number(grading.answer)
+            given = spelled_number(answer)
         if given is None or reference.number is None:
             return grading
-        return equal_or_not(given == reference.number, grading.answer, "number")
+        return equal_or_not(given == reference.number, answer, "number")
 
     def _grading_of(self, reference: Gold, response: str) -> Judgement | _Grading:
         if self._credit == "boxed":
             boxed = boxes_at_end(response)
             if boxed is None or not boxed.content:
-                return Judgement(Verdict.UNPARSABLE, None, _why_no_box(response, boxed and boxed.content))
+                return Judgement(
+                    Verdict.UNPARSABLE, None, _why_no_box(response, None if boxed is None else boxed.content)
+                )
             return _Grading(Job(reference.formula, f"\\boxed{{{boxed.content}}}", "box"), boxed.content)
         text = spaced_ideographs(plain_characters(without_earlier_boxes(response)))
         if _never_closed(response):

@@ -149,7 +149,7 @@ def _fraction_of(whole: str, fixed: str, period: str) -> str:
 
 
 def _endless_fraction(match: re.Match[str]) -> str:
-    """``0.333...`` as a fraction where its digits plainly repeat to the end, at least three times; else as it stands."""
+    """``0.333...`` as a fraction where its last digits repeat at least three times; else as it stands."""
     digits = match[2]
     for length in range(1, len(digits) // 3 + 1):
         period = digits[-length:]
@@ -265,7 +265,7 @@ def _argument(text: str, place: int) -> tuple[str, int] | None:
 
 
 def latex_spelling(text: str) -> str:
-    r"""Commands in the one spelling that the grammar reads: ``\frac3\pi``, ``\sqrt(2)``, ``\varnothing``, ``\bigl(``."""
+    r"""Commands in the one spelling that the grammar reads: ``\frac3\pi``, ``\sqrt(2)``, ``\varnothing``."""
     if "\\" not in text:
         return text
     text = _DOUBLED_COMMAND.sub(r"\\", text)
@@ -293,7 +293,7 @@ _PARENTHESES = re.compile(r"\\[()\[\]]")
 
 
 def without_delimiters(text: str) -> str:
-    r"""An answer without the dollars, ``\(`` and ``\[`` around it or its parts; an unpaired dollar is money and stays."""
+    r"""An answer without the dollars, ``\(`` and ``\[`` around it or its parts; an unpaired dollar is money."""
     stripped = " ".join(text.split("\n")).strip()
     if whole := _WHOLE_MATH.fullmatch(stripped):
         stripped = (whole[1] or whole[2] or "").strip()

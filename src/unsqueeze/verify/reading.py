@@ -77,7 +77,7 @@ def _read_parts(text: str, parts: list[Quantity]) -> Reading | None:
 
 def read_boxed(latex: str, mode: str, *, spaced: bool = False) -> Reading:
     """The same of a text with boxes: ``all`` of them, or the ``last`` ones."""
-    return read_formula(extract_boxed_content(latex, mode=mode), spaced=spaced)  # type: ignore[arg-type]
+    return read_formula(extract_boxed_content(latex, mode=mode), spaced=spaced)
 
 
 @lru_cache(maxsize=64)
@@ -111,7 +111,7 @@ def in_order_of_units(reference: Reading, given: Reading) -> Reading:
 
 
 def literal(reading: Reading) -> str:
-    """The text of a formula that cannot be read, for being compared as it stands: spelled in one way, without spaces."""
+    """The text of a formula that cannot be read, to be compared as it stands: without spaces, spelled in one way."""
     return "".join(normalize_latex(reading.text, _NORMALIZATION).split())
 
 

@@ -17,13 +17,13 @@ def special_verdict(reference: Reading, given: Reading) -> bool | None:
     """Tell whether two times, or two numbers of which one names its base, are the same. None where they are neither."""
     times = [_time(reading.text) for reading in (reference, given)]
     if times[0] and times[1]:
-        (*clock, half), (*other, other_half) = times
-        return clock == other and (half is None or other_half is None or half == other_half)
+        one, other = times[0], times[1]
+        return one[:3] == other[:3] and (one[3] is None or other[3] is None or one[3] == other[3])
     bases = [_based(reading.expression) for reading in (reference, given)]
     if bases[0] and bases[1]:
         return int(bases[0][0], bases[0][1]) == int(bases[1][0], bases[1][1])
     if bases[0] or bases[1]:
-        digits, base = bases[0] or bases[1] or ("", 0)
+        digits, _ = bases[0] or bases[1] or ("", 0)
         plain = (given if bases[0] else reference).text.strip()
         return _DIGITS.fullmatch(plain) is not None and plain.upper().lstrip("0") == digits.lstrip("0")
     return None

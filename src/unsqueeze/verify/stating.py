@@ -1,4 +1,4 @@
-"""Answers stated in prose ("the answer is …"), and prose that states none: cut off in the middle, or stating several."""
+"""Answers stated in prose ("the answer is …"), and prose that states none: it breaks off, or states several."""
 
 import re
 
@@ -13,10 +13,11 @@ _STATEMENT = re.compile(
 )
 _MAX_TAIL = 600
 
-_DANGLING = frozenset(
-    "of the a an to and or is are that which with from by for in on at as if we into than then so because since where when"
-    " be have has this these those its their our let now but".split()
+_DANGLING_TEXT = (
+    "of the a an to and or is are that which with from by for in on at as if we into than then so because "
+    "since where when be have has this these those its their our let now but"
 )
+_DANGLING = frozenset(_DANGLING_TEXT.split())
 _MAX_AFTER = 4
 _MIN_WORDS = 4
 _FINISHED = re.compile(r"[.!?。)\]}$*\"'`%\d°;:,]\s*$|[^\x00-\x7f]\s*$")

@@ -4,6 +4,7 @@ Words are no products of their letters, and a text with a number in it is not th
 """
 
 import re
+from itertools import pairwise
 
 from unsqueeze.verify.normalise import plain_characters
 from unsqueeze.verify.units import split_unit
@@ -20,33 +21,18 @@ _NO_WORDS = re.compile(r"\\(?:begin|end)\s*\{[^{}]*\}|\\[A-Za-z]+")
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _TOKEN = re.compile(r"[^\W\d_]+|\d+(?:[.,:/]\d+)*|[=<>+*/^()\[\]-]")
 _ARTICLES = frozenset(["a", "an", "the"])
-_SHORT_WORDS = frozenset("is of to in it we so be by at as no if on an up go he me my us do".split())
+_SHORT_WORDS_TEXT = "is of to in it we so be by at as no if on an up go he me my us do"
+_SHORT_WORDS = frozenset(_SHORT_WORDS_TEXT.split())
 _FUNCTIONS = ["sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "log"]
-MATH_WORDS = frozenset(
-    [
-        *_FUNCTIONS,
-        "exp",
-        "sqrt",
-        "cbrt",
-        "inf",
-        "infinity",
-        "max",
-        "min",
-        "gcd",
-        "lcm",
-        "mod",
-        "and",
-        "or",
-        "lim",
-        "det",
-    ]
-    + ["ln", "lg", "pi", "arg", "deg", "dim", "ker", "theta", "alpha", "beta", "gamma", "lambda", "percent"]
+_OTHER_MATH = (
+    "exp sqrt cbrt inf infinity max min gcd lcm mod and or lim det ln lg pi arg deg dim ker theta alpha beta gamma "
+    "lambda percent"
 )
+MATH_WORDS = frozenset([*_FUNCTIONS, *_OTHER_MATH.split()])
 _UNITS_DIGITS = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
 _SMALL = {word: value for value, word in enumerate((_UNITS_DIGITS + "seventeen eighteen nineteen").split())}
-_TENS = {
-    word: 10 * (place + 2) for place, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split())
-}
+_TENS_TEXT = "twenty thirty forty fifty sixty seventy eighty ninety"
+_TENS = {word: 10 * (place + 2) for place, word in enumerate(_TENS_TEXT.split())}
 
 
 def unwrapped(text: str) -> str:
@@ -84,10 +70,10 @@ def is_word(letters: str) -> bool:
     if small in MATH_WORDS:
         return False
     if len(letters) == 2:
-        return small in _SHORT_WORDS or not letters.isascii() or letters[1].islower() and letters[0].isupper()
+        return small in _SHORT_WORDS or not letters.isascii() or (letters[1].islower() and letters[0].isupper())
     if not letters.isascii() or len(letters) > 4:
         return True
-    in_order = all(first < second for first, second in zip(small, small[1:], strict=False))
+    in_order = all(first < second for first, second in pairwise(small))
     if letters.isupper():
         return not in_order or len(letters) > 3
     return not in_order and (re.search("[aeiouy]", small) is not None or len(letters) > 3)

@@ -3,7 +3,7 @@
 from fractions import Fraction
 
 from unsqueeze.verify.bare import bare_answer, short_text
-from unsqueeze.verify.choice import HEDGE, find_choice
+from unsqueeze.verify.choice import find_choice
 from unsqueeze.verify.extract import Credit, boxes_at_end
 from unsqueeze.verify.gold import Gold
 from unsqueeze.verify.normalise import plain_characters, without_delimiters

@@ -72,10 +72,11 @@ _CANONICAL = {spelling: name for name, spellings in _NAMES.items() for spelling 
 _CANONICAL_LOWER = {spelling.lower(): name for spelling, name in _CANONICAL.items() if len(spelling) > 1}
 _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
 _RAISED_AFTER = {"squared": 2, "cubed": 3}
-_NO_UNIT = frozenset(
-    "or and more less than least most not at if for when where with is are to plus minus times the a an all no"
-    " percent by from mod".split()
+_NO_UNIT_TEXT = (
+    "or and more less than least most not at if for when where with is are to plus minus times the a an all "
+    "no percent by from mod"
 )
+_NO_UNIT = frozenset(_NO_UNIT_TEXT.split())
 
 _GROUP = r"\\(?:text|textrm|textbf|textit|textnormal|mathrm|mathbf|mbox|operatorname|rm)\s*\{[^{}]*\}"
 _POWER = r"(?:\s*\^\s*(?:\{\s*-?\d\s*\}|-?\d))?"
@@ -117,8 +118,8 @@ class Quantity:
 def split_unit(text: str, *, spaced: bool = False) -> Quantity:
     r"""Part a value from its unit.
 
-    ``spaced``: a unit of one or two plain letters counts after a number and a space (``5 m``). Gold answers are read so;
-    in an answer ``5 m`` may be a product and stays one, unless the unit stands in ``\text{}``.
+    ``spaced``: a unit of one or two plain letters counts after a number and a space (``5 m``). Gold answers are read
+    so; in an answer ``5 m`` may be a product and stays one, unless the unit stands in ``\text{}``.
     """
     money = _MONEY.match(text)
     if money:
