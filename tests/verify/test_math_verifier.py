@@ -203,8 +203,9 @@ def _has_math_signs(answer: str) -> bool:
     return "$" in answer or "\\(" in answer or "\\[" in answer or "\n" in answer
 
 
-# Gold answer, answer, our verdict. Where it is correct, Math-Verify has no rule for the formula and drops a part of
-# it as a unit, or compares texts with their spaces; where it is wrong, Math-Verify drops a base or reads a command in part.
+# Gold answer, answer, our verdict. Where it is correct, Math-Verify has no rule for the formula and drops a part of it
+# as a unit, or compares texts with their spaces; where it is wrong, Math-Verify drops a base or reads part of a
+# command.
 ON_PURPOSE = {
     ("f(x) = c", "$f(x)=c$", "correct"),
     ("T^{*} = T", "$T^{*}=T$", "correct"),
