@@ -20,7 +20,7 @@ class Progress(Protocol):
         ...
 
     def step(self, record: Mapping[str, Any]) -> None:
-        """One optimizer step is done; the record is its line of metrics."""
+        """An optimizer step is done, and the record is its line of metrics; or a part of an evaluation is judged."""
         ...
 
     def gauge(self, greedy_logp: float) -> None:

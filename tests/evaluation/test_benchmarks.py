@@ -14,7 +14,6 @@ from unsqueeze.evaluation.benchmarks import Where, hub_commits, load_benchmark
 from unsqueeze.tasks.hub import HubSource, parse_source
 from unsqueeze.tasks.known import KNOWN, find_known
 from unsqueeze.tasks.records import gpqa, gsm8k, mmlu, option_order
-from unsqueeze.training.data import load_data
 
 
 def write(path: Path, *records: Mapping[str, object]) -> Path:

@@ -23,7 +23,6 @@ from unsqueeze.tasks.countdown import (
     parse_prompt,
 )
 from unsqueeze.training.checkpoint import is_due
-from unsqueeze.training.data import load_data
 
 RECIPE = tiny_recipe(
     data={"num_validation": 3},

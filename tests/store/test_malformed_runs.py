@@ -18,9 +18,9 @@ from lives import live
 from refusals import LONGEST_MESSAGE, refused, untouched
 from small_runs import prepare, small_recipe
 from unsqueeze.cli.train_arms import arm_result
+from unsqueeze.digests import sha256_of
 from unsqueeze.errors import RunError
 from unsqueeze.models import embedded_model_path
-from unsqueeze.store.provenance import sha256_of
 from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.training.resume import restore, resume
 from unsqueeze.training.run import Run

@@ -8,10 +8,11 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from unsqueeze.digests import sha256_of
 from unsqueeze.errors import RunError, UserError
 from unsqueeze.store.demos import DEMO_SCHEMA
 from unsqueeze.store.evals import RUN_SCHEMA
-from unsqueeze.store.provenance import git_state, provenance, sha256_of
+from unsqueeze.store.provenance import git_state, provenance
 from unsqueeze.store.rollouts import LOGP_PROXIMAL, ROLLOUT_SCHEMA
 from unsqueeze.store.run_directory import RunDirectory
 

@@ -15,7 +15,7 @@ solved sometimes and the others never. So the weights here are Rubin's (The Baye
 Axes: P problems, M those of one stratum, D distinct ones of them, K values of each, B resamples.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import nan
 from statistics import NormalDist
@@ -44,6 +44,11 @@ class Estimate:
     def to_json_object(self) -> dict[str, float | None]:
         """``{"mean", "low", "high"}``; NaN, which JSON does not know, as null."""
         return {name: None if value != value else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_json_object(cls, entry: Mapping[str, float | None]) -> "Estimate":
+        """Return the estimate that ``to_json_object`` wrote. KeyError where a number is missing."""
+        return cls(*(float("nan") if entry[name] is None else float(entry[name]) for name in ("mean", "low", "high")))  # type: ignore[arg-type]
 
 
 def student_quantile(probability: float, degrees: int) -> float:

@@ -22,7 +22,7 @@ from unsqueeze.plain_json import dumps
 from unsqueeze.store.atomic import make_folder, remove_unfinished, unfinished_name, write_atomically
 from unsqueeze.store.checkpoints import Checkpoints
 from unsqueeze.store.demos import DemoWriter
-from unsqueeze.store.evals import EvalWriter, read_summary
+from unsqueeze.store.evals import EvalWriter, read_record
 from unsqueeze.store.journal import Journal, JsonLines
 from unsqueeze.store.lock import RunLock
 from unsqueeze.store.rollouts import RolloutWriter
@@ -87,7 +87,7 @@ class RunDirectory:
     def info(self) -> dict[str, Any]:
         """The content of ``run.json``."""
         try:
-            return read_summary(self.path / "run.json")
+            return read_record(self.path / "run.json")
         except RunError as error:
             raise RunError(
                 f"{error} It is written once, when a run starts: put a copy of it back, or start again with another "
@@ -115,11 +115,11 @@ class RunDirectory:
     def checkpoints(self) -> Checkpoints:
         return Checkpoints(self.path / "checkpoints")
 
-    @property
+    @cached_property
     def evals(self) -> EvalWriter:
         return EvalWriter(self.path / "evals")
 
-    @property
+    @cached_property
     def validation(self) -> EvalWriter:
         return EvalWriter(self.path / "validation")
 

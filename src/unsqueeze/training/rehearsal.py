@@ -21,9 +21,8 @@ from unsqueeze.policy.reference import Reference
 from unsqueeze.rollout.engines import make_engine
 from unsqueeze.rollout.types import Completion, Engine, Sampling
 from unsqueeze.seeds import prompt_seeds
-from unsqueeze.tasks.countdown import CountdownDifficulty, parse_prompt, render_steps
-from unsqueeze.tasks.countdown_solutions import find_solution
 from unsqueeze.tasks.problem import Problem
+from unsqueeze.tasks.task import Task
 from unsqueeze.training.rl_step import surrogate_loss
 from unsqueeze.training.run import int32
 from unsqueeze.training.setup import Parts
@@ -43,8 +42,9 @@ def rehearse(recipe: Recipe, parts: Parts) -> None:
     sampler = recipe.rollout
     if sampler.engine == "vllm":
         sampler = sampler.model_copy(update={"engine": "hf"})
-    with parts.policy.processes.agreeing(), closing(make_verifier(recipe.data, recipe.verify)) as verifier:
-        check_gold_answers(verifier, parts.data.train, recipe)
+    if parts.own.verifier is None:  # in which form one of the user's own wants an answer is not known
+        with parts.policy.processes.agreeing(), closing(make_verifier(parts.task, recipe.verify)) as verifier:
+            check_gold_answers(verifier, parts.data.train, recipe, parts.task)
     prompt = parts.prompts.tokens(parts.data.train[0])
     with closing(make_engine(sampler, parts.policy)) as engine, leaving_no_trace(parts.policy):
         engine.sync(parts.policy)
@@ -52,14 +52,14 @@ def rehearse(recipe: Recipe, parts: Parts) -> None:
         check_loss(parts.policy, parts.reference, prompt, completion, recipe)
 
 
-def check_gold_answers(verifier: Verifier, problems: Sequence[Problem], recipe: Recipe) -> None:
+def check_gold_answers(verifier: Verifier, problems: Sequence[Problem], recipe: Recipe, task: Task) -> None:
     """The first, a middle and the last problem's gold answers, given as responses, must be correct.
 
     UserError naming the problem if one is not: no answer to it could earn credit. RunError if the verifier is too slow.
     """
     places = {round(i * (len(problems) - 1) / (NUM_GOLD_ANSWERS - 1)) for i in range(NUM_GOLD_ANSWERS)}
     chosen = [problems[place] for place in sorted(places)]
-    responses = [gold_response(problem, recipe) for problem in chosen]
+    responses = [task.gold_response(problem, recipe.data) for problem in chosen]
     for problem, response, judgement in zip(chosen, responses, verifier.verify(chosen, responses), strict=True):
         found = (
             f"the gold answer of problem {problem.id}, {problem.answer[:80]!r}, was given to the verifier as the "
@@ -73,19 +73,6 @@ def check_gold_answers(verifier: Verifier, problems: Sequence[Problem], recipe: 
                 f"only, as a verifier can read them; they were taken from the field {recipe.data.answer_field!r}), or "
                 f"leave that problem out."
             )
-
-
-def gold_response(problem: Problem, recipe: Recipe) -> str:
-    r"""A response that says the gold answer: the steps of a solution in Countdown, ``\boxed{}`` elsewhere.
-
-    A box earns credit under every rule of ``verify.credit``, and is what models are asked for.
-    """
-    if problem.task != "countdown":
-        return f"\\boxed{{{problem.answer}}}"
-    numbers, target = parse_prompt(problem.prompt)
-    steps = find_solution(numbers, target, CountdownDifficulty(**recipe.data.countdown.model_dump()))
-    assert steps is not None, "every Countdown problem is made from a solution"
-    return render_steps(steps)
 
 
 def check_generation(engine: Engine, prompt: Sequence[int], recipe: Recipe) -> Completion:
