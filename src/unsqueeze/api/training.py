@@ -1,4 +1,4 @@
-"""Training in Python: what ``unsqueeze train`` does, with problems, verifiers, advantages and callbacks of one's own."""
+"""Training in Python, with problems, verifiers, advantages and callbacks of one's own."""
 
 import threading
 from collections.abc import Callable, Mapping, Sequence

@@ -59,6 +59,8 @@ def of_run(run: RunDirectory) -> dict[str, Any]:
         recipe = recipe_of(run)
     except UserError:
         return {}  # a run of another version may still be compared
+    if recipe is None:
+        return {}
     wording = wording_of_settings(recipe.prompt.model_dump(mode="json"))
     return {
         "temperature": recipe.evaluation.temperature,
