@@ -74,7 +74,7 @@ class EvalWriter:
         path = self.summary_path(step)
         try:
             return Summary.from_json_object(self.record(step))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise RunError(f"{path} does not say what an evaluation says ({error!r}); the file was edited.") from error
 
     def samples_path(self, step: int) -> Path:
