@@ -134,7 +134,7 @@ def compare(
     shown = progress or Silent()
     with _verifier(credit, workers, timeout_s, memory_mb) as verifier:
         before, after = called_alike(*(_tally(side, verifier, None, by, shown) for side in (first, second)))
-    check_same_problems(before, after)
+        check_same_problems(before, after, verifier)
     for difference in differing_settings(measured_by(first), measured_by(second)):
         shown.warn(f"the two sides were measured differently: {difference}")
     most = min(before.max_samples, after.max_samples)

@@ -16,6 +16,8 @@ from unsqueeze.evaluation.votes import as_vote
 from unsqueeze.metrics.tally import Tally
 from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.tasks.styles import wording_of_settings
+from unsqueeze.verify.math_verifier import MathVerifier
+from unsqueeze.verify.verdict import Verdict
 
 DRAWN = ("temperature", "top_p", "top_k", "max_tokens", "stop")
 PROMPT = ("mode", "template", "system", "opening")
@@ -93,13 +95,26 @@ def differing_settings(first: Mapping[str, Any], second: Mapping[str, Any]) -> I
             yield f"{benchmark} is judged by {verifier!r} and {theirs[benchmark]!r}"
 
 
-def check_same_problems(first: Tally, second: Tally) -> None:
-    """UserError naming a problem whose gold answer, where both sides know it, is another on the second side."""
+def check_same_problems(first: Tally, second: Tally, verifier: MathVerifier) -> None:
+    """UserError naming a problem whose gold answer, where both sides know it, is another on the second side.
+
+    Two that are written differently are the same where ``verifier`` says so.
+    """
     theirs = dict(zip(zip(second.benchmarks, second.problem_ids, strict=True), second.golds, strict=True))
-    for key, gold in zip(zip(first.benchmarks, first.problem_ids, strict=True), first.golds, strict=True):
-        other = theirs.get(key)
-        if gold is not None and other is not None and as_vote(gold) != as_vote(other):
-            benchmark, problem_id = key
+    keys = zip(first.benchmarks, first.problem_ids, strict=True)
+    pairs = [(key, gold, theirs.get(key)) for key, gold in zip(keys, first.golds, strict=True)]
+    unlike = [
+        (key, gold, other)
+        for key, gold, other in pairs
+        if gold is not None and other is not None and as_vote(gold) != as_vote(other)
+    ]
+    if not unlike:
+        return
+    judgements = verifier.verify_answers(
+        [gold for _, gold, _ in unlike], [f"\\boxed{{{other}}}" for _, _, other in unlike]
+    )
+    for ((benchmark, problem_id), gold, other), judgement in zip(unlike, judgements, strict=True):
+        if judgement.verdict is not Verdict.CORRECT:
             raise UserError(
                 f"problem {problem_id!r}{f' of {benchmark}' if benchmark else ''} has the gold answer {gold[:80]!r} on "
                 f"the first side and {other[:80]!r} on the second: they are not the same problems; compare samples of "
