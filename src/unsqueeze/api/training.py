@@ -34,7 +34,7 @@ Given = Problem | tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class TrainedArm:
-    """One arm of a recipe, trained: the evaluations before and after, the reports of its phases, and its run on disk."""
+    """One arm of a recipe, trained: evaluations before and after, the reports of its phases, its run on disk."""
 
     result: ArmResult
 
@@ -150,10 +150,12 @@ def train(
             try:
                 result = train_arm(name, arm, paths[name], shown, stop, processes, begun_here, parts, own)
             except (Interrupted, KeyboardInterrupt) as error:
-                shown.warn(f"stopped as asked; what was done is in {paths[name]}. Resume the run to go on.")
+                shown.warn(f"stopped as asked; what was done is in {paths[name]}. Resume it (--resume) to go on.")
                 raise Interrupted from error
             except RunError:
-                shown.warn(f"it failed; what was done is in {paths[name]}. Once the cause is gone, resume the run.")
+                shown.warn(
+                    f"it failed; what was done is in {paths[name]}. Once the cause is gone, resume it (--resume)."
+                )
                 raise
             del parts  # one model at a time
             results[name] = TrainedArm(result)
