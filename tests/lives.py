@@ -7,9 +7,9 @@ from types import ModuleType
 from typing import Any
 
 from small_runs import small_recipe
-from unsqueeze.cli.train_arms import train_arm
 from unsqueeze.config.recipe import Recipe
 from unsqueeze.progress import Silent, StopRequest
+from unsqueeze.training.arms import train_arm
 
 TINY: dict[str, Any] = {
     "data": {"num_test": 2},

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from small_runs import small_recipe
-from unsqueeze.cli.train_arms import train_arm
 from unsqueeze.config.recipe import IrlSettings, LoraSettings, ModelSettings, ParallelSettings, RlSettings
 from unsqueeze.distributed.join import joined
 from unsqueeze.distributed.processes import Processes
@@ -28,6 +27,7 @@ from unsqueeze.rollout.hf import HfEngine
 from unsqueeze.rollout.shared import SharedEngine
 from unsqueeze.rollout.types import Sampling
 from unsqueeze.seeds import prompt_seeds
+from unsqueeze.training.arms import train_arm
 from unsqueeze.training.irl_phase import irl_updates
 from unsqueeze.training.rl_step import surrogate_loss
 

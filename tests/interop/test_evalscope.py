@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refusals import refused
-from unsqueeze.evaluation.tallying import LazyVerifier, tally_samples
+from unsqueeze.evaluation.tallying import tally_samples
 from unsqueeze.interop.write_evalscope import Answer, write_evalscope
+from unsqueeze.verify.math_verifier import MathVerifier
 
 
 def review(group: int, index: int, value: object, *, status: str = "success", **metadata: str) -> dict[str, Any]:
@@ -44,7 +45,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def tally(source: Path):
-    with LazyVerifier(workers=1, timeout_s=30, memory_mb=320, credit="anywhere") as verifier:
+    with MathVerifier(workers=1, timeout_s=30, memory_mb=320, credit="anywhere") as verifier:
         return tally_samples(str(source), verifier)
 
 

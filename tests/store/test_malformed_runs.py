@@ -17,11 +17,11 @@ from safetensors.torch import load_file, save_file
 from lives import live
 from refusals import LONGEST_MESSAGE, refused, untouched
 from small_runs import prepare, small_recipe
-from unsqueeze.cli.train_arms import arm_result
 from unsqueeze.digests import sha256_of
 from unsqueeze.errors import RunError
 from unsqueeze.models import embedded_model_path
 from unsqueeze.store.run_directory import RunDirectory
+from unsqueeze.training.arms import arm_result
 from unsqueeze.training.resume import restore, resume
 from unsqueeze.training.run import Run
 from unsqueeze.training.state import Optimizers, digest_of

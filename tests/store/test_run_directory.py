@@ -11,10 +11,10 @@ import pytest
 from unsqueeze.digests import sha256_of
 from unsqueeze.errors import RunError, UserError
 from unsqueeze.store.demos import DEMO_SCHEMA
-from unsqueeze.store.evals import RUN_SCHEMA
 from unsqueeze.store.provenance import git_state, provenance
 from unsqueeze.store.rollouts import LOGP_PROXIMAL, ROLLOUT_SCHEMA
 from unsqueeze.store.run_directory import RunDirectory
+from unsqueeze.store.samples import SAMPLE_SCHEMA
 
 
 def test_a_new_run_has_its_description_and_grows_its_parts(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_the_commit_is_that_of_tracked_files_only(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("heading", "schema"),
-    [("rollouts", ROLLOUT_SCHEMA.append(LOGP_PROXIMAL)), ("demos", DEMO_SCHEMA), ("evals", RUN_SCHEMA)],
+    [("rollouts", ROLLOUT_SCHEMA.append(LOGP_PROXIMAL)), ("demos", DEMO_SCHEMA), ("evals", SAMPLE_SCHEMA)],
 )
 def test_the_documentation_lists_the_columns_that_are_there(heading: str, schema: pa.Schema) -> None:
     page = (Path(__file__).parents[2] / "docs" / "run-directory.md").read_text()

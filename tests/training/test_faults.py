@@ -17,11 +17,10 @@ from typing import Any
 
 import pytest
 import torch
-from rich.console import Console
 from transformers import AutoTokenizer
 
+import unsqueeze as uq
 from lives import differences, live, tiny_recipe
-from unsqueeze.cli.train_arms import train_arms
 from unsqueeze.device_errors import device_errors
 from unsqueeze.errors import RunError, UserError
 from unsqueeze.policy import optimize, policy
@@ -436,7 +435,8 @@ def test_signals(
     handler = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patched:
         patched.setattr(loop, "rl_step", interrupted)
-        assert not train_arms({"tiny": RECIPE}, {"tiny": path}, Console())
+        with pytest.raises(Interrupted):
+            uq.train(RECIPE, run=path)
     assert signal.getsignal(signal.SIGINT) is handler
     out = capsys.readouterr().out
     assert "stopped as asked" in out

@@ -6,12 +6,22 @@ import numpy as np
 import pytest
 
 from unsqueeze.config.recipe import OverlongSettings, RlSettings
+from unsqueeze.policy.batch import Row
 from unsqueeze.rollout.types import Completion, Group, Rollout, StopReason
 from unsqueeze.tasks.problem import Problem
-from unsqueeze.training.rl_step import rl_rows, rollout_metrics
+from unsqueeze.training import rl_step
+from unsqueeze.training.generate import estimator_of
 from unsqueeze.verify.verdict import Judgement, Verdict
 
 RIGHT, WRONG, LATE = Verdict.CORRECT, Verdict.WRONG, Verdict.TIMED_OUT
+
+
+def rl_rows(groups: list[Group], settings: RlSettings, *, max_tokens: int) -> list[Row]:
+    return rl_step.rl_rows(groups, settings, estimator_of(settings), max_tokens=max_tokens)
+
+
+def rollout_metrics(groups: list[Group]) -> dict:
+    return rl_step.rollout_metrics(groups, estimator_of(RlSettings()), RlSettings())
 
 
 def group(number: int, *answers: tuple[Verdict, int]) -> Group:

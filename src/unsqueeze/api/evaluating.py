@@ -1,7 +1,7 @@
 """Evaluations and diagnoses of models, in Python as by the commands."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,9 @@ from unsqueeze.verify.verifiers import as_verifier
 
 __all__ = ["Diagnoses", "LoadedModel", "ServedSource", "diagnose", "evaluate", "load_model", "served"]
 
-Model = str | Path | LoadedModel | ServedSource
+Model = str | Path | LoadedModel | ServedSource | Callable[[], LoadedModel | ServedSource]
+"""Where a model is, one that is loaded or served, or a function that loads one once all else is found right."""
+
 Tasks = str | Problem | Sequence[str | Problem]
 """Names or paths of problem sets, or problems of one's own."""
 
@@ -68,6 +70,10 @@ def evaluate(
     Samples are stored in ``out`` as they come (default: a temporary directory). The same call again goes on where it
     stopped: a larger ``n`` adds samples, another ``credit`` only judges again. Raises Interrupted if ``stop`` is asked.
     """
+    if n < 1:
+        raise UserError(f"n is {n}; give 1 or more samples.")
+    where = Where(data_dir=Path(data_dir), limit=limit, problem_field=problem_field, answer_field=answer_field)
+    benchmarks = benchmarks_of(tasks, where)
     source = as_source(model)
     shown = progress or Silent()
     settings = settle(
@@ -89,10 +95,9 @@ def evaluate(
     )
     if told := settings.describe_run():
         shown.say(told)
-    where = Where(data_dir=Path(data_dir), limit=limit, problem_field=problem_field, answer_field=answer_field)
     return evaluate_source(
         source,
-        benchmarks_of(tasks, where),
+        benchmarks,
         settings,
         out=Path(tempfile.mkdtemp(prefix="unsqueeze-eval-")) if out is None else Path(out),
         n=n,
@@ -151,6 +156,8 @@ def diagnose(
         raise UserError(f"n is {n}; give 2 or more samples, similarity compares them.")
     if ngram < 1:
         raise UserError(f"ngram is {ngram}; give 1 or more words.")
+    where = Where(data_dir=Path(data_dir), limit=limit, problem_field=problem_field, answer_field=answer_field)
+    benchmarks = benchmarks_of(tasks, where)
     source, shown, asking = as_source(model), progress or Silent(), stop or StopRequest()
     settings = settle(
         Given(
@@ -169,8 +176,6 @@ def diagnose(
     )
     if told := settings.describe_run():
         shown.say(told)
-    where = Where(data_dir=Path(data_dir), limit=limit, problem_field=problem_field, answer_field=answer_field)
-    benchmarks = benchmarks_of(tasks, where)
     similarity = similarity_by(embedding_model, ngram, device)
     results: dict[str, Diagnosis] = {}
     with Verifiers(settings) as verifiers, tempfile.TemporaryDirectory() as folder:
@@ -207,7 +212,9 @@ def diagnose(
 
 def as_source(model: Model) -> LoadedModel | ServedSource:
     """Return what evaluations ask: the model as it is, or loaded from where it is."""
-    return load_model(str(model)) if isinstance(model, str | Path) else model
+    if isinstance(model, str | Path):
+        return load_model(str(model))
+    return model() if callable(model) else model
 
 
 def benchmarks_of(tasks: Tasks, where: Where) -> list[Benchmark]:

@@ -36,7 +36,11 @@ class RunView:
 
     @property
     def recipe(self) -> Recipe:
-        return recipe_of(self._directory)
+        """The recipe, resolved. RunError where ``run.json`` names none."""
+        recipe = recipe_of(self._directory)
+        if recipe is None:
+            raise RunError(f"{self.path / 'run.json'} names no recipe; it was edited.")
+        return recipe
 
     @property
     def events(self) -> list[dict[str, Any]]:

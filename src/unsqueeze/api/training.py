@@ -1,5 +1,4 @@
-"""Training in Python: what ``unsqueeze train`` does, with problems, verifiers, advantages and callbacks of one's own.
-"""
+"""Training in Python, with problems, verifiers, advantages and callbacks of one's own."""
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -35,8 +34,7 @@ Given = Problem | tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class TrainedArm:
-    """One arm of a recipe, trained: the evaluations before and after, the reports of its phases, and its run on disk.
-    """
+    """One arm of a recipe, trained: the evaluations before and after, the reports of its phases, and its run on disk."""
 
     result: ArmResult
 

@@ -1,6 +1,7 @@
 """``unsqueeze diagnose``: how squeezed a model is."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -93,7 +94,8 @@ def diagnose(
     with TerminalProgress(console) as progress, stop.listening():
         try:
             found = uq.diagnose(
-                model_of(
+                partial(
+                    model_of,
                     model,
                     servers,
                     request_timeout,

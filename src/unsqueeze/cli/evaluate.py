@@ -1,6 +1,7 @@
 """``unsqueeze eval``: sample, verify, and report Avg@n and Pass@k with intervals."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -100,7 +101,8 @@ def evaluate(
     with TerminalProgress(console) as progress, stop.listening():
         try:
             evaluation = uq.evaluate(
-                model_of(
+                partial(
+                    model_of,
                     model,
                     servers,
                     request_timeout,

@@ -81,7 +81,8 @@ def checked(kind: type[S], raw: Mapping[str, Any], section: str) -> S:
             raise UserError(f"unknown setting {name}; known are {', '.join(kind.model_fields)}.") from None
         given = "" if first["type"] in ("value_error", "missing") else f" is {_shown(first['input'])}"
         message = first["msg"].removeprefix("Value error, ")
-        raise UserError(f"{name}{given}: {message[0].lower() + message[1:]}.") from None
+        said = message[0].lower() + message[1:]
+        raise UserError(f"{said}." if said.startswith(f"{section}.") else f"{name}{given}: {said}.") from None
 
 
 def arms_of(recipe: Recipe, source: str) -> dict[str, Recipe]:

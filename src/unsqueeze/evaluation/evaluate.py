@@ -8,7 +8,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from unsqueeze.errors import UserError
 from unsqueeze.evaluation.benchmarks import Benchmark, hub_commits
 from unsqueeze.evaluation.draw import num_missing, rejudge
 from unsqueeze.evaluation.eval_directory import EvalDirectory
@@ -108,8 +107,6 @@ def evaluate_source(
 
     Raises Interrupted if the user asks to stop; what was drawn is then on the disk.
     """
-    if n < 1:
-        raise UserError(f"n is {n}; give 1 or more samples.")
     begun = time.perf_counter()
     with Verifiers(settings, verifier) as verifiers:
         asked, records = [], {}

@@ -59,6 +59,8 @@ def of_run(run: RunDirectory) -> dict[str, Any]:
         recipe = recipe_of(run)
     except UserError:
         return {}  # a run of another version may still be compared
+    if recipe is None:
+        return {}
     return {
         "temperature": recipe.evaluation.temperature,
         "top_p": recipe.evaluation.top_p,

@@ -122,7 +122,7 @@ def settle(given: Given, run: RunDirectory | None) -> EvalSettings:
             memory_mb=given.memory_mb,
         ),
         run=None if run is None else run.path,
-        from_run=() if run is None else tuple(name for name, was in taken.items() if was),
+        from_run=() if recipe is None else tuple(name for name, was in taken.items() if was),
     )
 
 
@@ -132,9 +132,10 @@ def verify_settings(base: VerifySettings | None = None, **given: Any) -> VerifyS
     return checked(VerifySettings, (base or VerifySettings()).model_dump() | changes, "verify")
 
 
-def recipe_of(run: RunDirectory) -> Recipe:
-    """Return the recipe of a run."""
-    return check_recipe(run.info.get("recipe", {}), f"in {run.path / 'run.json'}")
+def recipe_of(run: RunDirectory) -> Recipe | None:
+    """Return the recipe of a run; None where its ``run.json`` names none."""
+    raw = run.info.get("recipe")
+    return check_recipe(raw, f"in {run.path / 'run.json'}") if isinstance(raw, dict) else None
 
 
 def run_of(model: str) -> RunDirectory | None:
