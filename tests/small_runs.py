@@ -58,3 +58,20 @@ def weights(run: Run) -> dict[str, Any]:
 def without_timings(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Metrics with everything but the seconds, which no two runs share."""
     return [{key: value for key, value in record.items() if not key.endswith("_s")} for record in records]
+
+
+def evaluation_record(num_problems: int, avg: float | None, pass_at: dict[int, float | None]) -> dict[str, Any]:
+    """The record of an evaluation, of which only the means matter."""
+
+    def estimate(mean: float | None) -> dict[str, float | None]:
+        return {"mean": mean, "low": None, "high": None}
+
+    return {
+        "n_problems": num_problems,
+        "avg": avg,
+        "avg_low": None,
+        "avg_high": None,
+        "pass_at": {str(k): estimate(mean) for k, mean in pass_at.items()},
+        "coverage": estimate(None),
+        "greedy_logp": -0.1,
+    }

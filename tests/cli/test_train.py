@@ -4,13 +4,17 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from unsqueeze.cli.train_arms import ArmResult, results_table
+from unsqueeze.api.training import TrainedArm
+from unsqueeze.cli.train_tables import results_table
+from unsqueeze.metrics.summary import summarise
 from unsqueeze.store.run_directory import RunDirectory
+from unsqueeze.training.arms import ArmResult
 
 
 def test_smoke_end_to_end(tmp_path: Path):
@@ -184,13 +188,11 @@ def test_an_unknown_recipe_lists_the_known_ones(command):
 
 
 def test_a_long_name_is_shown_whole_in_eighty_columns():
-    estimate = {"mean": 0.5, "low": 0.4, "high": 0.6}
-    summary = {"avg": 0.5, "avg_low": 0.4, "avg_high": 0.6, "greedy_logp": -0.1}
-    summary |= {"pass_at": dict.fromkeys(("1", "8", "32", "128"), estimate)}
+    summary = replace(summarise([128] * 9, [64] * 9, [1, 8, 32, 128]), greedy_logp=-0.1)
     name = "qwen2.5-math-1.5b-sps-on-grpo-seed-0"
     result = ArmResult(name=name, path=Path("run"), before=summary, after=summary, minutes=1.0, reports=[], best=None)
     screen = io.StringIO()
-    Console(file=screen, width=80).print(results_table([result]))
+    Console(file=screen, width=80).print(results_table([TrainedArm(result)]))
     lines = screen.getvalue().splitlines()
     assert name in "".join(line[2:18].strip() for line in lines)
     assert "…" not in screen.getvalue()

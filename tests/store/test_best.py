@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lives import differences, live, tiny_recipe
+from small_runs import evaluation_record
 from unsqueeze.config.recipe import CheckpointSettings, DataSettings
 from unsqueeze.errors import RunError, UserError
 from unsqueeze.evaluation.settings import checkpoint_of
@@ -42,8 +43,7 @@ def stored(path: Path, results: dict[int, tuple[float | None, float | None]]) ->
     run = RunDirectory.create(path, {})
     for step, (avg, pass_at_4) in results.items():
         run.checkpoints.save(step, lambda folder: (folder / "weights").touch())
-        pass_at = {"1": {"mean": avg}, "4": {"mean": pass_at_4}}
-        run.validation.write(step, [], {"avg": avg, "n_problems": 5, "pass_at": pass_at})
+        run.validation.finish(step, evaluation_record(5, avg, {1: avg, 4: pass_at_4}))
     return run
 
 
@@ -155,8 +155,8 @@ def test_a_validation_file(files: dict, tmp_path: Path):
 
 
 def test_a_validation_file_is_no_file_of_countdown():
-    with pytest.raises(ValueError, match="give num_validation instead"):
-        DataSettings(validation_path="some.jsonl", num_validation=3)
+    with pytest.raises(UserError, match=r"give data\.num_validation instead"):
+        load(DataSettings(validation_path="some.jsonl", num_validation=3))
 
 
 @pytest.mark.parametrize(
@@ -184,13 +184,13 @@ def test_the_best_and_phase_ends_stay(whole: Path):
     """The last one, both phase ends and the best are left; the journal and the command line name the best."""
     run = RunDirectory.open(whole)
     assert run.validation.steps() == [1, 2, 3, 4]
-    assert run.validation.summary(2)["n_problems"] == 3
+    assert run.validation.summary(2).n_problems == 3
     assert run.evals.steps() == [0, 4]
     best = best_checkpoint(run)
     assert best is not None
     assert run.checkpoints.steps() == sorted({best.step, 3, 4})
     summaries = {step: run.validation.summary(step) for step in run.validation.steps()}
-    assert best.avg == max(summary["avg"] for summary in summaries.values())
+    assert best.avg == max(summary.avg.mean for summary in summaries.values())
     last = run.journal.last("finished")
     assert last is not None
     assert last["best"]["step"] == best.step

@@ -26,7 +26,8 @@ def test_a_new_run_has_its_description_and_grows_its_parts(tmp_path: Path) -> No
     run.rollouts.write(0, [])
     run.demos.write(0, [])
     run.checkpoints.save(0, lambda folder: (folder / "policy").mkdir())
-    run.evals.write(0, [], {})
+    run.evals.merge(0, "countdown", [])
+    run.evals.finish(0, {})
     run.close()
     again = RunDirectory.open(run.path)
     assert again.info == {"recipe": {"rl": {"steps": 2}}, "seed": 1}

@@ -17,10 +17,12 @@ from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 from transformers import AutoTokenizer
 
 import unsqueeze as uq
 from lives import differences, live, tiny_recipe
+from unsqueeze.cli.progress import TerminalProgress
 from unsqueeze.device_errors import device_errors
 from unsqueeze.errors import RunError, UserError
 from unsqueeze.policy import optimize, policy
@@ -94,7 +96,7 @@ def files_no_larger_than(size: int) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("owner", "attribute", "refused"),
     [
-        (EvalWriter, "write", "evals/step-000000.parquet"),
+        (EvalWriter, "add", "evals/step-000000.parts/000000.parquet"),
         (RolloutWriter, "write", "rollouts/step-000001.parquet"),
         pytest.param(DemoWriter, "write", "demos/irl-001.parquet", marks=pytest.mark.slow),
         (checkpoint, "save_policy", "checkpoints/.step-000001.tmp/policy"),
@@ -435,8 +437,8 @@ def test_signals(
     handler = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patched:
         patched.setattr(loop, "rl_step", interrupted)
-        with pytest.raises(Interrupted):
-            uq.train(RECIPE, run=path)
+        with TerminalProgress(Console()) as progress, pytest.raises(Interrupted):
+            uq.train(RECIPE, run=path, progress=progress)
     assert signal.getsignal(signal.SIGINT) is handler
     out = capsys.readouterr().out
     assert "stopped as asked" in out

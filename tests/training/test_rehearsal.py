@@ -136,6 +136,7 @@ def test_a_gold_answer_that_cannot_be_right_ends_the_run_before_it_begins(comman
         f"data={{kind: jsonl, train_path: {tmp_path}/train.jsonl, test_path: {tmp_path}/test.jsonl, num_train: null, "
         "num_test: null}",
         "verify.workers=1",
+        "verify.credit=boxed",
     ]
     flags = [part for setting in settings for part in ("--set", setting)]
     code, _, err = command("train", "smoke", "--run", str(tmp_path / "run"), *flags)

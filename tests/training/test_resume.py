@@ -155,7 +155,7 @@ def test_how_the_work_is_done_may_change_in_between(whole: Path, tmp_path: Path)
         ({"rl": {"learning_rate": 2e-3}}, "rl.learning_rate 0.001, and 0.002 is given now; only checkpoint, "),
         ({"irl": {"kl_budget": 0.5}}, "irl.kl_budget null, and 0.5 is given now"),
         ({"evaluation": {"n": 3}}, "evaluation.n 2, and 3 is given now"),
-        ({"verify": {"credit": "anywhere"}}, "verify.credit boxed, and anywhere is given now"),
+        ({"verify": {"credit": "boxed"}}, "verify.credit anywhere, and boxed is given now"),
     ],
 )
 def test_what_is_learned_may_not_change(whole: Path, section: dict, said: str):

@@ -35,7 +35,7 @@ Given = Problem | tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class TrainedArm:
-    """One arm of a recipe, trained: how it was measured before and after, its phases, and its run on disk."""
+    """One arm of a recipe, trained: evaluations before and after, the reports of its phases, its run on disk."""
 
     result: ArmResult
 
@@ -198,10 +198,10 @@ def train(
                     parts=found.parts,
                 )
             except (Interrupted, KeyboardInterrupt) as error:
-                shown.warn(f"stopped as asked; what was done is in {path}. Resume the run to go on.")
+                shown.warn(f"stopped as asked; what was done is in {path}. Resume it (--resume) to go on.")
                 raise Interrupted from error
             except RunError:
-                shown.warn(f"it failed; what was done is in {path}. Once the cause is gone, resume the run.")
+                shown.warn(f"it failed; what was done is in {path}. Once the cause is gone, resume it (--resume).")
                 raise
             results[name] = TrainedArm(result)
             if is_new and processes.size == 1:  # other processes may not see this one's disk

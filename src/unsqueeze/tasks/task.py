@@ -85,7 +85,7 @@ class Task(ABC):
         return None
 
     def gold_response(self, problem: Problem, settings: DataSettings) -> str:
-        r"""Return a response that says the gold answer: ``\boxed{}``, which earns credit under every ``verify.credit``."""
+        r"""Return a response that says the gold answer: in a box, which earns credit under every ``verify.credit``."""
         return f"\\boxed{{{problem.answer}}}"
 
     def canonical(self, problem: Problem, response: str) -> str:

@@ -58,9 +58,11 @@ def check_directories(directory: Path, paths: Mapping[str, Path], *, resume: boo
     """Check that a run that exists is gone on with only by ``resume``, and that nothing else is resumed."""
     present = [path for path in (directory, *paths.values()) if (path / "run.json").exists()]
     if present and not resume:
-        raise UserError(f"{present[0]} holds a run already; resume it, or name another run directory.")
+        raise UserError(
+            f"{present[0]} holds a run already; resume it (--resume), or name another run directory (--run)."
+        )
     if resume and not present:
-        raise UserError(f"{directory} holds no run to resume; start one there without resume.")
+        raise UserError(f"{directory} holds no run to resume; leave resume (--resume) out to start one there.")
 
 
 def check_arms(

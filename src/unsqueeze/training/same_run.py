@@ -40,17 +40,17 @@ def check_same_run(
             raise UserError(
                 f"{directory.path} was started with {name} {_short(before)}, and {_short(now)} is given now; only "
                 f"{', '.join(MAY_CHANGE)} may change when a run goes on. Resume it with what its run.json holds, or "
-                f"name another run directory."
+                f"name another run directory (--run)."
             )
     for name, (before, now) in differences(_section(directory, "data"), data):
         raise UserError(
             f"{directory.path} was started with other data: {name} was {_short(before)} and is {_short(now)} now. Put "
-            f"the data back, or name another run directory."
+            f"the data back, or name another run directory (--run)."
         )
     for name, (before, now) in differences(_section(directory, "own"), own):
         raise UserError(
             f"{directory.path} was started with {name} {before or 'of its recipe'}, and {now or 'that of the recipe'} "
-            f"is given now; resume it from Python with the same {name}, or name another run directory."
+            f"is given now; resume it from Python with the same {name}, or name another run directory (--run)."
         )
 
 
