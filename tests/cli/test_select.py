@@ -184,10 +184,10 @@ def test_a_broken_line_is_named_and_nothing_is_written(command, tmp_path: Path, 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--pool", "best"], ["--pool best", "negatives_first"]),
-        (["--likelihood", "max"], ["--likelihood max", "mean, sum"]),
-        (["--k", "0"], ["--k 0"]),
-        (["--quantile", "0"], ["--quantile 0"]),
+        (["--pool", "best"], ["pool is 'best'", "negatives_first"]),
+        (["--likelihood", "max"], ["likelihood is 'max'", "mean, sum"]),
+        (["--k", "0"], ["k is 0", "1 or more"]),
+        (["--quantile", "0"], ["quantile is 0", "above 0"]),
         (["--pool", "positives"], ["nothing to choose", "positives"]),
     ],
 )

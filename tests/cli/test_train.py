@@ -55,7 +55,7 @@ def test_arms_share_one_directory_and_one_table(command, tmp_path: Path):
     # Both arms start from one model and one seed: before training they are the same.
     grpo, sps = (RunDirectory.open(tmp_path / "both" / name) for name in ("grpo", "sps"))
     assert grpo.evals.samples(0) == sps.evals.samples(0)
-    assert sps.evals.summary(0) == grpo.evals.summary(0) | {"made_in": str(grpo.path)}  # once is enough
+    assert sps.evals.record(0) == grpo.evals.record(0) | {"made_in": str(grpo.path)}  # once is enough
     assert not grpo.demos.numbers()
     assert sps.demos.numbers() == [1]
 

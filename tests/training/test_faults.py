@@ -511,7 +511,9 @@ def test_a_damaged_checkpoint(whole: Path, run: Path, tmp_path: Path, name: str,
 def test_no_checkpoint_is_whole(whole: Path, run: Path, tmp_path: Path):
     for step in (1, 2):
         cut(run / "checkpoints" / f"step-{step:06d}" / "state" / "weights.safetensors")
-    with pytest.raises(RunError, match=rf"move all that is in {run / 'checkpoints'} elsewhere, and --resume repeats"):
+    with pytest.raises(
+        RunError, match=rf"move all that is in {run / 'checkpoints'} elsewhere, and the resumed run repeats"
+    ):
         live(RECIPE, run)
     (run / "checkpoints").rename(tmp_path / "aside")
     live(RECIPE, run)
@@ -535,7 +537,7 @@ def test_damaged_rollouts(whole: Path, run: Path, tmp_path: Path, step: int, dam
         live(RECIPE, run)
     message = str(caught.value)
     assert message.startswith(str(path))
-    assert "--resume makes it again" in message
+    assert "a resumed run makes it again" in message
     # Step 3 is not learned from yet. The others are behind checkpoints: those from that step on go as well.
     assert ("step-000001 is whole: move step-000002" in message) == (step == 2)
     assert ("move all that is in" in message) == (step == 1)
