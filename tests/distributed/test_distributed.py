@@ -5,6 +5,8 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -271,6 +273,24 @@ def test_a_process_killed_by_a_signal_is_named():
 def test_the_exit_code_is_that_of_the_process_that_failed():
     code = "import os, sys; sys.exit(2 * int(os.environ['RANK']))"
     assert run_processes([sys.executable, "-c", code], 2) == 2
+
+
+def test_processes_get_the_command_as_it_is_and_leave_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    before = dict(os.environ)
+    argument = "$$x$$ ${local_rank} $"  # the agent of torchrun replaces such things
+    code = f"import sys; sys.exit(sys.argv[1] != {argument!r})"
+    assert run_processes([sys.executable, "-c", code, argument], 2) == 0
+    assert dict(os.environ) == before
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_process_that_does_not_end_when_asked_is_killed(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("unsqueeze.distributed.agent.GRACE_S", 1)
+    deaf = "import os, signal, time; signal.signal(15, signal.SIG_IGN); os.environ['RANK'] == '0' and time.sleep(99)"
+    begun = time.monotonic()
+    assert run_processes([sys.executable, "-c", f"{deaf}; raise SystemExit(3)"], 2) == 3
+    assert time.monotonic() - begun < 60
 
 
 def launched(path: Path) -> list[str]:
