@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 # Before anything reads them while it is imported:
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -22,6 +22,15 @@ torch.set_num_threads(1)
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+@pytest.fixture(scope="module")
+def judged_by_hash() -> Iterator[None]:
+    """For the tests of a module whose runs are those of ``random_recipe``."""
+    from small_runs import judging_by_hash
+
+    with judging_by_hash():
+        yield
 
 
 @pytest.fixture
