@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 # Before anything reads them while it is imported:
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+# For the processes that tests start, too: threads that wait for each other on a busy machine burn what they wait.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 import torch

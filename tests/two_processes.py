@@ -1,6 +1,7 @@
 """What the tests of many processes have each of two processes do: ``python tests/two_processes.py FOLDER``.
 
-Gradients, adapters and rounding are those of the embedded model, whole runs those of a random one. The same functions, called in one process by the tests, give what the two are compared with.
+Gradients, adapters and rounding are those of the embedded model, whole runs those of a random one. The same functions,
+called in one process by the tests, give what the two are compared with.
 """
 
 import sys
@@ -188,7 +189,7 @@ def agreement(processes: Processes) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Both strategies in turn; in the relay, FSDP2 begins a run, one process alone goes on, DDP brings it to its end."""
+    """Both strategies in turn. In the relay, FSDP2 begins a run, one process alone goes on, and DDP ends it."""
     folder = Path(sys.argv[1])
     torch.set_num_threads(1)
     with judging_by_hash(), joined() as processes:
