@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
 # Before anything reads them while it is imported:
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -33,6 +34,26 @@ def judged_by_hash() -> Iterator[None]:
 
     with judging_by_hash():
         yield
+
+
+@pytest.fixture(scope="session")
+def loaded_workers() -> Iterator[Any]:
+    from unsqueeze.verify.math_verifier import DEFAULT_MEMORY_MB, DEFAULT_WORKERS
+    from unsqueeze.verify.pool import WorkerPool
+
+    pool = WorkerPool(workers=DEFAULT_WORKERS, timeout_s=60.0, memory_mb=DEFAULT_MEMORY_MB)
+    close, pool.close = pool.close, lambda: None  # type: ignore[method-assign]
+    yield pool
+    close()
+
+
+@pytest.fixture
+def shared_workers(loaded_workers: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every verifier of mathematics made in this process has workers that are loaded, which takes two seconds each.
+
+    For tests of verdicts; ``verify/test_pool.py`` tries what workers live through, and ``doctor`` starts its own.
+    """
+    monkeypatch.setattr("unsqueeze.verify.math_verifier.WorkerPool", lambda **_: loaded_workers)
 
 
 @pytest.fixture
