@@ -3,6 +3,15 @@
 ``small_recipe`` trains the embedded model, judged by what Countdown demands. Most of what tests assert needs no model
 that can do anything: ``random_recipe`` is a third of the work, and goes with the fixture ``judged_by_hash``, since no
 answer of a random model is right, and a group without right answers teaches nothing.
+
+The embedded model is needed where
+
+- a command runs in a process of its own, whose verifier is Countdown's: ``distributed/test_launcher.py``,
+  ``test_wheel.py``, ``test_memory.py``; and in ``cli/test_train.py``, so that one run here is judged by it;
+- what is said counts: stop strings and texts in ``rollout/test_vllm_server.py``, evaluations in ``cli``, kills that say
+  how often a run survives (``training/test_resume.py``, many);
+- a bound was counted for its three layers: ``two_processes.py``, but for the whole runs;
+- its width is one that kernels exist for: ``rollout/test_vllm_engine.py``, ``rollout/test_vllm_serve.py``.
 """
 
 import zlib
