@@ -304,7 +304,7 @@ def lose_the_verifier(run: Any) -> None:
     def dead(*_: Any, **__: Any) -> None:
         raise RunError("verify: the process that loads Math-Verify keeps failing: it exited with 1")
 
-    CountdownVerifier.verifier = dead
+    CountdownVerifier.verify = dead
 
 
 @pytest.mark.parametrize(
