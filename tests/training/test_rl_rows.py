@@ -10,7 +10,7 @@ from unsqueeze.policy.batch import Row
 from unsqueeze.rollout.types import Completion, Group, Rollout, StopReason
 from unsqueeze.tasks.problem import Problem
 from unsqueeze.training import rl_step
-from unsqueeze.training.generate import estimator_of
+from unsqueeze.training.estimating import estimator_of
 from unsqueeze.verify.verdict import Judgement, Verdict
 
 RIGHT, WRONG, LATE = Verdict.CORRECT, Verdict.WRONG, Verdict.TIMED_OUT
