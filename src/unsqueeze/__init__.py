@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from unsqueeze.api.judging import compare, export, judge, judge_file, score
     from unsqueeze.api.planning import plan
     from unsqueeze.api.runs import open_arms, open_run
-    from unsqueeze.api.training import train
+    from unsqueeze.api.training import check, train
     from unsqueeze.config.load import load_recipe
     from unsqueeze.config.recipe import Recipe
     from unsqueeze.evaluation.evaluate import Evaluation
@@ -40,6 +40,7 @@ _PLACES = {
     "Summary": "unsqueeze.metrics.summary",
     "Task": "unsqueeze.tasks.task",
     "Verdict": "unsqueeze.verify.verdict",
+    "check": "unsqueeze.api.training",
     "compare": "unsqueeze.api.judging",
     "diagnose": "unsqueeze.api.evaluating",
     "doctor": "unsqueeze.api.health",
@@ -73,6 +74,7 @@ __all__ = [
     "Task",
     "Verdict",
     "__version__",
+    "check",
     "compare",
     "diagnose",
     "doctor",

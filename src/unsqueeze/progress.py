@@ -74,11 +74,11 @@ class StopRequest:
             raise
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
+    def listening(self) -> Iterator["StopRequest"]:
         """Take SIGINT and SIGTERM over for the duration."""
         before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            yield
+            yield self
         finally:
             for number, handler in before.items():
                 signal.signal(number, self._afterwards(handler))

@@ -80,11 +80,6 @@ class Cycle:
     rl: Phase | None
     irl: Phase | None
 
-    @property
-    def last_step(self) -> int:
-        """The RL step after which the cycle ends."""
-        return max(phase.last_step for phase in (self.rl, self.irl) if phase is not None)
-
 
 def cycles(phases: Sequence[Phase], done: int = 0) -> list[Cycle]:
     """Return the phases as cycles, without the first ``done`` of them."""

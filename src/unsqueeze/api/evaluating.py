@@ -10,17 +10,17 @@ from typing import Any
 from unsqueeze.errors import UserError
 from unsqueeze.evaluation.benchmarks import Benchmark, Where, hub_commits, load_benchmarks, own_benchmark
 from unsqueeze.evaluation.diagnose import Diagnosis, Similarity, diagnose_benchmark
+from unsqueeze.evaluation.draw import num_missing
 from unsqueeze.evaluation.entropy import mean_entropy
-from unsqueeze.evaluation.evaluate import Evaluation, Verifiers, ask, evaluate_source
+from unsqueeze.evaluation.evaluate import Evaluation, Verifiers, begin, evaluate_source
 from unsqueeze.evaluation.models import LoadedModel, ServedSource, load_model, served
 from unsqueeze.evaluation.settings import Given, settle
 from unsqueeze.metrics.diversity import mean_pairwise_cosine, trajectory_similarity
 from unsqueeze.metrics.summary import powers_of_two_up_to
 from unsqueeze.plain_json import dumps
 from unsqueeze.progress import Progress, Silent, StopRequest
-from unsqueeze.store.atomic import write_atomically
+from unsqueeze.store.atomic import remove_directory, write_atomically
 from unsqueeze.store.provenance import provenance
-from unsqueeze.store.samples import Samples
 from unsqueeze.tasks.problem import Problem
 from unsqueeze.verify.verifiers import as_verifier
 
@@ -29,7 +29,7 @@ __all__ = ["Diagnoses", "LoadedModel", "ServedSource", "diagnose", "evaluate", "
 Model = str | Path | LoadedModel | ServedSource | Callable[[], LoadedModel | ServedSource]
 """Where a model is, one that is loaded or served, or a function that loads one once all else is found right."""
 
-Tasks = str | Problem | Sequence[str | Problem]
+Tasks = str | Path | Problem | Sequence[str | Path | Problem]
 """Names or paths of problem sets, or problems of one's own."""
 
 
@@ -150,7 +150,8 @@ def diagnose(
     """Measure what squeezing shows in: greedy log-prob, entropy, accuracy per problem, similarity, distinct solutions.
 
     Similarity is by n-grams of ``ngram`` words, or by the sentence embeddings of ``embedding_model``. ``out`` is a JSON
-    file to write. The rest is as for ``evaluate``.
+    file to write; until it is there, samples lie beside it in a folder ``OUT.samples``, and the same call again goes on
+    with them. The rest is as for ``evaluate``.
     """
     if n < 2:
         raise UserError(f"n is {n}; give 2 or more samples, similarity compares them.")
@@ -178,15 +179,16 @@ def diagnose(
         shown.say(told)
     similarity = similarity_by(embedding_model, ngram, device)
     results: dict[str, Diagnosis] = {}
-    with Verifiers(settings) as verifiers, tempfile.TemporaryDirectory() as folder:
-        samples = Samples(Path(folder) / "samples.parquet", Path(folder) / "parts")
-        for benchmark in benchmarks:
-            asked, _ = ask(source, benchmark, settings, verifiers.of(benchmark))
-            with shown.work(benchmark.name, n * len(asked.prompts)) as advance:
-                results[benchmark.name] = diagnose_benchmark(
+    with Verifiers(settings) as verifiers, tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) if out is None else Path(f"{out}.samples")
+        begun = begin(source, benchmarks, settings, verifiers, folder, seed=seed, progress=shown)
+        for asked in begun.asked:
+            missing = num_missing(begun.directory.samples, [asked], n)
+            with shown.work(asked.benchmark.name, missing) as advance:
+                results[asked.benchmark.name] = diagnose_benchmark(
                     source,
                     asked,
-                    samples,
+                    begun.directory.samples,
                     n=n,
                     entropy=partial(mean_entropy, source.policy) if isinstance(source, LoadedModel) else None,
                     similarity=similarity,
@@ -207,6 +209,7 @@ def diagnose(
     }
     if out is not None:
         write_atomically(Path(out), dumps(record, indent=2).encode() + b"\n", replace=True)
+        remove_directory(folder)
     return Diagnoses(results, record, _lacking(source))
 
 
@@ -219,9 +222,9 @@ def as_source(model: Model) -> LoadedModel | ServedSource:
 
 def benchmarks_of(tasks: Tasks, where: Where) -> list[Benchmark]:
     """Return the problem sets of names, and those of the user's own problems as one."""
-    given = [tasks] if isinstance(tasks, str | Problem) else list(tasks)
+    given = [tasks] if isinstance(tasks, str | Path | Problem) else list(tasks)
     own = [task for task in given if isinstance(task, Problem)]
-    named = [task for task in given if isinstance(task, str)]
+    named = [str(task) for task in given if isinstance(task, str | Path)]
     found = load_benchmarks(named, where) if named or not own else []
     return [*found, *([own_benchmark("own", own, "given")] if own else [])]
 

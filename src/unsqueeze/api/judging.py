@@ -17,7 +17,7 @@ from typing import Any
 
 from unsqueeze.errors import UserError
 from unsqueeze.evaluation.evaluate import Evaluation
-from unsqueeze.evaluation.measured import differing_settings, measured_by
+from unsqueeze.evaluation.measured import check_same_problems, differing_settings, measured_by
 from unsqueeze.evaluation.settings import verify_settings
 from unsqueeze.evaluation.summarise import tally_of
 from unsqueeze.evaluation.tallying import sample_source, tally_samples
@@ -129,11 +129,12 @@ def compare(
     """Return paired differences, second minus first, of Avg@n and Pass@k on the problems that both have.
 
     Each side is problem ids with outcomes, or what ``score`` takes. Warns, naming the setting, where two evaluations
-    were measured differently. UserError where they have no problem in common.
+    were measured differently. UserError where they have no problem in common, or another gold answer to the same one.
     """
     shown = progress or Silent()
     with _verifier(credit, workers, timeout_s, memory_mb) as verifier:
         before, after = called_alike(*(_tally(side, verifier, None, by, shown) for side in (first, second)))
+        check_same_problems(before, after, verifier)
     for difference in differing_settings(measured_by(first), measured_by(second)):
         shown.warn(f"the two sides were measured differently: {difference}")
     most = min(before.max_samples, after.max_samples)
@@ -199,7 +200,7 @@ def _tally_of_table(table: Any, by: str) -> Tally:
     missing = [name for name in ("problem_id", "correct") if name not in table.column_names]
     if missing:
         raise UserError(f"the table has no column {missing[0]!r} (columns: {', '.join(table.column_names)}).")
-    if {"extracted", "benchmark"} <= set(table.column_names) and by == "benchmark":
+    if {"extracted", "benchmark", "gold"} <= set(table.column_names) and by == "benchmark":
         return tally_of(table)
     names = table[by].to_pylist() if by in table.column_names else None
     return _tally(

@@ -1,13 +1,12 @@
 """Estimates of what a recipe needs, before anything is loaded."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from unsqueeze.api.training import as_recipe
-from unsqueeze.config.load import arms_of
+from unsqueeze.api.recipes import AnyRecipe, as_arms, as_recipe
 from unsqueeze.config.recipe import Recipe
 from unsqueeze.cost.advise import suggestions
 from unsqueeze.cost.devices import Device, device_named
@@ -68,7 +67,7 @@ class Plan:
 
 
 def plan(
-    recipe: str | Path | Recipe | Mapping[str, Any],
+    recipe: AnyRecipe,
     *,
     gpus: int = 1,
     memory: float | None = None,
@@ -85,8 +84,7 @@ def plan(
     ``memory`` is that of each device in 10^9 bytes, by default the device's own. Needs the model's ``config.json``
     alone, no weights and no data. How the estimates come about, and how far they are off: docs/planning.md.
     """
-    loaded = as_recipe(recipe, overrides)
-    arms = arms_of(loaded, str(recipe) if isinstance(recipe, str | Path) else loaded.name)
+    arms = as_arms(as_recipe(recipe, overrides), recipe)
     return {
         name: _plan(
             arm,
@@ -143,7 +141,7 @@ def problems_for(recipe: Recipe, num_test: int | None) -> Problems:
     """Return the numbers of problems. UserError where those to train on are not known."""
     sizes = task_named(recipe.data.kind).sizes(recipe.data)
     if sizes.train is None:
-        raise UserError("data.num_train is null and the file is not at hand: give it with --set data.num_train=NUMBER.")
+        raise UserError("data.num_train is null and the file is not at hand: give data.num_train.")
     return Problems(
         train=sizes.train, test=num_test or sizes.test or ASSUMED_TEST_PROBLEMS, validation=sizes.validation or 0
     )
@@ -189,7 +187,7 @@ def _config(path: str, given: Path | None) -> dict[str, Any]:
         file = Path(cached) if isinstance(cached, str) else None
     if file is None:
         raise UserError(
-            f"model.path is {path!r}, and its config.json is not at hand: give it as config (--config FILE). Known "
+            f"model.path is {path!r}, and its config.json is not at hand: give it as config. Known "
             f"without are {', '.join(KNOWN_CONFIGS)}."
         )
     try:

@@ -129,7 +129,8 @@ def diagnose(
                 stop=stop,
             )
         except Interrupted:
-            progress.warn("stopped as asked; a diagnosis keeps nothing.")
+            kept = f"the samples so far are in {out}.samples. The same command goes on." if out else "nothing is kept."
+            progress.warn(f"stopped as asked; {kept}")
             raise typer.Exit(INTERRUPTED) from None
     print_diagnoses(found.tasks, n, found.record["temperature"])
     if found.lacking:

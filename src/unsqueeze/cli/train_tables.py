@@ -52,9 +52,9 @@ def print_results(console: Console, progress: Progress, trained: Trained) -> Non
     for arm in arms:
         for warning in filter(None, (report.warning() for report in arm.reports)):
             progress.warn(f"{arm.name}: {warning}")
-        if arm.result.best:
-            progress.say(f"{arm.name}: {describe_best(arm.result.best, arm)}")
-    if not any(arm.result.best for arm in arms):
+        if arm.best:
+            progress.say(f"{arm.name}: {describe_best(arm.best, arm)}")
+    if not any(arm.best for arm in arms):
         progress.say(NO_BEST)
     for arm in arms:
         progress.say(f"{arm.name}: {arm.path}")
@@ -71,7 +71,7 @@ def describe_best(best: Best, arm: TrainedArm) -> str:
 
 def table_caption(arm: TrainedArm) -> str:
     """Caption the numbers of the table."""
-    summary = arm.result.before
+    summary = arm.before
     return (
         f"{summary.n_problems} held-out problems, {summary.max_k} samples each at temperature {arm.temperature}; % "
         f"with 95 % intervals over problems, log-probs in nats per token"
@@ -80,7 +80,7 @@ def table_caption(arm: TrainedArm) -> str:
 
 def results_table(arms: Sequence[TrainedArm]) -> Table:
     """Return base, then a line an arm: Avg@n, Pass@k with 95 % intervals, greedy log-prob, minutes."""
-    first = arms[0].result.before
+    first = arms[0].before
     ks = sorted({k for k in TABLE_KS if k < first.max_k} | {first.max_k})
     table = Table(box=box.SIMPLE)
     table.add_column("", overflow="fold")  # a name is shown whole, however narrow the terminal
@@ -90,7 +90,7 @@ def results_table(arms: Sequence[TrainedArm]) -> Table:
     table.add_column("minutes", justify="right")
     table.add_row("base", *_cells(first, ks), "")
     for arm in arms:
-        table.add_row(arm.name, *_cells(arm.result.after, ks), f"{arm.result.minutes:.1f}")
+        table.add_row(arm.name, *_cells(arm.after, ks), f"{arm.minutes:.1f}")
     return table
 
 

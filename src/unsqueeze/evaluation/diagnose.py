@@ -19,8 +19,10 @@ from unsqueeze.rollout.types import StopReason
 from unsqueeze.store.samples import Samples
 from unsqueeze.verify.verdict import Verdict
 
-Entropy = Callable[[Sequence[Any], Sequence[Sequence[str]]], float]
-"""Function of prompts and their answers: the mean entropy of the next token over all their positions, nats."""
+Entropy = Callable[[Sequence[Any], Sequence[Sequence[str]], Sequence[Sequence[bool]]], float]
+"""Function of prompts, their answers, and which of them the model ended: the mean entropy of the next token over all
+their positions, nats.
+"""
 
 Similarity = Callable[[Sequence[str]], float]
 """Function of the answers to one problem: how alike they are, 1 where they are the same."""
@@ -76,6 +78,7 @@ def diagnose_benchmark(
     table = table.filter(pc.field("benchmark") == asked.benchmark.name)
     table = table.filter(pc.field("index") < n)
     columns = {name: table[name].to_pylist() for name in ("text", "verdict", "num_tokens", "stop_reason")}
+    ended = [reason == StopReason.EOS.value for reason in columns["stop_reason"]]
     texts_PN = [columns["text"][place * n : (place + 1) * n] for place in range(len(problems))]
     verdicts_PN = np.array(columns["verdict"]).reshape(len(problems), n)
     correct_PN = verdicts_PN == Verdict.CORRECT.value
@@ -102,7 +105,9 @@ def diagnose_benchmark(
             stop=sampling.stop,
             on_finished=lambda _: check_stop(),
         ),
-        entropy=math.nan if entropy is None else entropy(asked.prompts, texts_PN),
+        entropy=math.nan
+        if entropy is None
+        else entropy(asked.prompts, texts_PN, [ended[place * n : (place + 1) * n] for place in range(len(problems))]),
         similarity=bootstrap_mean(np.array(similarity_P), bounds=(least_alike, 1.0), seed=seed),
         distinct_correct=bootstrap_mean(np.array(distinct_P, dtype=np.float64), bounds=(0.0, float(n)), seed=seed),
         histogram=accuracy_histogram(judged_P, correct_P),

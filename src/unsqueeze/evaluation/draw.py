@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
 from typing import Protocol, Self
 
+from unsqueeze.errors import Interrupted, LostProcessError, UnsqueezeError
 from unsqueeze.evaluation.calls import BLOCK, Call, blocks, eval_seed, have_of
 from unsqueeze.evaluation.questions import Asked
 from unsqueeze.rollout.served import Ask, ServedModel
@@ -66,7 +67,7 @@ def draw(
     on_finished: Callable[[int], None] | None = None,
     on_judged: Callable[[Sequence[EvalSample]], None] | None = None,
     check_stop: Callable[[], None] = lambda: None,
-    agree: Callable[[bool], bool] = bool,
+    agree: Callable[[bool], bool] | None = None,
 ) -> None:
     """Make the calls, and judge and store what they give.
 
@@ -130,7 +131,8 @@ class Storing:
     """Judges what was drawn and puts it on the disk: at once where drawing is slow, else every few seconds.
 
     A part costs milliseconds however small it is, as long as a quick model takes for its samples. Whatever ends the
-    drawing, all that was drawn is judged and stored.
+    drawing, all that was drawn is judged and stored; of several processes (``agree``) only where all of them know of
+    the end, since they judge together.
     """
 
     def __init__(
@@ -138,7 +140,7 @@ class Storing:
         sink: Sink,
         asked: Asked,
         on_judged: Callable[[Sequence[EvalSample]], None] | None = None,
-        agree: Callable[[bool], bool] = bool,
+        agree: Callable[[bool], bool] | None = None,
     ) -> None:
         self._sink = sink
         self._asked = asked
@@ -153,7 +155,8 @@ class Storing:
         self.flush_when_due()
 
     def flush_when_due(self) -> None:
-        if self._agree(time.monotonic() - self._last >= STORED_AFTER_S):
+        due = time.monotonic() - self._last >= STORED_AFTER_S
+        if due if self._agree is None else self._agree(due):
             self.flush()
 
     def flush(self) -> None:
@@ -166,16 +169,22 @@ class Storing:
                 eval_sample(self._asked, place, index, one, judgement)
                 for (place, index, one), judgement in zip(drawn, judgements, strict=True)
             ]
+            self._sink.add(judged)
             if self._on_judged is not None:
                 self._on_judged(judged)
-            self._sink.add(judged)
         self._last = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self.flush()
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if self._agree is None or kind is None or _known_to_all(kind):
+            self.flush()
+
+
+def _known_to_all(kind: type[BaseException]) -> bool:
+    """Tell whether an error in one of several processes is raised in all of them (``Processes.agreeing``)."""
+    return issubclass(kind, UnsqueezeError | Interrupted) and not issubclass(kind, LostProcessError)
 
 
 def eval_sample(

@@ -89,6 +89,40 @@ def ask(
     return asked, record
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Begun:
+    """An evaluation that is ready to be drawn: where its samples are, what is asked, and what is on record of both."""
+
+    directory: EvalDirectory
+    asked: Sequence[Asked]
+    record: Mapping[str, Any]
+
+
+def begin(
+    source: Source,
+    benchmarks: Sequence[Benchmark],
+    settings: EvalSettings,
+    verifiers: Verifiers,
+    folder: Path,
+    *,
+    seed: int,
+    progress: Progress,
+) -> Begun:
+    """Begin in ``folder``, or go on with what is there: what another verifier judged is judged again first."""
+    asked, records = [], {}
+    for benchmark in benchmarks:
+        each, records[benchmark.name] = ask(source, benchmark, settings, verifiers.of(benchmark))
+        asked.append(each)
+    directory = EvalDirectory(folder)
+    identity = {**source.identity(), **settings.drawn, "seed": seed}
+    told = {**source.told(), "hub_commits": hub_commits(benchmarks)}
+    directory.open({**identity, "benchmarks": records}, told=told)
+    for each in asked:
+        if again := rejudge(directory.samples, each):
+            progress.say(f"{each.benchmark.name}: {again:,} samples that were there are judged again")
+    return Begun(directory, asked, {**identity, **told, "credit": settings.credit, "settings": records})
+
+
 def evaluate_source(
     source: Source,
     benchmarks: Sequence[Benchmark],
@@ -109,17 +143,8 @@ def evaluate_source(
     """
     begun = time.perf_counter()
     with Verifiers(settings, verifier) as verifiers:
-        asked, records = [], {}
-        for benchmark in benchmarks:
-            each, records[benchmark.name] = ask(source, benchmark, settings, verifiers.of(benchmark))
-            asked.append(each)
-        directory = EvalDirectory(out)
-        identity = {**source.identity(), **settings.drawn, "seed": seed}
-        told = {**source.told(), "hub_commits": hub_commits(benchmarks)}
-        directory.open({**identity, "benchmarks": records}, told=told)
-        for each in asked:
-            if again := rejudge(directory.samples, each):
-                progress.say(f"{each.benchmark.name}: {again:,} samples that were there are judged again")
+        ready = begin(source, benchmarks, settings, verifiers, out, seed=seed, progress=progress)
+        directory, asked = ready.directory, ready.asked
         missing = num_missing(directory.samples, asked, n)
         if missing:
             verifiers.start()
@@ -132,10 +157,7 @@ def evaluate_source(
         **summary.to_json_object(),
         "model": model,
         "n": n,
-        **identity,
-        **told,
-        "credit": settings.credit,
-        "settings": records,
+        **ready.record,
         "num_drawn_now": missing,
         "seconds": time.perf_counter() - begun,
         **provenance(),

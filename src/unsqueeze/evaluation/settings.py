@@ -79,9 +79,11 @@ class EvalSettings:
             "timeout_s": f"{self.verify.timeout_s:g} s",
             "max_tokens": str(self.max_tokens),
             "temperature": f"{self.temperature:g}",
+            "top_p": f"{self.top_p:g}",
+            "top_k": str(self.top_k),
             "stop": repr(list(self.stop)),
         }
-        told = ", ".join(f"{name} {values[name]}" for name in self.from_run if name in values)
+        told = ", ".join(f"{name} {values[name]}" for name in self.from_run)
         return f"settings of the run {self.run / 'run.json'}: {told}"
 
 
@@ -97,6 +99,9 @@ def settle(given: Given, run: RunDirectory | None) -> EvalSettings:
         "timeout_s": given.timeout_s is None,
         "max_tokens": given.max_tokens is None,
         "temperature": given.temperature is None,
+        # What cuts nothing is not worth a word.
+        "top_p": given.top_p is None and drawn.top_p != 1,
+        "top_k": given.top_k is None and drawn.top_k != 0,
         "stop": given.stop is None and recipe is not None and bool(recipe.rollout.stop),
     }
 

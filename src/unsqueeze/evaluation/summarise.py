@@ -35,9 +35,10 @@ def _with_counts(summary: Summary, samples: pa.Table) -> Summary:
 def tally_of(samples: pa.Table) -> Tally:
     """Count the samples of every problem, in the order in which the problems first stand there."""
     tallier = Tallier()
-    columns = (samples[name].to_pylist() for name in ("benchmark", "problem_id", "correct", "extracted"))
-    for (benchmark, problem_id, correct, extracted), count in Counter(zip(*columns, strict=True)).items():
-        tallier.add(problem_id, correct, benchmark=benchmark or "", answer=as_vote(extracted), count=count)
+    columns = (samples[name].to_pylist() for name in ("benchmark", "problem_id", "gold", "correct", "extracted"))
+    for (benchmark, problem_id, gold, correct, extracted), count in Counter(zip(*columns, strict=True)).items():
+        answer = as_vote(extracted)
+        tallier.add(problem_id, correct, benchmark=benchmark or "", answer=answer, gold=gold, count=count)
     return tallier.tally()
 
 

@@ -65,7 +65,8 @@ def tally_samples(
     for chunk in chunked(records, lambda record: len(record.line)):
         for record, outcome in zip(chunk, _outcomes(chunk, verifier), strict=True):
             correct, answer, known = outcome
-            tallier.add(problem_id_field(record), correct, benchmark=_benchmark(record, by), answer=answer)
+            problem_id, benchmark = problem_id_field(record), _benchmark(record, by)
+            tallier.add(problem_id, correct, benchmark=benchmark, answer=answer, gold=_gold(record))
             if not known:
                 tallier.answers_unknown()
         if on_finished:
@@ -97,6 +98,14 @@ def _benchmark(record: Record, by: str) -> str:
     if isinstance(value, list | dict):
         raise UserError(f"{record.where}: field {by!r} is a {type(value).__name__}; benchmarks are named by text.")
     return "" if value is None else str(value)
+
+
+def _gold(record: Record) -> str | None:
+    """The gold answer of a sample that has a readable one."""
+    try:
+        return gold_field(record)
+    except UserError:
+        return None  # whether one is needed is said where samples are judged
 
 
 def _outcomes(records: list[Record], verifier: MathVerifier) -> Iterator[tuple[bool | None, Hashable | None, bool]]:

@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import nan
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,9 +47,12 @@ class Estimate:
         return {name: None if value != value else value for name, value in asdict(self).items()}
 
     @classmethod
-    def from_json_object(cls, entry: Mapping[str, float | None]) -> "Estimate":
-        """Return the estimate that ``to_json_object`` wrote. KeyError where a number is missing."""
-        return cls(*(float("nan") if entry[name] is None else float(entry[name]) for name in ("mean", "low", "high")))  # type: ignore[arg-type]
+    def from_json_object(cls, entry: Mapping[str, Any]) -> "Estimate":
+        """Return the estimate that ``to_json_object`` wrote.
+
+        KeyError where a number is missing, TypeError or ValueError where it is none.
+        """
+        return cls(*(nan if entry[name] is None else float(entry[name]) for name in ("mean", "low", "high")))
 
 
 def student_quantile(probability: float, degrees: int) -> float:

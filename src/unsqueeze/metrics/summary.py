@@ -90,7 +90,7 @@ class Summary:
     def from_json_object(cls, fields: Mapping[str, Any]) -> "Summary":
         """Return the summary that ``to_json_object`` wrote; other keys are passed over.
 
-        KeyError, TypeError or ValueError where something is missing or of another kind.
+        KeyError, TypeError, ValueError, AttributeError or OverflowError where something is missing or of another kind.
         """
         pass_at = {int(k): Estimate.from_json_object(entry) for k, entry in fields["pass_at"].items()}
         if not pass_at:

@@ -43,12 +43,18 @@ class EvalWriter:
         self._check_new(step)
         return self._of(step).merge({benchmark: problem_ids})
 
+    def discard(self, step: int) -> None:
+        """Remove the samples of the unfinished evaluation after ``step``."""
+        self._check_new(step)
+        self._of(step).discard()
+
     def finish(self, step: int, summary: Mapping[str, Any]) -> Path:
         """Write the summary of the evaluation after ``step``, whose samples are merged. RunError if it is there
         already.
         """
         path = self._check_new(step)
         write_atomically(path, dumps(summary, indent=2).encode() + b"\n")
+        self._open.pop(step, None)
         return path
 
     def copy(self, step: int, other: "EvalWriter", summary: Mapping[str, Any]) -> None:
@@ -71,7 +77,7 @@ class EvalWriter:
         try:
             record = self.record(step)
             return replace(Summary.from_json_object(record), greedy_logp=_greedy(record["greedy_logp"]))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise RunError(f"{path} does not say what an evaluation says ({error!r}); the file was edited.") from error
 
     def samples_path(self, step: int) -> Path:

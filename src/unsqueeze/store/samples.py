@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from unsqueeze.errors import RunError
 from unsqueeze.rollout.types import StopReason
+from unsqueeze.store.atomic import remove_directory
 from unsqueeze.store.table import column, read_table, table_of_rows, write_table
 from unsqueeze.verify.verdict import Judgement, Verdict
 
@@ -130,11 +131,14 @@ class Samples:
         )
         table = table.take(pc.sort_indices(ranks, sort_keys=[(name, "ascending") for name in _KEY]))
         write_table(self.path, table, replace=True)
-        for path in self._part_files():
-            path.unlink()
-        if self._parts.is_dir():
-            self._parts.rmdir()
+        self._remove_parts()
         return table
+
+    def discard(self) -> None:
+        """Remove all samples: nothing can be made of them. They are drawn again."""
+        self._remove_parts()
+        self.path.unlink(missing_ok=True)
+        self._next_part = self._keys = None
 
     def rejudge(
         self,
@@ -171,6 +175,10 @@ class Samples:
             table = table.set_column(place, SAMPLE_SCHEMA.field(place), column(values, SAMPLE_SCHEMA.field(place).type))
         write_table(self.path, table, replace=True)
         return len(places)
+
+    def _remove_parts(self) -> None:
+        if self._parts.is_dir():
+            remove_directory(self._parts)
 
     def _files(self) -> list[Path]:
         return [*([self.path] if self.path.is_file() else []), *self._part_files()]

@@ -16,6 +16,7 @@ from unsqueeze.metrics.summary import Summary
 from unsqueeze.progress import Progress, StopRequest
 from unsqueeze.store.best import Best, best_checkpoint
 from unsqueeze.store.run_directory import RunDirectory
+from unsqueeze.tasks.task import Data
 from unsqueeze.training.base_evaluation import take_base_evaluation
 from unsqueeze.training.loop import train
 from unsqueeze.training.phase_report import PhaseReport
@@ -40,22 +41,26 @@ class ArmResult:
     best: Best | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedArm:
-    """An arm that was tried: what it will need and has, how long the trial took, and its parts where they are kept."""
+    """An arm that was tried: what it will need and has, how long the trial took, and what of its parts is kept."""
 
     recipe: Recipe
     estimate: Estimate
     free_space: int
     seconds: float
+    data: Data
     parts: Parts | None
+    """Everything, ready to be trained with; None where several arms would hold a model each until their turn."""
 
 
 def check_directories(directory: Path, paths: Mapping[str, Path], *, resume: bool) -> None:
     """Check that a run that exists is gone on with only by ``resume``, and that nothing else is resumed."""
     present = [path for path in (directory, *paths.values()) if (path / "run.json").exists()]
     if present and not resume:
-        raise UserError(f"{present[0]} holds a run already; resume it (--resume), or name another directory (--run).")
+        raise UserError(
+            f"{present[0]} holds a run already; resume it (--resume), or name another run directory (--run)."
+        )
     if resume and not present:
         raise UserError(f"{directory} holds no run to resume; leave resume (--resume) out to start one there.")
 
@@ -68,17 +73,24 @@ def check_arms(
 ) -> dict[str, CheckedArm]:
     """Try every arm before the first is trained, so that a mistake in the last is found in the first seconds.
 
-    The first arm keeps its parts, to be trained with; the others would hold a model each until their turn. Raises
-    UserError or RunError saying what is wrong.
+    Arms with the same data load it once, and a single arm keeps all its parts, to be trained with: nothing is loaded
+    twice but the models of several arms, of which there is one at a time. Raises UserError or RunError saying what is
+    wrong.
     """
     checked: dict[str, CheckedArm] = {}
     for name, arm in arms.items():
         begun = time.perf_counter()
+        data = next((other.data for other in checked.values() if other.recipe.data == arm.data), None)
         with processes.agreeing():
-            parts = load_parts(arm, processes, own)
+            parts = load_parts(arm, processes, own, data)
         estimate = preflight(arm, parts, paths[name])
         checked[name] = CheckedArm(
-            arm, estimate, free_space(paths[name]), time.perf_counter() - begun, None if checked else parts
+            recipe=arm,
+            estimate=estimate,
+            free_space=free_space(paths[name]),
+            seconds=time.perf_counter() - begun,
+            data=parts.data,
+            parts=parts if len(arms) == 1 else None,
         )
     return checked
 
@@ -91,17 +103,19 @@ def train_arm(
     stop: StopRequest,
     processes: Processes = ONE,
     begun_here: Mapping[Path, Recipe] = MappingProxyType({}),
-    parts: Parts | None = None,
+    *,
     own: Own = Own(),  # noqa: B008 - frozen
+    data: Data | None = None,
+    parts: Parts | None = None,
 ) -> ArmResult:
     """Train one arm in its directory, or go on with it; a stop or a failure is journalled and let through.
 
-    ``parts``: those of the recipe, where they are loaded. ``begun_here``: runs that this process began before; one that
-    begins alike lends its evaluation before training.
+    ``begun_here``: runs that this process began before; one that begins alike lends its evaluation before training.
+    ``data`` or all ``parts``: those of the recipe, where they are loaded.
     """
     if parts is None:
         with stop.awaited(), processes.agreeing():
-            parts = load_parts(recipe, processes, own)
+            parts = load_parts(recipe, processes, own, data)
     with closing(open_directory(recipe, parts, path)) as directory:
         journal = directory.journal
         if not any(event["event"] == "finished" for event in journal.read()):

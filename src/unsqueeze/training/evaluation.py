@@ -1,10 +1,13 @@
 """Evaluations of a run in training, on its test problems and on its validation problems, stored apart."""
 
+import math
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from unsqueeze.errors import RunError
 from unsqueeze.evaluation.benchmarks import Benchmark
 from unsqueeze.evaluation.calls import have_of, whole
 from unsqueeze.evaluation.draw import draw
@@ -89,6 +92,11 @@ def evaluate_policy(run: Run, held_out: HeldOut, *, step: int) -> None:
     draw_samples(run, held_out, asked, step, seed)
     ids = [problem.id for problem in held_out.problems]
     samples = held_out.store.merge(step, held_out.benchmark, ids)
+    try:
+        check_judged(list(map(Verdict, samples["verdict"].to_pylist())), f"the {held_out.name} after step {step}")
+    except RunError:
+        held_out.store.discard(step)
+        raise
     summary = summarise_samples(samples, powers_of_two_up_to(held_out.n), seed=seed % 2**32)
     peaked = greedy_logp(
         run.engine,
@@ -136,16 +144,16 @@ def draw_samples(run: Run, held_out: HeldOut, asked: Asked, step: int, seed: int
     """Bring every problem to n samples on the disk, and show what is known of them so far."""
     problems, n = held_out.problems, held_out.n
     have = have_of([problem.id for problem in problems], held_out.store.keys(step, held_out.benchmark))
-    rows = run.recipe.rollout.max_rows * (1 if run.engine.policy_version is None else ROWS_A_CALL)
+    rows = run.recipe.rollout.max_rows * run.policy.processes.size
+    rows *= 1 if run.engine.policy_version is None else ROWS_A_CALL
     calls = whole(have, n, [len(prompt) for prompt in asked.prompts], rows, seed)
-    seen: list[Verdict] = []
+    seen: Counter[Verdict] = Counter()
 
     def on_judged(samples: Sequence[EvalSample]) -> None:
-        seen.extend(sample.verdict for sample in samples)
-        check_judged(seen, f"the {held_out.name} after step {step}")
-        judged = [verdict for verdict in seen if verdict.judged]
-        share = sum(verdict is Verdict.CORRECT for verdict in judged) / len(judged)
-        run.progress.step({"kind": "evaluation", "avg": share, "num_samples": len(seen)})
+        seen.update(sample.verdict for sample in samples)
+        judged = sum(count for verdict, count in seen.items() if verdict.judged)
+        share = seen[Verdict.CORRECT] / judged if judged else math.nan
+        run.progress.step({"kind": "evaluation", "avg": share, "num_samples": seen.total()})
 
     label = f"step {step}: {held_out.name} on {len(problems)} problems × {n}"
     with run.progress.work(label, len(problems) * n) as advance:
@@ -158,7 +166,7 @@ def draw_samples(run: Run, held_out: HeldOut, asked: Asked, step: int, seed: int
             on_finished=advance,
             on_judged=on_judged,
             check_stop=run.stop.check,
-            agree=run.policy.processes.any,
+            agree=run.policy.processes.any if run.policy.processes.size > 1 else None,
         )
 
 

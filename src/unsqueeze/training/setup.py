@@ -28,7 +28,7 @@ from unsqueeze.training.run import Run
 from unsqueeze.training.same_run import check_same_run
 from unsqueeze.verify.shared import SharedVerifier
 from unsqueeze.verify.verdict import Verifier
-from unsqueeze.verify.verifiers import make_verifier, name_of, start
+from unsqueeze.verify.verifiers import Borrowed, make_verifier, name_of, start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +60,16 @@ class Parts:
     own: Own
 
 
-def load_parts(recipe: Recipe, processes: Processes = ONE, own: Own = Own()) -> Parts:
-    """Load data, model and tokenizer, and check that every prompt fits. Raises UserError before anything is written."""
+def load_parts(
+    recipe: Recipe,
+    processes: Processes = ONE,
+    own: Own = Own(),
+    data: Data | None = None,
+) -> Parts:
+    """Load data, model and tokenizer, and check that every prompt fits. Raises UserError before anything is written.
+
+    ``data``: that of the recipe, where it is loaded.
+    """
     if recipe.threads is not None:
         torch.set_num_threads(recipe.threads)
     if recipe.rollout.engine == "vllm":
@@ -69,7 +77,7 @@ def load_parts(recipe: Recipe, processes: Processes = ONE, own: Own = Own()) -> 
 
         import_vllm()
     task = task_named(recipe.data.kind if own.data is None else own.data.train[0].task)
-    data = own.data or task.load(recipe.data)
+    data = data or own.data or task.load(recipe.data)
     if recipe.rl.prompts_per_step > len(data.train):
         raise UserError(
             f"rl.prompts_per_step is {recipe.rl.prompts_per_step}, but there are only {len(data.train)} training "
@@ -105,7 +113,7 @@ def open_own(recipe: Recipe, parts: Parts, path: Path) -> RunDirectory:
         return RunDirectory.create(path, run_info(recipe, parts))
     directory = RunDirectory.resume(path)
     try:
-        check_same_run(directory, recipe, data_info(parts.data))
+        check_same_run(directory, recipe, data_info(parts.data), parts.own.record())
     except UnsqueezeError:
         directory.close()
         raise
@@ -118,7 +126,7 @@ def put_together(
     """The parts of a run as one value; starts the engine and the verifier."""
     policy = parts.policy
     own = parts.own
-    verifier = own.verifier or make_verifier(parts.task, recipe.verify)
+    verifier = make_verifier(parts.task, recipe.verify) if own.verifier is None else Borrowed(own.verifier)
     start(verifier)
     return Run(
         recipe=recipe,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from unsqueeze.config.recipe import VerifySettings
-from unsqueeze.errors import UserError
+from unsqueeze.errors import UserError, one_line
 from unsqueeze.extensions import VERIFIERS
 from unsqueeze.tasks.problem import Problem
 from unsqueeze.tasks.task import Task
@@ -49,6 +49,26 @@ def as_verifier(given: Any) -> Verifier:
     )
 
 
+class Borrowed:
+    """Implements ``Verifier`` by another, which stays open: whoever made it closes it."""
+
+    def __init__(self, verifier: Verifier) -> None:
+        self._verifier = verifier
+
+    @property
+    def name(self) -> str:
+        return name_of(self._verifier)
+
+    def start(self) -> None:
+        start(self._verifier)
+
+    def verify(self, problems: Sequence[Problem], responses: Sequence[str]) -> list[Judgement]:
+        return self._verifier.verify(problems, responses)
+
+    def close(self) -> None:
+        """Close nothing: the verifier is somebody else's."""
+
+
 class FunctionVerifier:
     """Implements ``Verifier`` by a function, called in this process: one answer after the other, without a deadline.
 
@@ -72,7 +92,23 @@ class FunctionVerifier:
         try:
             given = self._reward(problem, response)
         except Exception as error:  # noqa: BLE001 - a user's function may raise anything; it says nothing of the answer
-            return Judgement(Verdict.CRASHED, None, f"{self.name} raised {type(error).__name__}: {error}")
+            return Judgement(
+                Verdict.CRASHED, None, f"{self.name} raised {one_line(f'{type(error).__name__}: {error}')}"
+            )
+        return self._judgement(given, problem)
+
+    def try_out(self, problem: Problem, response: str) -> None:
+        """Call the function once. UserError if it raises, or gives what is no verdict."""
+        try:
+            given = self._reward(problem, response)
+        except Exception as error:
+            raise UserError(
+                f"{self.name} raised {_named(error)} for problem {problem.id} and the "
+                f"response {response[:80]!r}; a verifier is called with a Problem and the text of a response."
+            ) from error
+        self._judgement(given, problem)
+
+    def _judgement(self, given: Any, problem: Problem) -> Judgement:
         if isinstance(given, Judgement):
             return given
         if isinstance(given, Verdict):
@@ -91,3 +127,7 @@ def _is_reward(found: Any) -> bool:
     """Tell a function of problem and response from a maker of verifiers, which takes the settings alone."""
     code = getattr(found, "__code__", None)
     return code is not None and code.co_argcount == 2
+
+
+def _named(error: Exception) -> str:
+    return f"{type(error).__name__}: {one_line(error)}"
