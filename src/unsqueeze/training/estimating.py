@@ -55,7 +55,10 @@ def estimate(estimator: Estimator, groups: Groups, settings: Surrogate) -> Advan
     of_tokens = values.ndim == 3
     counts = trains_PG[:, :, None] & groups.mask_PGT if of_tokens else trains_PG
     if not torch.isfinite(values[counts]).all():
-        raise UserError(f"{_called(estimator)} gave an advantage that is not finite to a response that trains.")
+        raise UserError(
+            f"{_called(estimator)} gave an advantage that is not finite to a response that trains; rewards are NaN "
+            f"where an answer was not judged, and must not reach the others."
+        )
     return Advantages(torch.where(counts, values, 0.0), trains_PG)
 
 

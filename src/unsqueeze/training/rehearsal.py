@@ -1,9 +1,8 @@
 """The rehearsal of a run: everything training will do, done once and small, before the first step.
 
 Three gold answers through the verifier, two groups through the estimator of advantages, one generation, and the losses
-of RL and IRL on it with their backward passes. Nothing is left of it: no
-weight moves, no gradient stays, and no random number of the run is drawn. What is wrong is an error in the first
-seconds instead of in the third hour.
+of RL and IRL on it with their backward passes. Nothing is left of it: no weight moves, no gradient stays, and no random
+number of the run is drawn. What is wrong is an error in the first seconds instead of in the third hour.
 """
 
 import math
@@ -18,7 +17,7 @@ from unsqueeze.algos.objectives import LossOutput
 from unsqueeze.config.recipe import Recipe
 from unsqueeze.distributed.sharding import whole
 from unsqueeze.errors import RunError, UserError, one_line
-from unsqueeze.extensions import IRL_LOSSES
+from unsqueeze.extensions import IRL_LOSSES, is_place
 from unsqueeze.policy.batch import Row, collate
 from unsqueeze.policy.policy import Policy
 from unsqueeze.policy.reference import Reference
@@ -33,7 +32,7 @@ from unsqueeze.training.rl_step import surrogate_loss
 from unsqueeze.training.run import int32
 from unsqueeze.training.setup import Parts
 from unsqueeze.verify.verdict import Verdict, Verifier
-from unsqueeze.verify.verifiers import make_verifier
+from unsqueeze.verify.verifiers import FunctionVerifier, make_verifier
 
 NUM_GOLD_ANSWERS = 3
 NUM_TOKENS = 4
@@ -48,9 +47,8 @@ def rehearse(recipe: Recipe, parts: Parts) -> None:
     sampler = recipe.rollout
     if sampler.engine == "vllm":
         sampler = sampler.model_copy(update={"engine": "hf"})
-    if parts.own.verifier is None:  # in which form one of the user's own wants an answer is not known
-        with parts.policy.processes.agreeing(), closing(make_verifier(parts.task, recipe.verify)) as verifier:
-            check_gold_answers(verifier, parts.data.train, recipe, parts.task)
+    with parts.policy.processes.agreeing():
+        check_verifier(recipe, parts)
     check_estimator(parts.own.estimator or estimator_of(recipe.rl), recipe)
     prompt = parts.prompts.tokens(parts.data.train[0])
     with closing(make_engine(sampler, parts.policy)) as engine, leaving_no_trace(parts.policy):
@@ -60,15 +58,30 @@ def rehearse(recipe: Recipe, parts: Parts) -> None:
         check_irl_loss(parts.policy, prompt, completion, recipe)
 
 
+def check_verifier(recipe: Recipe, parts: Parts) -> None:
+    """Give the verifier gold answers; of one that is not the task's the form of a right answer is not known, so that
+    it is only tried, where it is a function.
+    """
+    given = parts.own.verifier
+    if given is None:
+        with closing(make_verifier(parts.task, recipe.verify)) as verifier:
+            if recipe.verify.verifier is None or not is_place(recipe.verify.verifier):
+                check_gold_answers(verifier, parts.data.train, recipe, parts.task)
+                return
+        given = verifier
+    if isinstance(given, FunctionVerifier):
+        problem = parts.data.train[0]
+        given.try_out(problem, problem.answer)
+
+
 def check_gold_answers(verifier: Verifier, problems: Sequence[Problem], recipe: Recipe, task: Task) -> None:
     """The first, a middle and the last problem's gold answers, given as responses, must be correct.
 
     UserError naming the problem if one is not: no answer to it could earn credit. RunError if the verifier is too slow.
     """
     places = {round(i * (len(problems) - 1) / (NUM_GOLD_ANSWERS - 1)) for i in range(NUM_GOLD_ANSWERS)}
-    golds = [
-        (problem, task.gold_response(problem, recipe.data)) for problem in map(problems.__getitem__, sorted(places))
-    ]
+    chosen = [problems[place] for place in sorted(places)]
+    golds = [(problem, task.gold_response(problem, recipe.data)) for problem in chosen]
     known = [(problem, response) for problem, response in golds if response is not None]
     judgements = verifier.verify([problem for problem, _ in known], [response for _, response in known])
     for (problem, response), judgement in zip(known, judgements, strict=True):
