@@ -1,6 +1,7 @@
 """What an estimator may be, what may be wrong with one, and what its answer is taken for."""
 
 import math
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -63,6 +64,13 @@ def test_groups_say_what_an_estimator_needs():
         [[True, False, False], [True] * 2 + [False]],
         [[True] * 3, [True, False, False]],
     ]
+
+
+def test_right_are_the_rewards_of_one_and_others_than_0_and_1_are_refused():
+    groups = two_groups()
+    assert groups.right_PG.tolist() == [[True, False], [True, False]]
+    with pytest.raises(ValueError, match=r"rewards of 0 and 1 alone; set rl\.overlong to null"):
+        _ = replace(groups, rewards_PG=groups.rewards_PG - 0.25).right_PG
 
 
 def test_the_default_is_group_relative_and_each_name_stands_for_a_function():

@@ -60,6 +60,10 @@ def test_an_option_reaches_the_estimator(tmp_path: Path) -> None:
         ({"irl": {"loss": "own_parts:no_loss"}}, "irl.loss own_parts:no_loss gave a float; a loss gives"),
         ({"irl": {"loss": "own_parts:nothing"}}, "irl.loss is 'own_parts:nothing', and own_parts has no nothing"),
         ({"rl": {"advantage": "own_parts:no_loss"}}, "no_loss gave a float; it must give algos.groups.Advantages"),
+        (
+            {"rl": {"advantage": "own_parts:counted", "overlong": {"soft_cache_length": 4}}},
+            "estimator of advantages counted: it takes rewards of 0 and 1 alone; set rl.overlong to null",
+        ),
         ({"rl": {"advantage_options": {"k": 2}}}, "rl.advantage_options do not fit group_relative"),
         ({"verify": {"verifier": "own_parts:nothing"}}, "verify.verifier is 'own_parts:nothing'"),
     ],

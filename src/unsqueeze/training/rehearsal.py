@@ -100,12 +100,15 @@ def check_gold_answers(verifier: Verifier, problems: Sequence[Problem], recipe: 
 
 
 def check_estimator(estimator: Estimator, recipe: Recipe) -> None:
-    """Ask the estimator about two groups: one right answer among wrong ones, and none right and one not judged.
+    """Ask the estimator about two groups: one right answer among wrong ones, and none right and one not judged; with
+    ``rl.overlong`` the first response of either is too long by half.
 
     UserError where it refuses its options or gives what cannot be trained on.
     """
     rewards_PG = torch.zeros(2, recipe.rl.group_size)
     rewards_PG[0, 0], rewards_PG[1, -1] = 1.0, math.nan
+    if recipe.rl.overlong is not None:
+        rewards_PG[:, 0] -= 0.5
     lengths_PG = torch.full(rewards_PG.shape, NUM_TOKENS)
     logp_PGT = torch.full((*rewards_PG.shape, NUM_TOKENS), -0.5)
     groups = Groups(
