@@ -120,7 +120,7 @@ STAGES = [
     (loop, "start_phase", "measuring for a phase report"),
     (loop, "finish_phase", "measuring for a phase report"),
     (loop, "irl_phase", "between IRL steps"),
-    (loop, "rl_phase", "between RL steps"),
+    (loop.Training, "rl", "between RL steps"),
     (loop, "resume", "resuming"),
     (loop, "generate", "storing or reading rollouts"),
     (HfEngine, "generate", "generating"),

@@ -49,7 +49,7 @@ def test_a_new_run_has_its_description_and_grows_its_parts(tmp_path: Path) -> No
 
 def test_an_existing_run_is_never_overwritten(tmp_path: Path) -> None:
     RunDirectory.create(tmp_path / "a", {"seed": 1})
-    with pytest.raises(UserError, match=r"holds a run already: go on with it by --resume, or name another .* --run"):
+    with pytest.raises(UserError, match=r"holds a run already: resume it \(--resume\), or name another .* \(--run\)"):
         RunDirectory.create(tmp_path / "a", {"seed": 2})
     assert RunDirectory.open(tmp_path / "a").info == {"seed": 1}
 

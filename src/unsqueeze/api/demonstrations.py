@@ -100,7 +100,8 @@ class IrlResult:
     @property
     def warnings(self) -> list[str]:
         """What no one may miss."""
-        found = [warning for warning in [self.report.warning()] if warning is not None]
+        told = self.report.warning()
+        found = [] if told is None else [told.replace("irl.learning_rate", "learning_rate")]
         if self.outcome.budget_unspent:
             found.append(
                 f"all {self.report.num_updates} updates were taken without spending kl_budget "

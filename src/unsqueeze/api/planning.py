@@ -187,7 +187,7 @@ def _config(path: str, given: Path | None) -> dict[str, Any]:
         file = Path(cached) if isinstance(cached, str) else None
     if file is None:
         raise UserError(
-            f"model.path is {path!r}, and its config.json is not at hand: give it as config. Known "
+            f"model.path is {path!r}, and its config.json is not at hand: give it as config (--config FILE). Known "
             f"without are {', '.join(KNOWN_CONFIGS)}."
         )
     try:

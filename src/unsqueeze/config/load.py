@@ -168,11 +168,11 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
     name, separator, text = override.partition("=")
     keys = name.strip().split(".")
     if not separator or not all(keys):
-        raise UserError(f"--set {_shown(override)}: write it as section.key=value, for example --set rl.steps=100.")
+        raise UserError(f"setting {_shown(override)}: write it as section.key=value, for example rl.steps=100.")
     try:
         value = _from_yaml(text)
     except ValueError:
-        raise UserError(f"--set {_shown(override)}: the value is not YAML; quote it if it is a text.") from None
+        raise UserError(f"setting {_shown(override)}: the value is not YAML; quote it if it is a text.") from None
     arms = raw.get("arms")
     arms_with_section = [
         changes
@@ -193,7 +193,7 @@ def _put(raw: dict[str, Any], keys: Sequence[str], value: Any, override: str) ->
         if inner is None:
             inner = where[key] = {}
         if not isinstance(inner, dict):
-            raise UserError(f"--set {_shown(override)}: {key!r} is a single value and has no keys below it.")
+            raise UserError(f"setting {_shown(override)}: {key!r} is a single value and has no keys below it.")
         where = inner
     where[keys[-1]] = value
 

@@ -44,19 +44,17 @@ class RunDirectory:
         """
         run_json = path / "run.json"
         if run_json.exists():
-            raise UserError(
-                f"{path} holds a run already: go on with it by --resume, or name another directory with --run."
-            )
+            raise UserError(f"{path} holds a run already: resume it (--resume), or name another run directory (--run).")
         try:
             of_a_start = (path / "lock", unfinished_name(run_json))
             occupied = path.exists() and any(entry not in of_a_start for entry in path.iterdir())
             make_folder(path)
         except OSError as error:
             raise UserError(
-                f"the run directory {path} cannot be made ({error.strerror}): name another directory with --run."
+                f"the run directory {path} cannot be made ({error.strerror}): name another run directory (--run)."
             ) from error
         if occupied:
-            raise UserError(f"{path} is not empty and holds no run: name another directory with --run.")
+            raise UserError(f"{path} is not empty and holds no run: name another run directory (--run).")
         directory = cls(path)
         directory._lock.take()
         write_atomically(run_json, dumps(run_info, indent=2).encode() + b"\n")
@@ -90,8 +88,8 @@ class RunDirectory:
             return read_record(self.path / "run.json")
         except RunError as error:
             raise RunError(
-                f"{error} It is written once, when a run starts: put a copy of it back, or start again with another "
-                f"--run."
+                f"{error} It is written once, when a run starts: put a copy of it back, or start again in another "
+                f"run directory (--run)."
             ) from error
 
     @cached_property

@@ -92,7 +92,7 @@ def stored_generation(run: Run, step: int) -> list[Group]:
     try:
         return run.directory.rollouts.read(step)
     except RunError as error:
-        raise RunError(f"{error} Once it is out of the run directory, --resume makes it again.") from error
+        raise RunError(f"{error} Once it is out of the run directory, a resumed run makes it again.") from error
 
 
 def check_judged(verdicts: Sequence[Verdict], what: str) -> None:
@@ -101,7 +101,7 @@ def check_judged(verdicts: Sequence[Verdict], what: str) -> None:
         counts = ", ".join(f"{number} {verdict}" for verdict, number in Counter(verdicts).items())
         raise RunError(
             f"of {what} not one could be judged ({counts}), so they were not stored; find out what keeps the verifier "
-            f"from its work (load, memory, verify.timeout_s), then go on with --resume."
+            f"from its work (load, memory, verify.timeout_s), then resume the run (--resume)."
         )
 
 

@@ -1,6 +1,7 @@
 """Whether a stopped run may go on with the recipe and the data given now: what differs, and what may differ."""
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from unsqueeze.config.load import check_recipe
@@ -28,7 +29,10 @@ MAY_CHANGE = (
 
 
 def check_same_run(
-    directory: RunDirectory, recipe: Recipe, data: Mapping[str, Any], own: Mapping[str, str | None]
+    directory: RunDirectory,
+    recipe: Recipe,
+    data: Mapping[str, Any],
+    own: Mapping[str, str | None] = MappingProxyType({}),
 ) -> None:
     """Check that a run goes on as what it was started as.
 
