@@ -98,6 +98,7 @@ TASKS = Registry(
         "jsonl": "unsqueeze.tasks.math_task:MathTask",
         "hub": "unsqueeze.tasks.math_task:MathTask",
         "reasoning_gym": "unsqueeze.tasks.gym_task:GymTask",
+        "arithmetic": "unsqueeze.tasks.arithmetic_task:ArithmeticTask",
     },
 )
 """Tasks (``tasks.task.Task``), by the kind of their data."""
