@@ -1,6 +1,7 @@
 """Parts of a run that a user writes: named in recipes of tests as ``own_parts:NAME``."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from unsqueeze.algos.groups import Advantages, Groups
@@ -8,6 +9,7 @@ from unsqueeze.algos.irl import nll_loss
 from unsqueeze.algos.objectives import LossOutput, clipped_surrogate_loss
 from unsqueeze.algos.surrogate import Surrogate
 from unsqueeze.config.recipe import DataSettings, RolloutSettings, VerifySettings
+from unsqueeze.interop.exporters import Answers
 from unsqueeze.policy.policy import Policy
 from unsqueeze.rollout.engines import hf_engine
 from unsqueeze.rollout.types import Engine
@@ -88,6 +90,14 @@ def irl_loss(*tensors: Any, **further: Any) -> LossOutput:
 def engine(settings: RolloutSettings, policy: Policy) -> Engine:
     CALLS.append("engine")
     return hf_engine(settings, policy)
+
+
+def exporter(answers: Answers, out: Path) -> int:
+    """A line a problem: what it is called, its gold answer, and whether its samples are right."""
+    lines = [f"{key[1]} {key[2]} {[answer.correct for answer in of_one]}" for key, of_one in answers.items()]
+    out.mkdir()
+    (out / "answers.txt").write_text("\n".join(lines))
+    return sum(map(len, answers.values()))
 
 
 def no_loss(*tensors: Any, **further: Any) -> float:

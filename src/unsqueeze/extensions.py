@@ -125,10 +125,10 @@ ENGINES = Registry(
 ``rollout.types.Engine``."""
 
 EXPORTERS = Registry(
-    "--to",
+    "to",
     {
         "evalscope": "unsqueeze.interop.write_evalscope:write_evalscope",
         "lighteval": "unsqueeze.interop.write_lighteval:write_lighteval",
     },
 )
-"""Writers of samples for other programs: called with the grouped answers and a folder, each returns their number."""
+"""Writers of samples for other programs (``interop.exporters.Exporter``)."""
