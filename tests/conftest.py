@@ -38,10 +38,11 @@ def judged_by_hash() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def loaded_workers() -> Iterator[Any]:
-    from unsqueeze.verify.math_verifier import DEFAULT_MEMORY_MB, DEFAULT_WORKERS
+    from unsqueeze.config.recipe import VerifySettings
     from unsqueeze.verify.pool import WorkerPool
 
-    pool = WorkerPool(workers=DEFAULT_WORKERS, timeout_s=60.0, memory_mb=DEFAULT_MEMORY_MB)
+    settings = VerifySettings()
+    pool = WorkerPool(workers=settings.workers, timeout_s=60.0, memory_mb=settings.memory_mb)
     close, pool.close = pool.close, lambda: None  # type: ignore[method-assign]
     yield pool
     close()
