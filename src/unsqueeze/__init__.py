@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from unsqueeze.api.health import doctor
     from unsqueeze.api.judging import compare, export, judge, judge_file, score
     from unsqueeze.api.planning import plan
+    from unsqueeze.api.problems import load_problems
     from unsqueeze.api.runs import open_arms, open_run
     from unsqueeze.api.training import check, train
     from unsqueeze.config.load import load_recipe
@@ -50,6 +51,7 @@ _PLACES = {
     "judge": "unsqueeze.api.judging",
     "judge_file": "unsqueeze.api.judging",
     "load_model": "unsqueeze.evaluation.models",
+    "load_problems": "unsqueeze.api.problems",
     "load_recipe": "unsqueeze.config.load",
     "open_arms": "unsqueeze.api.runs",
     "open_run": "unsqueeze.api.runs",
@@ -84,6 +86,7 @@ __all__ = [
     "judge",
     "judge_file",
     "load_model",
+    "load_problems",
     "load_recipe",
     "losses",
     "open_arms",

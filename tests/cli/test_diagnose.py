@@ -54,7 +54,7 @@ def test_by_hand(tmp_path: Path):
         asked,
         Samples(tmp_path / "samples.parquet", tmp_path / "parts"),
         n=4,
-        entropy=lambda prompts, answers: 0.5,
+        entropy=lambda prompts, answers, ended: 0.5,
         seed=0,
         on_finished=lambda count: None,
         check_stop=lambda: None,

@@ -142,6 +142,7 @@ MATH = [
 ]
 
 
+@pytest.mark.usefixtures("shared_workers")
 def test_files_by_path_and_by_name_side_by_side_and_a_new_credit_only_judges_again(command, tmp_path: Path):
     (tmp_path / "two_sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in MATH))
     (tmp_path / "other.jsonl").write_text(json.dumps(MATH[1]) + "\n")

@@ -191,7 +191,7 @@ def test_another_model_is_not_mixed_in_and_mistakes_are_told_before_anything_is_
     with serving(refused) as server:
         code, _, err = command(*evaluation(other, server.url))
         assert code == 2
-        assert "A model without a chat template is asked with --prompt-style plain" in err
+        assert "A model without a chat template is asked with the prompt style plain" in err
         code, _, err = command(*evaluation(other, server.url, more=("--prompt-style", "plain", "--system", "x")))
         assert code == 2
         assert "a system message needs a chat" in err

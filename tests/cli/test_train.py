@@ -2,8 +2,6 @@
 
 import io
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,20 +15,14 @@ from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.training.arms import ArmResult
 
 
-def test_smoke_end_to_end(tmp_path: Path):
-    """The real command, from another directory, in a process of its own."""
-    result = subprocess.run(
-        [sys.executable, "-m", "unsqueeze", "train", "smoke", "--run", "mine"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    assert "Avg@8" in result.stdout
-    assert "Pass@8" in result.stdout
-    assert "mine" in result.stdout.splitlines()[-1]
+def test_smoke_end_to_end(command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """From another directory. In a process of its own, and installed, it is run in ``test_wheel.py``."""
+    monkeypatch.chdir(tmp_path)
+    code, out, err = command("train", "smoke", "--run", "mine")
+    assert code == 0, err
+    assert "Avg@8" in out
+    assert "Pass@8" in out
+    assert "mine" in out.splitlines()[-1]
     run = RunDirectory.open(tmp_path / "mine")
     assert run.info["recipe"]["name"] == "smoke"
     assert run.evals.steps() == [0, 2]

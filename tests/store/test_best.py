@@ -26,6 +26,8 @@ from unsqueeze.tasks.countdown import (
 from unsqueeze.tasks.task import Data, task_named
 from unsqueeze.training.checkpoint import is_due
 
+pytestmark = pytest.mark.usefixtures("judged_by_hash")
+
 RECIPE = tiny_recipe(
     data={"num_validation": 3},
     evaluation={"validation_n": 2},

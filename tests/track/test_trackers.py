@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from small_runs import prepare, run_to_end, small_recipe, weights
+from small_runs import prepare, random_recipe, run_to_end, weights
 from unsqueeze.config.recipe import Recipe
 from unsqueeze.track import tracking
 from unsqueeze.track.tracker import TrackedRun
@@ -16,9 +16,11 @@ from unsqueeze.training.loop import begin_tracking, make_optimizers, train
 from unsqueeze.training.resume import resume
 from unsqueeze.training.run import Run
 
+pytestmark = pytest.mark.usefixtures("judged_by_hash")
+
 
 def tracked(*names: str) -> Recipe:
-    return small_recipe(trackers=list(names), rl={"steps": 3})
+    return random_recipe(trackers=list(names), rl={"steps": 3})
 
 
 class Recorder:

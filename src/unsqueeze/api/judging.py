@@ -11,6 +11,7 @@ Samples are also taken from files, from the directories of runs and evaluations,
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,11 @@ from unsqueeze.metrics.comparison import Comparison, compare_tallies
 from unsqueeze.metrics.summary import Summary, powers_of_two_up_to, summaries_by_benchmark, summarise_tally
 from unsqueeze.metrics.tally import Tallier, Tally, called_alike
 from unsqueeze.progress import Progress, Silent
+from unsqueeze.tasks.problem import Problem
+from unsqueeze.tasks.task import task_named
 from unsqueeze.verify.math_verifier import MathVerifier, make_math_verifier
 from unsqueeze.verify.verdict import Judgement, Verdict
+from unsqueeze.verify.verifiers import make_verifier
 
 Outcome = bool | int | Verdict | Judgement | None
 """Outcome of a sample: is it correct? None and the verdicts that are not judged count apart."""
@@ -43,7 +47,7 @@ Source = str | Path | Evaluation | Any
 
 
 def judge(
-    golds: Sequence[str],
+    golds: Sequence[str] | Sequence[Problem],
     responses: Sequence[str],
     *,
     credit: str | None = None,
@@ -51,13 +55,22 @@ def judge(
     timeout_s: float | None = None,
     memory_mb: int | None = None,
 ) -> list[Judgement]:
-    """Return one judgement per pair of gold answer and response, in order. See ``verify.math_verifier.MathVerifier``.
+    """Return one judgement per pair of gold answer and response, in order.
 
-    Starts the workers and ends them; keep a ``MathVerifier`` for judging again and again. Settings that are not given
-    are those of ``config.recipe.VerifySettings``.
+    ``golds`` are answers of mathematics (``verify.math_verifier.MathVerifier``), or problems of one task, whose own
+    verifier judges. The verifier is started and ended in the call; ``make_verifier`` gives one to keep. Settings that
+    are not given are those of ``config.recipe.VerifySettings``.
     """
-    with _verifier(credit, workers, timeout_s, memory_mb) as verifier:
-        return verifier.verify_answers(golds, responses)
+    problems = [gold for gold in golds if isinstance(gold, Problem)]
+    if not problems:
+        with _verifier(credit, workers, timeout_s, memory_mb) as verifier:
+            return verifier.verify_answers([str(gold) for gold in golds], responses)
+    tasks = sorted({problem.task for problem in problems})
+    if len(problems) < len(golds) or len(tasks) > 1:
+        raise UserError("golds must all be answers, or all be problems of one task; judge them apart.")
+    settings = verify_settings(credit=credit, workers=workers, timeout_s=timeout_s, memory_mb=memory_mb)
+    with closing(make_verifier(task_named(tasks[0]), settings)) as by_task:
+        return by_task.verify(problems, responses)
 
 
 def judge_file(

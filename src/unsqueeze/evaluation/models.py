@@ -7,19 +7,21 @@ from typing import Any, Protocol
 from unsqueeze.config.load import checked
 from unsqueeze.config.recipe import ModelSettings, RolloutSettings
 from unsqueeze.errors import UserError
-from unsqueeze.evaluation.benchmarks import Benchmark
+from unsqueeze.evaluation.benchmarks import Benchmark, own_benchmark
 from unsqueeze.evaluation.draw import draw_missing, draw_missing_served
 from unsqueeze.evaluation.fingerprint import fingerprint
 from unsqueeze.evaluation.questions import Asked, Questions, questions_of_text, questions_of_tokens
-from unsqueeze.evaluation.settings import EvalSettings, checkpoint_of, run_of
+from unsqueeze.evaluation.settings import EvalSettings, Given, checkpoint_of, run_of, settle
 from unsqueeze.policy.loading import without_progress_bars
 from unsqueeze.policy.policy import Policy
 from unsqueeze.rollout.engines import make_engine
 from unsqueeze.rollout.replicas import Patience, RefusedError, Replicas
 from unsqueeze.rollout.served import ServedModel
-from unsqueeze.rollout.types import Engine, Sampler, Sampling
+from unsqueeze.rollout.types import Completion, Engine, Sampler, Sampling
+from unsqueeze.seeds import prompt_seeds
 from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.store.samples import Samples
+from unsqueeze.tasks.problem import Problem
 
 REQUEST_TIMEOUT_S = 1800.0
 ENGINES = ("hf", "vllm")
@@ -89,6 +91,18 @@ class LoadedModel:
             tokenizer=self.policy.tokenizer,
             context=self.policy.context,
         )
+
+    def prompts(self, problems: Sequence[Problem]) -> Sequence[Sequence[int]]:
+        """Return the token ids of each problem, as this model is asked where nothing else is said."""
+        return self.questions(own_benchmark("own", problems, "given"), settle(Given(), self.run)).prompts
+
+    def sample(
+        self, problems: Sequence[Problem], n: int, *, max_tokens: int, temperature: float = 1.0, seed: int = 0
+    ) -> list[list[Completion]]:
+        """Draw ``n`` responses to each problem under the weights as they are now. Nothing is judged or stored."""
+        seeds = prompt_seeds(seed, len(problems))
+        sampling = Sampling(max_tokens=max_tokens, temperature=temperature)
+        return self.engine.generate(self.prompts(problems), n, sampling, seeds=seeds)
 
     def try_out(self, benchmark: Benchmark, questions: Questions, sampling: Sampling) -> None:
         """Find out nothing: what a loaded model takes is known."""
