@@ -76,9 +76,9 @@ def test_what_it_hears_is_what_the_files_say(recorded: tuple[Run, Recorder]):
     assert losses == {place: line["loss"] for place, line in enumerate(lines, start=1) if line["kind"] == "irl"}
     last = recorder.logged[-1][1]
     summary = run.directory.evals.summary(3)
-    assert last["evaluation/avg"] == summary["avg"]
-    assert last["evaluation/greedy_logp"] == summary["greedy_logp"]
-    assert last["evaluation/pass_at_4_low"] == summary["pass_at"]["4"]["low"]
+    assert last["evaluation/avg"] == summary.avg.mean
+    assert last["evaluation/greedy_logp"] == summary.greedy_logp
+    assert last["evaluation/pass_at_4_low"] == summary.pass_at[4].low
 
 
 def test_nothing_a_tracker_raises_ends_or_changes_a_run(

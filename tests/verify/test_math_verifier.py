@@ -85,7 +85,7 @@ def test_credit_comes_from_where_it_may(anywhere: MathVerifier) -> None:
 
 
 def test_boxes_that_give_nothing_say_why() -> None:
-    with MathVerifier() as verifier:
+    with MathVerifier(credit="boxed") as verifier:
         reasons = [j.reason for j in verifier.verify_answers(["5"] * 3, ["5", r"\boxed{}", r"\boxed{5"])]
     assert reasons == [
         "no \\boxed{} in the response",

@@ -52,9 +52,9 @@ class Tracking:
         self._step += 1
         self._log(str(record["kind"]), scalars(record))
 
-    def evaluation(self, kind: str, summary: Summary) -> None:
-        """Log the summary of an evaluation or a validation: Avg@n, Pass@k with their intervals, greedy log-prob."""
-        values = scalars(summary.to_json_object())
+    def evaluation(self, kind: str, step: int, summary: Summary) -> None:
+        """Log an evaluation or a validation after an RL step: Avg@n, Pass@k with their intervals, greedy log-prob."""
+        values = scalars(summary.to_json_object() | {"step": step})
         for k, estimate in summary.pass_at.items():
             values |= {
                 f"pass_at_{k}": estimate.mean,

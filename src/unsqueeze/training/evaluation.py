@@ -83,7 +83,7 @@ def evaluate_policy(run: Run, held_out: HeldOut, *, step: int) -> None:
     if not held_out.problems:
         return
     if step in held_out.store.steps():
-        run.tracking.evaluation(held_out.name, held_out.store.summary(step))
+        run.tracking.evaluation(held_out.name, step, held_out.store.summary(step))
         return
     begun = time.perf_counter()
     run.engine.sync(run.policy)
@@ -114,7 +114,7 @@ def evaluate_policy(run: Run, held_out: HeldOut, *, step: int) -> None:
     }
     held_out.store.finish(step, record)
     run.directory.journal.append(held_out.event, step=step, avg=summary.avg.mean, greedy_logp=peaked)
-    run.tracking.evaluation(held_out.name, summary)
+    run.tracking.evaluation(held_out.name, step, summary)
     run.progress.gauge(peaked)
     run.progress.say(f"step {step}, {held_out.name}: {describe_evaluation(summary)}")
     for callback in run.callbacks:
