@@ -38,11 +38,9 @@ def judged_by_hash() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def loaded_workers() -> Iterator[Any]:
-    from unsqueeze.config.recipe import VerifySettings
     from unsqueeze.verify.pool import WorkerPool
 
-    settings = VerifySettings()
-    pool = WorkerPool(workers=settings.workers, timeout_s=60.0, memory_mb=settings.memory_mb)
+    pool = WorkerPool(workers=2, timeout_s=60.0, memory_mb=320)
     close, pool.close = pool.close, lambda: None  # type: ignore[method-assign]
     yield pool
     close()

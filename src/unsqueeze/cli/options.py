@@ -9,12 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from unsqueeze.config.load import describe_shipped_recipes
 from unsqueeze.errors import UserError
 
 if TYPE_CHECKING:
     from unsqueeze.api.evaluating import LoadedModel, ServedSource
 
 FROM_RUN = "Default: that of the run the model comes from, else"
+
+RecipeArgument = Annotated[
+    str, typer.Argument(help="A recipe file, or the name of a shipped one: " + describe_shipped_recipes())
+]
+OverridesOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="a.b=v", help="Change one setting, for example --set rl.steps=100. Repeatable."),
+]
 
 WorkersOption = Annotated[int | None, typer.Option(help="Processes that judge. Default: 2.")]
 TimeoutOption = Annotated[
