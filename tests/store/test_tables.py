@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -249,7 +250,7 @@ def test_an_evaluation_is_complete_once_its_summary_is_there(tmp_path: Path) -> 
     assert evals.keys(100, "sums") == {("p", 0)}
     evals.add(100, [a_sample(index=1)])
     assert evals.merge(100, "sums", ["p"]).num_rows == 2
-    summary = summarise([2], [2], [1, 4])
+    summary = replace(summarise([2], [2], [1, 4]), greedy_logp=-0.5)
     evals.finish(100, summary.to_json_object())
     assert evals.steps() == [100]
     assert [(sample.index, sample.text) for sample in evals.samples(100)] == [
