@@ -212,6 +212,9 @@ class SharedEvals(EvalWriter):
     def merge(self, step: int, benchmark: str, problem_ids: Sequence[str]) -> pa.Table:
         return self._on_main(lambda own: own.merge(step, benchmark, problem_ids))
 
+    def discard(self, step: int) -> None:
+        self._on_main(lambda own: own.discard(step))
+
     def finish(self, step: int, summary: Mapping[str, Any]) -> Path:
         return self._on_main(lambda own: own.finish(step, summary))
 
