@@ -57,13 +57,19 @@ def load(place: str, setting: str) -> Any:
         sys.path.append(os.getcwd())
     try:
         found = import_module(module_name)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
+    except ImportError as error:
         raise UserError(
             f"{setting} is {place!r}, and it cannot be imported ({one_line(error)}); the module must be installed, or "
             f"lie in the folder {os.getcwd()}."
         ) from error
+    except Exception as error:  # a module of the user's own may raise anything while it is loaded
+        raise UserError(
+            f"{setting} is {place!r}, and importing {module_name} raised {type(error).__name__}: {one_line(error)}."
+        ) from error
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise UserError(f"{setting} is {place!r}, and {module_name} has no {attribute}.")
+        found = getattr(found, part)
     return found
 
 
@@ -92,6 +98,7 @@ TASKS = Registry(
         "jsonl": "unsqueeze.tasks.math_task:MathTask",
         "hub": "unsqueeze.tasks.math_task:MathTask",
         "reasoning_gym": "unsqueeze.tasks.gym_task:GymTask",
+        "arithmetic": "unsqueeze.tasks.arithmetic_task:ArithmeticTask",
     },
 )
 """Tasks (``tasks.task.Task``), by the kind of their data."""
@@ -118,10 +125,10 @@ ENGINES = Registry(
 ``rollout.types.Engine``."""
 
 EXPORTERS = Registry(
-    "--to",
+    "to",
     {
         "evalscope": "unsqueeze.interop.write_evalscope:write_evalscope",
         "lighteval": "unsqueeze.interop.write_lighteval:write_lighteval",
     },
 )
-"""Writers of samples for other programs: called with the grouped answers and a folder, each returns their number."""
+"""Writers of samples for other programs (``interop.exporters.Exporter``)."""

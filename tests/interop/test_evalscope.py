@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from refusals import refused
 from unsqueeze.evaluation.tallying import tally_samples
-from unsqueeze.interop.write_evalscope import Answer, write_evalscope
+from unsqueeze.interop.exporters import Answer
+from unsqueeze.interop.write_evalscope import write_evalscope
 from unsqueeze.verify.math_verifier import MathVerifier
 
 
@@ -117,7 +118,9 @@ def test_export_is_a_work_directory(command, tmp_path: Path) -> None:
     assert json.loads((out / "rescore.json").read_text())["repeats"] == 2
 
     assert "exists" in refused(tmp_path, "export", str(samples), "--out", str(out))
-    assert "--to" in refused(tmp_path, "export", str(samples), "--to", "csv", "--out", str(tmp_path / "other"))
+    assert "to is 'csv'; known are evalscope, lighteval" in refused(
+        tmp_path, "export", str(samples), "--to", "csv", "--out", str(tmp_path / "other")
+    )
     samples.write_text("".join(json.dumps(row) + "\n" for row in rows[:3]))
     assert "1 to 2 samples" in refused(tmp_path, "export", str(samples), "--out", str(tmp_path / "other"))
     samples.write_text(json.dumps({"problem_id": "a", "gold": "1"}) + "\n")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from refusals import refused
 from unsqueeze.evaluation.tallying import tally_samples
-from unsqueeze.interop.write_evalscope import Answer
+from unsqueeze.interop.exporters import Answer
 from unsqueeze.interop.write_lighteval import write_lighteval
 from unsqueeze.verify.math_verifier import MathVerifier
 

@@ -33,6 +33,23 @@ class Groups:
         return ~torch.isnan(self.rewards_PG)
 
     @property
+    def right_PG(self) -> Bool[Tensor, "P G"]:  # noqa: N802
+        """The responses that earned 1, for rules that count them.
+
+        Raises ValueError if a reward is neither 0 nor 1: such rules do not hold for rewards that depend on the length.
+        """
+        right_PG = self.rewards_PG == 1
+        if not (right_PG | (self.rewards_PG == 0) | ~self.judged_PG).all():
+            raise ValueError("it takes rewards of 0 and 1 alone; set rl.overlong to null, or take another estimator.")
+        return right_PG
+
+    @property
+    def mask_PGT(self) -> Bool[Tensor, "P G T"]:  # noqa: N802
+        """The tokens of the responses; the rest is padding."""
+        places_T = torch.arange(self.logp_PGT.shape[-1], device=self.num_tokens_PG.device)
+        return places_T < self.num_tokens_PG[:, :, None]
+
+    @property
     def logp_mean_PG(self) -> Float[Tensor, "P G"]:  # noqa: N802
         """The mean log-prob of the tokens of each response, nats per token."""
         return self.logp_sum_PG / self.num_tokens_PG.clamp(min=1)
@@ -43,7 +60,8 @@ class Advantages:
     """Advantages of every response, shape [P, G], or of every token, [P, G, T] with anything on padding.
 
     ``trains_PG`` marks the responses that are part of the batch: the denominators of the loss count them, also those of
-    advantage 0, which have no gradient of their own. A response that was not judged never trains.
+    advantage 0, which have no gradient of their own. A response that was not judged never trains: it is taken out
+    whatever stands here.
     """
 
     values: Float[Tensor, "P G"] | Float[Tensor, "P G T"]

@@ -24,8 +24,8 @@ from unsqueeze.evaluation.summarise import tally_of
 from unsqueeze.evaluation.tallying import sample_source, tally_samples
 from unsqueeze.evaluation.verdict_files import count_samples, write_verdicts
 from unsqueeze.extensions import EXPORTERS
+from unsqueeze.interop.exporters import COLUMNS, Exporter, grouped
 from unsqueeze.interop.sample_files import read_samples
-from unsqueeze.interop.write_evalscope import COLUMNS, grouped
 from unsqueeze.metrics.comparison import Comparison, compare_tallies
 from unsqueeze.metrics.summary import Summary, powers_of_two_up_to, summaries_by_benchmark, summarise_tally
 from unsqueeze.metrics.tally import Tallier, Tally, called_alike
@@ -167,7 +167,7 @@ def export(samples: str, out: str | Path, *, to: str = "evalscope") -> tuple[int
     """
     if Path(out).exists():
         raise UserError(f"{out} exists already; name a folder that does not.")
-    write = EXPORTERS.resolve(to)
+    write: Exporter = EXPORTERS.resolve(to)
     groups = grouped(read_samples(sample_source(samples), COLUMNS))
     return write(groups, Path(out)), len(groups)
 

@@ -4,6 +4,7 @@ Defaults are a vetted setting for a small run; the recipes that ship state their
 properties, never fields. Errors raised here are turned into one sentence by ``unsqueeze.config.load``.
 """
 
+import json
 import math
 import re
 from typing import Annotated, Any, Literal, Self
@@ -13,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 from unsqueeze.algos.schedule import Phase, rl_phase_ends, schedule_phases
 from unsqueeze.algos.selection import Likelihood, Pool
 from unsqueeze.algos.surrogate import ALGORITHMS, AdvantageScale, Aggregation, Correction, Ratio, Surrogate
-from unsqueeze.errors import UserError
+from unsqueeze.errors import UserError, one_line
 from unsqueeze.extensions import ADVANTAGES, ENGINES, IRL_LOSSES, LOSSES, TASKS, VERIFIERS
 
 LARGEST_COUNT = 10**8
@@ -38,6 +39,18 @@ class Settings(BaseModel):
         if isinstance(value, int) and info.field_name != "seed" and abs(value) > LARGEST_COUNT:
             raise ValueError(f"this setting is at most {LARGEST_COUNT}")
         return value
+
+
+def _plain(value: dict[str, Any]) -> dict[str, Any]:
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"options are plain texts, numbers, lists and mappings ({one_line(error, 100)})") from None
+    return value
+
+
+Options = Annotated[dict[str, Any], AfterValidator(_plain)]
+"""Settings whose names are known to what they are given to, not here. They go to ``run.json`` like all others."""
 
 
 class LoraSettings(Settings):
@@ -83,12 +96,11 @@ class CountdownSettings(Settings):
 
 class DataSettings(Settings):
     kind: str = "countdown"
-    """The task. `countdown` makes its problems; `reasoning_gym` takes those of the data set options.name of that
-    package; package.module:Class is a task of your own; `jsonl` reads files with one problem and one answer a line;
-    `hub` reads data sets of the Hugging Face hub, and such files beside them: each path below is
-    `hub:OWNER/NAME[:CONFIG]:SPLIT[@REVISION]`, or a file. A commit as the revision pins the data; without one it is the
-    newest. Known sets (GSM8K, MATH-500, …) are read in their own format unless fields are named. What was read is in
-    run.json: a hash, and the commit.
+    """The task, by name (`unsqueeze eval --list-tasks`), or package.module:Class of your own. `jsonl` reads files with
+    one problem and one answer a line; `hub` reads data sets of the Hugging Face hub, and such files beside them: each
+    path below is `hub:OWNER/NAME[:CONFIG]:SPLIT[@REVISION]`, or a file. A commit as the revision pins the data; without
+    one it is the newest. Known sets (GSM8K, MATH-500, …) are read in their own format unless fields are named. All
+    others make their problems. What was read is in run.json: a hash, and the commit.
     """
     seed: int = 0
     """Of the making of problems, or of the drawing of subsets. Not the seed of the run."""
@@ -104,17 +116,17 @@ class DataSettings(Settings):
     answer_field: str = "answer"
     """The field of the gold answer."""
     num_train: int | None = Field(None, ge=1)
-    """How many training problems. jsonl, hub: a uniform random subset of this size; null takes all. countdown,
-    reasoning_gym: 800 if not given.
+    """How many training problems. jsonl, hub: a uniform random subset of this size; null takes all. Others: so many are
+    made; null is 800, unless the task says another number.
     """
     num_test: int | None = Field(None, ge=1)
-    """How many held-out problems, likewise. countdown, reasoning_gym: 96 if not given."""
+    """How many held-out problems, likewise; where they are made, null is 96, unless the task says another number."""
     num_validation: int | None = Field(None, ge=1)
-    """How many validation problems, never trained on and none of the held-out ones: Countdown makes them; the
-    others draw them from validation_path or set them apart from the training problems. null takes a whole
-    validation_path; without one there are none, and no checkpoint is called the best."""
-    options: dict[str, Any] = {}
-    """Settings of the task's own: name for reasoning_gym, anything for a task of yours."""
+    """How many validation problems, never trained on and none of the held-out ones: made, drawn from validation_path,
+    or set apart from the training problems. null takes a whole validation_path; without one there are none, and no
+    checkpoint is called the best."""
+    options: Options = {}
+    """Settings of the task's own, by name: those of `reasoning_gym` are name, its data set."""
     countdown: CountdownSettings = CountdownSettings()
     """countdown: how hard the problems are."""
 
@@ -294,7 +306,7 @@ class RlSettings(OptimizerSettings):
     """The loss of a step: a name (docs/algorithms.md), or package.module:function of your own."""
     advantage: str | None = None
     """The estimator of advantages: a name (docs/algorithms.md), or package.module:function of your own."""
-    advantage_options: dict[str, Any] = {}
+    advantage_options: Options = {}
     """Further arguments of that estimator, by name."""
     advantage_scale: AdvantageScale | None = None
     """Scale that the centred rewards of a group are divided by."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from unsqueeze.digests import sha256_of
 from unsqueeze.errors import UserError
-from unsqueeze.extensions import is_place
+from unsqueeze.extensions import TASKS, is_place
 from unsqueeze.tasks import gym
 from unsqueeze.tasks.hub import PREFIX, HubSource, load_hub_problems, parse_source
 from unsqueeze.tasks.jsonl import load_jsonl_problems
@@ -76,7 +76,8 @@ def load_benchmarks(tasks: Sequence[str], where: Where) -> list[Benchmark]:
 
 def load_benchmark(task: str, where: Where) -> Benchmark:
     """The benchmark of one task. UserError naming what is there where it is not found."""
-    if task == "countdown" or (is_place(task) and not Path(task).is_file() and not task.startswith(PREFIXES)):
+    is_own = is_place(task) and not Path(task).is_file() and not task.startswith(PREFIXES)
+    if is_own or (task in TASKS and task_named(task).named_is_enough):
         return _made(task_named(task), where.limit)
     if task.startswith(gym.PREFIX):
         return _from_gym(task, where.limit)

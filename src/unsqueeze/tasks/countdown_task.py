@@ -12,11 +12,8 @@ from unsqueeze.tasks.countdown import (
 )
 from unsqueeze.tasks.countdown_solutions import canonical_solution, find_solution
 from unsqueeze.tasks.problem import Problem
-from unsqueeze.tasks.task import Data, Expected, Sizes, Task
+from unsqueeze.tasks.task import Data, Expected, Sizes, Task, options_of
 
-NUM_TRAIN = 800
-NUM_TEST = 96
-"""Problems where a recipe does not say; the first 96 held-out problems of any larger number are these."""
 PROMPT_TOKENS = 16
 STEP_TOKENS = 6
 """``a op b = c`` is five tokens, and a comma or the end follows it."""
@@ -31,8 +28,12 @@ class CountdownTask(Task):
     judged_in_place = True
     asks = "nothing"
     longest_answer = 24
+    named_is_enough = True
+    default_sizes = Sizes(train=800, test=96)
+    """The first 96 held-out problems of any larger number are these."""
 
     def load(self, settings: DataSettings) -> Data:
+        options_of(settings, {})
         if settings.validation_path is not None:
             raise UserError(
                 f"data.validation_path is {settings.validation_path!r}, and data.kind countdown makes its validation "
@@ -43,13 +44,6 @@ class CountdownTask(Task):
         if sizes.validation is None:
             return Data(train, test)
         return Data(train, test, countdown_validation_problems(sizes.validation, settings.seed, difficulty, train))
-
-    def sizes(self, settings: DataSettings) -> Sizes:
-        return Sizes(
-            train=settings.num_train or NUM_TRAIN,
-            test=settings.num_test or NUM_TEST,
-            validation=settings.num_validation,
-        )
 
     def expected(self, settings: DataSettings) -> Expected:
         """An answer has one step fewer than there are numbers, so its length is known."""

@@ -1,59 +1,39 @@
 """reasoning-gym as a task: one of its procedural data sets, by name, judged by that data set's own scorer."""
 
+from collections.abc import Iterator
+
 from unsqueeze.config.recipe import DataSettings
 from unsqueeze.errors import UserError
 from unsqueeze.seeds import derive_seed
-from unsqueeze.tasks.gym import gym_problems
-from unsqueeze.tasks.problem import Problem, content_sha256
-from unsqueeze.tasks.task import Data, Sizes, Task
+from unsqueeze.tasks.gym import UNKNOWN_GOLD, gym_problems
+from unsqueeze.tasks.made import MadeTask, Split
+from unsqueeze.tasks.problem import Problem
+from unsqueeze.tasks.task import options_of
 
-NUM_TRAIN = 800
-NUM_TEST = 96
+DRAWN = 4
+"""Questions that are drawn for each that is wanted: some data sets repeat themselves."""
 
 
-class GymTask(Task):
-    """``data.options.name`` names the data set; every split has a seed of its own, and no question is in two."""
+class GymTask(MadeTask):
+    """``data.options.name`` names the data set; every split has a seed of its own."""
 
     name = "reasoning_gym"
-    title = "a procedural data set of reasoning-gym (data.options.name)"
+    title = "a procedural data set of reasoning-gym: reasoning_gym:NAME, in recipes data.options.name"
+    named_is_enough = False
     verifier = "reasoning_gym"
     asks = "tags"
 
-    def load(self, settings: DataSettings) -> Data:
-        name = settings.options.get("name")
-        if not isinstance(name, str) or set(settings.options) != {"name"}:
+    def draw(self, settings: DataSettings, split: Split, number: int) -> Iterator[Problem]:
+        name = options_of(settings, {"name": ""})["name"]
+        if not name:
             raise UserError(
-                f"data.options is {settings.options!r}, and data.kind is reasoning_gym: give name alone, a data set of "
-                f"reasoning-gym, for example --set data.options.name=leg_counting."
+                "data.kind is reasoning_gym, so data.options.name must name one of its data sets, for example "
+                "leg_counting."
             )
-        sizes = self.sizes(settings)
-        seen: set[str] = set()
-        splits = {
-            split: distinct_problems(name, split, size or 0, settings.seed, seen)
-            for split, size in (("test", sizes.test), ("validation", sizes.validation), ("train", sizes.train))
-        }
-        digests = {f"reasoning_gym:{name}:{split}": content_sha256(found) for split, found in splits.items() if found}
-        return Data(splits["train"], splits["test"], splits["validation"], digests)
+        drawn = DRAWN * number
+        if number:
+            yield from gym_problems(name, drawn, derive_seed(settings.seed, "reasoning_gym", split) % 2**31, drawn)
 
-    def sizes(self, settings: DataSettings) -> Sizes:
-        return Sizes(
-            train=settings.num_train or NUM_TRAIN,
-            test=settings.num_test or NUM_TEST,
-            validation=settings.num_validation,
-        )
-
-
-def distinct_problems(name: str, split: str, size: int, seed: int, seen: set[str]) -> list[Problem]:
-    """Return ``size`` problems whose questions are not ``seen``, and add theirs. UserError where there are too few."""
-    drawn = 4 * size
-    found: list[Problem] = []
-    for problem in gym_problems(name, drawn, derive_seed(seed, "gym", split) % 2**31, drawn) if size else ():
-        if len(found) < size and problem.prompt not in seen:
-            seen.add(problem.prompt)
-            found.append(problem)
-    if len(found) < size:
-        raise UserError(
-            f"reasoning_gym:{name} has only {len(found)} different questions among {drawn} for the {split} problems, "
-            f"and {size} were asked for; lower data.num_train, data.num_test or data.num_validation."
-        )
-    return found
+    def gold_response(self, problem: Problem, settings: DataSettings) -> str | None:
+        """The answer between tags, which hold one of several lines and with braces, too."""
+        return None if problem.answer == UNKNOWN_GOLD else f"<answer>{problem.answer}</answer>"

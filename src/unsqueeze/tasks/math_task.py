@@ -12,7 +12,7 @@ from unsqueeze.tasks.jsonl import load_jsonl_problems
 from unsqueeze.tasks.known import format_of
 from unsqueeze.tasks.problem import Problem
 from unsqueeze.tasks.records import plain, uniform_subset
-from unsqueeze.tasks.task import Data, Sizes, Task
+from unsqueeze.tasks.task import Data, Sizes, Task, options_of
 
 
 class MathTask(Task):
@@ -27,6 +27,7 @@ class MathTask(Task):
         Asking for validation problems changes no test problem, and a training problem only where they are set apart
         from a training file of which all the rest is trained on.
         """
+        options_of(settings, {})
         return _read(settings)
 
     def sizes(self, settings: DataSettings) -> Sizes:

@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
 
@@ -17,10 +16,10 @@ from unsqueeze.algos.dynamic_sampling import DynamicSampling, SamplingState, dea
 from unsqueeze.algos.groups import Estimator, Groups
 from unsqueeze.config.recipe import RlSettings
 from unsqueeze.errors import RunError
-from unsqueeze.extensions import ADVANTAGES
 from unsqueeze.rollout.types import Completion, Group, Rollout
 from unsqueeze.seeds import prompt_seeds
 from unsqueeze.tasks.problem import Problem
+from unsqueeze.training.estimating import estimate
 from unsqueeze.training.run import Run, int32
 from unsqueeze.training.sampler_gap import needs_proximal, with_logp_proximal
 from unsqueeze.training.stream import ProblemStream
@@ -184,18 +183,12 @@ def dynamic_sampling(settings: RlSettings, num_steps: int) -> DynamicSampling:
     )
 
 
-def estimator_of(settings: RlSettings) -> Estimator:
-    """Return the estimator of advantages that the settings name, with its options. UserError if there is none."""
-    found: Estimator = ADVANTAGES.resolve(settings.surrogate.advantage)
-    return partial(found, **settings.advantage_options) if settings.advantage_options else found
-
-
 def informative(groups: Sequence[Group], estimator: Estimator, settings: RlSettings) -> list[bool]:
     """Tell which groups have a gradient: those in which the estimator gives a response an advantage other than 0.
 
     It is asked with the verdicts, before any shaping of the reward for length, as in Eq. 26.
     """
-    moves_PG = estimator(estimated_groups(groups, rewards_PG(groups)), settings.surrogate).moves_PG
+    moves_PG = estimate(estimator, estimated_groups(groups, rewards_PG(groups)), settings.surrogate).moves_PG
     return [bool(flag) for flag in moves_PG.any(dim=1)]
 
 

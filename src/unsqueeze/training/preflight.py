@@ -19,7 +19,6 @@ from unsqueeze.cost.workload import Lengths
 from unsqueeze.errors import UserError
 from unsqueeze.training.rehearsal import rehearse
 from unsqueeze.training.setup import Parts
-from unsqueeze.verify.verifiers import FunctionVerifier
 
 NUM_LONGEST, NUM_SPREAD = 16, 64
 """Prompts whose tokens are counted: those of the most characters, for the longest, and some in regular distances."""
@@ -28,10 +27,6 @@ NUM_LONGEST, NUM_SPREAD = 16, 64
 def preflight(recipe: Recipe, parts: Parts, path: Path) -> Estimate:
     """Everything that can be found out in seconds about a run in the directory ``path``. UserError or RunError."""
     rehearse(recipe, parts)
-    if isinstance(parts.own.verifier, FunctionVerifier):
-        problem = parts.data.train[0]
-        with parts.policy.processes.agreeing():
-            parts.own.verifier.try_out(problem, problem.answer)
     estimate = estimate_parts(recipe, parts)
     parts.policy.processes.on_main(lambda: check_disk(path, estimate.disk.total))
     return estimate

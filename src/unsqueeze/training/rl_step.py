@@ -21,6 +21,7 @@ from unsqueeze.policy.batch import Row, TokenBatch
 from unsqueeze.policy.optimize import StepResult, optimizer_step
 from unsqueeze.policy.reference import Reference
 from unsqueeze.rollout.types import Group, Rollout, StopReason
+from unsqueeze.training.estimating import estimate
 from unsqueeze.training.generate import StepBatch, estimated_groups, informative, rewards_PG
 from unsqueeze.training.run import Run
 from unsqueeze.training.sampler_gap import correction_level, gap_metrics
@@ -85,7 +86,7 @@ def rl_rows(groups: Sequence[Group], settings: RlSettings, estimator: Estimator,
         rewards = rewards + overlong_punishment(
             lengths_N, max_tokens=max_tokens, soft_cache_length=settings.overlong.soft_cache_length
         ).view_as(rewards)
-    advantages = estimator(estimated_groups(groups, rewards), surrogate)
+    advantages = estimate(estimator, estimated_groups(groups, rewards), surrogate)
     trains_N, values_N = advantages.trains_PG.flatten(), advantages.values.flatten(0, 1)
     if not trains_N.any():
         return []

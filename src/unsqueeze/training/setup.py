@@ -23,7 +23,7 @@ from unsqueeze.tasks.styles import wording_of_settings
 from unsqueeze.tasks.task import Data, Task, task_named
 from unsqueeze.track.tracking import Tracking
 from unsqueeze.training.callbacks import Callback
-from unsqueeze.training.generate import estimator_of
+from unsqueeze.training.estimating import estimator_of
 from unsqueeze.training.run import Run
 from unsqueeze.training.same_run import check_same_run
 from unsqueeze.verify.shared import SharedVerifier

@@ -17,7 +17,7 @@ Reward = Callable[[Problem, str], Any]
 def make_verifier(task: Task, settings: VerifySettings) -> Verifier:
     """Return the verifier that the settings name, or else the task's own. Its workers start when they are needed."""
     found = VERIFIERS.resolve(settings.verifier or task.verifier)
-    return as_verifier(found if settings.verifier and _is_reward(found) else found(settings))
+    return as_verifier(found if _is_reward(found) else found(settings))
 
 
 def start(verifier: Verifier) -> None:
