@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -250,7 +249,7 @@ def test_an_evaluation_is_complete_once_its_summary_is_there(tmp_path: Path) -> 
     assert evals.keys(100, "sums") == {("p", 0)}
     evals.add(100, [a_sample(index=1)])
     assert evals.merge(100, "sums", ["p"]).num_rows == 2
-    summary = replace(summarise([2], [2], [1, 4]), greedy_logp=-0.5)
+    summary = dataclasses.replace(summarise([2], [2], [1, 4]), greedy_logp=-0.25)
     evals.finish(100, summary.to_json_object())
     assert evals.steps() == [100]
     assert [(sample.index, sample.text) for sample in evals.samples(100)] == [
@@ -259,6 +258,7 @@ def test_an_evaluation_is_complete_once_its_summary_is_there(tmp_path: Path) -> 
     ]
     assert evals.record(100)["pass_at"]["4"]["mean"] is None
     assert evals.summary(100).avg.mean == 1.0
+    assert evals.summary(100).greedy_logp == -0.25
     assert math.isnan(evals.summary(100).pass_at[4].mean)
     for again in (
         lambda: evals.finish(100, {}),
