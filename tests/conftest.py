@@ -38,10 +38,9 @@ def judged_by_hash() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def loaded_workers() -> Iterator[Any]:
-    from unsqueeze.verify.math_verifier import DEFAULT_MEMORY_MB, DEFAULT_WORKERS
     from unsqueeze.verify.pool import WorkerPool
 
-    pool = WorkerPool(workers=DEFAULT_WORKERS, timeout_s=60.0, memory_mb=DEFAULT_MEMORY_MB)
+    pool = WorkerPool(workers=2, timeout_s=60.0, memory_mb=320)
     close, pool.close = pool.close, lambda: None  # type: ignore[method-assign]
     yield pool
     close()

@@ -171,8 +171,9 @@ except SystemExit as end:
         HELP.format(arguments=["--version"]),
         HELP.format(arguments=["train", "--help"]),
         HELP.format(arguments=["train", "smoke", "--dry-run"]),
+        "import unsqueeze as uq; uq.plan('paper/1.5b-3k-sps-grpo')",
     ],
-    ids=["package", "config", "help", "version", "train-help", "dry-run"],
+    ids=["package", "config", "help", "version", "train-help", "dry-run", "plan"],
 )
 def test_what_must_be_instant_loads_nothing_heavy(code: str) -> None:
     heavy = {"torch", "transformers", "pyarrow", "pandas", "sympy", "math_verify", "trl", "jaxtyping"}

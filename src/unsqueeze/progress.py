@@ -54,6 +54,10 @@ class StopRequest:
     def __init__(self) -> None:
         self.asked = False
 
+    def ask(self) -> None:
+        """Ask to stop; from another thread, too."""
+        self.asked = True
+
     def check(self) -> None:
         """Raise Interrupted if the user has asked to stop. The processes of a run call this together."""
         if self.asked:

@@ -139,7 +139,7 @@ def test_the_best_checkpoint_is_the_same_and_stays(alone, together, folder: Path
         assert run.checkpoints.steps() == one.checkpoints.steps()
         assert run.validation.steps() == [1, 2, 3]
         for step in (1, 2, 3):
-            assert run.validation.summary(step)["avg"] == one.validation.summary(step)["avg"]
+            assert run.validation.summary(step).avg == one.validation.summary(step).avg
 
 
 def test_both_processes_hold_the_same_weights(together):

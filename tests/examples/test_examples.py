@@ -46,10 +46,10 @@ def test_own_verifier_rewards_what_the_function_says(tmp_path: Path) -> None:
     rollouts = uq.open_run(tmp_path / "run").rollouts().to_pylist()
     right = [one["text"] for one in rollouts if one["verdict"] == "correct"]
     assert right
-    assert not any("/" in text for text in right)
-    divided = [one["verdict"] for one in rollouts if "/" in one["text"]]
-    assert divided
-    assert set(divided) == {"wrong"}
+    assert not any("*" in text for text in right)
+    multiplied = [one["verdict"] for one in rollouts if "*" in one["text"]]
+    assert multiplied
+    assert set(multiplied) == {"wrong"}
 
 
 def test_own_advantages_train_and_are_on_record(tmp_path: Path) -> None:

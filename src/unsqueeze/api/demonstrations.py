@@ -98,6 +98,11 @@ class IrlResult:
         return self.outcome.report
 
     @property
+    def updates(self) -> list[dict[str, Any]]:
+        """The line of metrics of every optimizer step."""
+        return self.outcome.updates
+
+    @property
     def warnings(self) -> list[str]:
         """What no one may miss."""
         told = self.report.warning()

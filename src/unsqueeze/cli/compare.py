@@ -1,21 +1,19 @@
 """``unsqueeze compare``: what changed between two models on the same problems, and whether it could be chance."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from unsqueeze.cli.options import (
     ByOption,
-    CreditOption,
     JsonOption,
     KsOption,
-    MemoryOption,
     SeedOption,
-    TimeoutOption,
-    WorkersOption,
+    judging,
     notes,
     parse_ks,
     points,
+    takes,
 )
 from unsqueeze.errors import UserError
 from unsqueeze.plain_json import dumps
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
     from unsqueeze.metrics.comparison import Comparison, Contrast
 
 
+@takes(judging)
 def compare(
     first: Annotated[str, typer.Argument(help="Samples, an evaluation or a run: as for score.")],
     second: Annotated[str, typer.Argument(help="The same of the other model. Differences are second minus first.")],
@@ -33,11 +32,8 @@ def compare(
         float, typer.Option("--see", metavar="POINTS", help="A difference, in points, to say the needed problems for.")
     ] = 5.0,
     as_json: JsonOption = False,
-    workers: WorkersOption = None,
-    timeout: TimeoutOption = None,
-    memory_mb: MemoryOption = None,
-    credit: CreditOption = None,
     seed: SeedOption = 0,
+    **given: Any,
 ) -> None:
     """Paired differences of Avg@n and Pass@k, with 95 % intervals and sign-flip p-values.
 
@@ -59,12 +55,9 @@ def compare(
         second,
         ks=parse_ks(ks),
         by=by,
-        credit=credit,
-        workers=workers,
-        timeout_s=timeout,
-        memory_mb=memory_mb,
         seed=seed,
         progress=TerminalProgress(console),
+        **given,
     )
     if as_json:
         typer.echo(dumps(comparison.to_json_object(difference=see / 100)))

@@ -1,38 +1,12 @@
 """``unsqueeze diagnose``: how squeezed a model is."""
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unsqueeze.cli.options import (
-    AnswerFieldOption,
-    ComputeDtypeOption,
-    CreditOption,
-    DataDirOption,
-    DeviceOption,
-    EngineOption,
-    LimitOption,
-    MaxRowsOption,
-    MaxTokensOption,
-    MemoryOption,
-    ModelArgument,
-    ProblemFieldOption,
-    RequestTimeoutOption,
-    ServerOption,
-    StopOption,
-    StyleOption,
-    SystemOption,
-    TasksOption,
-    TemperatureOption,
-    TemplateOption,
-    TimeoutOption,
-    WorkersOption,
-    model_of,
-    notes,
-)
+from unsqueeze.cli.options import ModelArgument, asking, judging, loading, model_of, notes, takes
 from unsqueeze.errors import INTERRUPTED, Interrupted
 
 if TYPE_CHECKING:
@@ -40,14 +14,11 @@ if TYPE_CHECKING:
     from unsqueeze.metrics.intervals import Estimate
 
 
+@takes(asking, judging, loading)
 def diagnose(
     model: ModelArgument,
-    tasks: TasksOption = None,
     n: Annotated[int, typer.Option("--n", help="Samples of each problem, at least 2.")] = 16,
-    temperature: TemperatureOption = None,
-    max_tokens: MaxTokensOption = None,
-    stop_strings: StopOption = None,
-    order: Annotated[int, typer.Option("--ngram", help="Words of an n-gram, for the similarity.")] = 3,
+    ngram: Annotated[int, typer.Option("--ngram", help="Words of an n-gram, for the similarity.")] = 3,
     embedding_model: Annotated[
         str | None,
         typer.Option(
@@ -57,24 +28,7 @@ def diagnose(
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Also write everything here, as JSON.")] = None,
-    prompt_style: StyleOption = None,
-    template: TemplateOption = None,
-    system: SystemOption = None,
-    credit: CreditOption = None,
-    data_dir: DataDirOption = Path("data"),
-    problem_field: ProblemFieldOption = "problem",
-    answer_field: AnswerFieldOption = "answer",
-    limit: LimitOption = None,
-    engine: EngineOption = "hf",
-    max_rows: MaxRowsOption = 256,
-    device: DeviceOption = "auto",
-    compute_dtype: ComputeDtypeOption = "float32",
-    servers: ServerOption = None,
-    request_timeout: RequestTimeoutOption = 1800.0,
-    workers: WorkersOption = None,
-    timeout: TimeoutOption = None,
-    memory_mb: MemoryOption = None,
-    seed: Annotated[int, typer.Option(help="Seed of the samples and of the intervals.")] = 0,
+    **given: Any,
 ) -> None:
     """Show what squeezing shows in: greedy log-prob, entropy, accuracy per problem, similarity, distinct solutions.
 
@@ -91,42 +45,20 @@ def diagnose(
     from unsqueeze.progress import StopRequest
 
     console, stop = notes(), StopRequest()
+    load, tasks, settings = model_of(model, given)
     with TerminalProgress(console) as progress, stop.listening():
         try:
             found = uq.diagnose(
-                partial(
-                    model_of,
-                    model,
-                    servers,
-                    request_timeout,
-                    engine,
-                    device=device,
-                    compute_dtype=compute_dtype,
-                    max_rows=max_rows,
-                ),
-                tasks or [],
+                load,
+                tasks,
                 n=n,
-                temperature=temperature,
-                max_tokens=max_tokens,
-                stop_strings=stop_strings,
-                ngram=order,
+                ngram=ngram,
                 embedding_model=embedding_model,
-                device=device,
+                device=given["device"],
                 out=out,
-                prompt_style=prompt_style,
-                template=template,
-                system=system,
-                credit=credit,
-                workers=workers,
-                timeout_s=timeout,
-                memory_mb=memory_mb,
-                data_dir=data_dir,
-                problem_field=problem_field,
-                answer_field=answer_field,
-                limit=limit,
-                seed=seed,
                 progress=progress,
                 stop=stop,
+                **settings,
             )
         except Interrupted:
             kept = f"the samples so far are in {out}.samples. The same command goes on." if out else "nothing is kept."

@@ -1,42 +1,24 @@
 """``unsqueeze eval``: sample, verify, and report Avg@n and Pass@k with intervals."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from unsqueeze.cli.options import (
-    AnswerFieldOption,
-    ComputeDtypeOption,
-    CreditOption,
-    DataDirOption,
-    DeviceOption,
-    EngineOption,
     KsOption,
-    LimitOption,
-    MaxRowsOption,
-    MaxTokensOption,
-    MemoryOption,
     ModelArgument,
-    ProblemFieldOption,
-    RequestTimeoutOption,
-    ServerOption,
-    StopOption,
-    StyleOption,
-    SystemOption,
-    TasksOption,
-    TemperatureOption,
-    TemplateOption,
-    TimeoutOption,
     TopKOption,
     TopPOption,
-    WorkersOption,
+    asking,
+    judging,
+    loading,
     model_of,
     notes,
     parse_ks,
     points,
+    takes,
 )
 from unsqueeze.cli.task_list import ListTasksOption
 from unsqueeze.errors import INTERRUPTED, Interrupted
@@ -48,36 +30,16 @@ if TYPE_CHECKING:
 TABLE_KS = (8, 32, 128)
 
 
+@takes(asking, judging, loading)
 def evaluate(
     model: ModelArgument,
     out: Annotated[Path, typer.Option(help="The directory of the evaluation; one that is there is gone on with.")],
-    tasks: TasksOption = None,
     n: Annotated[int, typer.Option("--n", help="Samples of each problem. A larger one adds to what is there.")] = 128,
-    temperature: TemperatureOption = None,
     top_p: TopPOption = None,
     top_k: TopKOption = None,
-    max_tokens: MaxTokensOption = None,
-    stop_strings: StopOption = None,
     ks: KsOption = None,
-    prompt_style: StyleOption = None,
-    template: TemplateOption = None,
-    system: SystemOption = None,
-    credit: CreditOption = None,
-    data_dir: DataDirOption = Path("data"),
-    problem_field: ProblemFieldOption = "problem",
-    answer_field: AnswerFieldOption = "answer",
-    limit: LimitOption = None,
-    engine: EngineOption = "hf",
-    max_rows: MaxRowsOption = 256,
-    device: DeviceOption = "auto",
-    compute_dtype: ComputeDtypeOption = "float32",
-    servers: ServerOption = None,
-    request_timeout: RequestTimeoutOption = 1800.0,
-    workers: WorkersOption = None,
-    timeout: TimeoutOption = None,
-    memory_mb: MemoryOption = None,
-    seed: Annotated[int, typer.Option(help="Seed of the samples and of the intervals.")] = 0,
     list_tasks: ListTasksOption = False,
+    **given: Any,
 ) -> None:
     """Sample n answers to every problem, judge them, and report Avg@n and Pass@k with 95 % intervals over problems.
 
@@ -98,42 +60,20 @@ def evaluate(
     from unsqueeze.progress import StopRequest
 
     console, stop = notes(), StopRequest()
+    load, tasks, settings = model_of(model, given)
     with TerminalProgress(console) as progress, stop.listening():
         try:
             evaluation = uq.evaluate(
-                partial(
-                    model_of,
-                    model,
-                    servers,
-                    request_timeout,
-                    engine,
-                    device=device,
-                    compute_dtype=compute_dtype,
-                    max_rows=max_rows,
-                ),
-                tasks or [],
+                load,
+                tasks,
                 out=out,
                 n=n,
                 ks=parse_ks(ks),
-                temperature=temperature,
                 top_p=top_p,
                 top_k=top_k,
-                max_tokens=max_tokens,
-                stop_strings=stop_strings,
-                prompt_style=prompt_style,
-                template=template,
-                system=system,
-                credit=credit,
-                workers=workers,
-                timeout_s=timeout,
-                memory_mb=memory_mb,
-                data_dir=data_dir,
-                problem_field=problem_field,
-                answer_field=answer_field,
-                limit=limit,
-                seed=seed,
                 progress=progress,
                 stop=stop,
+                **settings,
             )
         except Interrupted:
             progress.warn(f"stopped as asked; the samples so far are in {out}. The same command goes on.")

@@ -1,17 +1,29 @@
 """Options that several commands have, and what they make of them."""
 
+from collections.abc import Callable
+from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
+from unsqueeze.config.load import describe_shipped_recipes
 from unsqueeze.errors import UserError
 
 if TYPE_CHECKING:
     from unsqueeze.api.evaluating import LoadedModel, ServedSource
 
 FROM_RUN = "Default: that of the run the model comes from, else"
+
+RecipeArgument = Annotated[
+    str, typer.Argument(help="A recipe file, or the name of a shipped one: " + describe_shipped_recipes())
+]
+OverridesOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="a.b=v", help="Change one setting, for example --set rl.steps=100. Repeatable."),
+]
 
 WorkersOption = Annotated[int | None, typer.Option(help="Processes that judge. Default: 2.")]
 TimeoutOption = Annotated[
@@ -122,8 +134,71 @@ RequestTimeoutOption = Annotated[
 ]
 
 
+def judging(
+    workers: WorkersOption = None,
+    timeout_s: TimeoutOption = None,
+    memory_mb: MemoryOption = None,
+    credit: CreditOption = None,
+) -> None:
+    """Options of judging."""
+
+
+def asking(
+    tasks: TasksOption = None,
+    temperature: TemperatureOption = None,
+    max_tokens: MaxTokensOption = None,
+    stop_strings: StopOption = None,
+    prompt_style: StyleOption = None,
+    template: TemplateOption = None,
+    system: SystemOption = None,
+    data_dir: DataDirOption = Path("data"),
+    problem_field: ProblemFieldOption = "problem",
+    answer_field: AnswerFieldOption = "answer",
+    limit: LimitOption = None,
+    seed: Annotated[int, typer.Option(help="Seed of the samples and of the intervals.")] = 0,
+) -> None:
+    """Options of asking a model."""
+
+
+def loading(
+    engine: EngineOption = "hf",
+    max_rows: MaxRowsOption = 256,
+    device: DeviceOption = "auto",
+    compute_dtype: ComputeDtypeOption = "float32",
+    servers: ServerOption = None,
+    request_timeout: RequestTimeoutOption = 1800.0,
+) -> None:
+    """Options of loading a model, or of reaching it."""
+
+
+Command = Callable[..., None]
+
+
+def takes(*groups: Command) -> Callable[[Command], Command]:
+    """Give a command the options of these groups beside its own; their values come to it as further keywords."""
+
+    def decorate(command: Command) -> Command:
+        own = signature(command)
+        parameters = [each for each in own.parameters.values() if each.kind is not each.VAR_KEYWORD]
+        for group in groups:
+            parameters += signature(group).parameters.values()
+        command.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+        return command
+
+    return decorate
+
+
 def model_of(
-    model: str, servers: list[str] | None, request_timeout: float, engine: str, **loading: Any
+    model: str, given: dict[str, Any]
+) -> tuple[Callable[[], "LoadedModel | ServedSource"], list[str], dict[str, Any]]:
+    """Return a function that loads the model or connects to its servers, the tasks, and the settings that remain."""
+    settings = dict(given)
+    how = {name: settings.pop(name) for name in signature(loading).parameters}
+    return partial(load, model, **how), settings.pop("tasks") or [], settings
+
+
+def load(
+    model: str, *, servers: list[str] | None, request_timeout: float, engine: str, **how: Any
 ) -> "LoadedModel | ServedSource":
     """Load the model, or connect to its servers."""
     from unsqueeze.api.evaluating import load_model, served
@@ -131,10 +206,10 @@ def model_of(
     if servers and engine != "hf":
         raise UserError(f"--engine {engine} and --server are both given; a server samples with an engine of its own.")
     if servers:
-        return served(model, servers, request_timeout_s=request_timeout, concurrency=loading["max_rows"])
+        return served(model, servers, request_timeout_s=request_timeout, concurrency=how["max_rows"])
     if engine == "vllm_server":
         raise UserError("--engine vllm_server: a server is asked with --server URL, and MODEL is the name it knows.")
-    return load_model(model, engine=engine, **loading)
+    return load_model(model, engine=engine, **how)
 
 
 def parse_ks(text: str | None) -> list[int] | None:

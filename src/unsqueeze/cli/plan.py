@@ -5,14 +5,12 @@ from typing import Annotated, Any
 
 import typer
 
-from unsqueeze.config.load import describe_shipped_recipes
+from unsqueeze.cli.options import OverridesOption, RecipeArgument
 from unsqueeze.plain_json import dumps
 
 
 def plan(
-    recipe: Annotated[
-        str, typer.Argument(help="A recipe file, or the name of a shipped one: " + describe_shipped_recipes())
-    ] = "quickstart",
+    recipe: RecipeArgument = "quickstart",
     gpus: Annotated[int, typer.Option("--gpus", min=1, help="How many devices.")] = 1,
     memory: Annotated[
         float | None,
@@ -38,9 +36,7 @@ def plan(
     num_test: Annotated[
         int | None, typer.Option(min=1, help="Held-out problems, where neither recipe nor file says. Default: 150.")
     ] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="a.b=v", help="Change one setting. Repeatable.")
-    ] = None,
+    overrides: OverridesOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object an arm.")] = False,
 ) -> None:
     """Estimate what a recipe needs before anything is loaded: memory by item, hours by phase, disk.

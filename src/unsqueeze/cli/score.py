@@ -1,21 +1,19 @@
 """``unsqueeze score``: Avg@n and Pass@k, with error bars, of samples that exist."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from unsqueeze.cli.options import (
     ByOption,
-    CreditOption,
     JsonOption,
     KsOption,
-    MemoryOption,
     SeedOption,
-    TimeoutOption,
-    WorkersOption,
+    judging,
     notes,
     parse_ks,
     points,
+    takes,
 )
 from unsqueeze.plain_json import dumps
 
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
     from unsqueeze.metrics.summary import Summary
 
 
+@takes(judging)
 def score(
     file: Annotated[
         str,
@@ -37,11 +36,8 @@ def score(
     ks: KsOption = None,
     by: ByOption = "benchmark",
     as_json: JsonOption = False,
-    workers: WorkersOption = None,
-    timeout: TimeoutOption = None,
-    memory_mb: MemoryOption = None,
-    credit: CreditOption = None,
     seed: SeedOption = 0,
+    **given: Any,
 ) -> None:
     """Avg@n and unbiased Pass@k with 95 % intervals over problems, coverage and majority vote.
 
@@ -60,12 +56,9 @@ def score(
         file,
         ks=parse_ks(ks),
         by=by,
-        credit=credit,
-        workers=workers,
-        timeout_s=timeout,
-        memory_mb=memory_mb,
         seed=seed,
         progress=TerminalProgress(console),
+        **given,
     )
     if as_json:
         typer.echo(dumps(summary.to_json_object()))

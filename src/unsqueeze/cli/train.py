@@ -9,7 +9,8 @@ import typer
 import yaml
 from rich.console import Console
 
-from unsqueeze.config.load import arms_of, describe_shipped_recipes, load_recipe
+from unsqueeze.cli.options import OverridesOption, RecipeArgument
+from unsqueeze.config.load import arms_of, load_recipe
 from unsqueeze.distributed.join import AlreadyTold, joined, leave
 from unsqueeze.distributed.launch import run_processes
 from unsqueeze.distributed.processes import Processes
@@ -29,16 +30,11 @@ def _print_settings(wanted: bool) -> None:
 
 
 def train(
-    recipe: Annotated[
-        str, typer.Argument(help="A recipe file, or the name of a shipped one: " + describe_shipped_recipes())
-    ] = "quickstart",
+    recipe: RecipeArgument = "quickstart",
     run: Annotated[
         Path | None, typer.Option(help="The run directory. Default: runs/NAME, NAME from the recipe.")
     ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="a.b=v", help="Change one setting, for example --set rl.steps=100. Repeatable."),
-    ] = None,
+    overrides: OverridesOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")] = False,
     check: Annotated[

@@ -1,12 +1,13 @@
 """``unsqueeze verify``: a verdict for every answer of a file."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from unsqueeze.cli.options import CreditOption, MemoryOption, TimeoutOption, WorkersOption, notes
+from unsqueeze.cli.options import judging, notes, takes
 
 
+@takes(judging)
 def verify(
     file: Annotated[str, typer.Argument(help="JSONL or Parquet with gold and prediction; - for standard input.")],
     out: Annotated[
@@ -15,11 +16,8 @@ def verify(
             help="Where to write; a file that is there is replaced once all is judged. - for standard output."
         ),
     ] = "-",
-    workers: WorkersOption = None,
-    timeout: TimeoutOption = None,
-    memory_mb: MemoryOption = None,
-    credit: CreditOption = None,
     explain: Annotated[bool, typer.Option("--explain", help="Add extracted and reason beside verdict.")] = False,
+    **given: Any,
 ) -> None:
     """Judge answers with Math-Verify, in processes that are killed when an answer hangs or eats the memory.
 
@@ -36,14 +34,5 @@ def verify(
 
     console = notes()
     with TerminalProgress(console) as progress:
-        counts = uq.judge_file(
-            file,
-            out,
-            credit=credit,
-            workers=workers,
-            timeout_s=timeout,
-            memory_mb=memory_mb,
-            explain=explain,
-            progress=progress,
-        )
+        counts = uq.judge_file(file, out, explain=explain, progress=progress, **given)
     console.print(describe_counts(counts))
