@@ -38,17 +38,18 @@ from typing import Any, NoReturn
 import torch
 import transformers
 
-from unsqueeze.cli.train_arms import silence_transformers, train_arm
 from unsqueeze.config.load import check_recipe
 from unsqueeze.config.recipe import Recipe
 from unsqueeze.distributed.join import joined
 from unsqueeze.distributed.launch import free_port
+from unsqueeze.policy.loading import without_progress_bars
 from unsqueeze.progress import Silent, StopRequest
 from unsqueeze.rollout.hf import HfEngine
 from unsqueeze.store.best import best_checkpoint
 from unsqueeze.store.provenance import provenance
 from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.training import generate, irl_phase, loop, rl_step
+from unsqueeze.training.arms import train_arm
 from unsqueeze.verify.countdown import CountdownVerifier
 
 RECIPE: dict[str, Any] = {
@@ -119,7 +120,7 @@ STAGES = [
     (loop, "start_phase", "measuring for a phase report"),
     (loop, "finish_phase", "measuring for a phase report"),
     (loop, "irl_phase", "between IRL steps"),
-    (loop, "rl_phase", "between RL steps"),
+    (loop.Training, "rl", "between RL steps"),
     (loop, "resume", "resuming"),
     (loop, "generate", "storing or reading rollouts"),
     (HfEngine, "generate", "generating"),
@@ -327,7 +328,7 @@ def differences(whole: Path, resumed: Path) -> list[str]:
     compare("names of files", lambda run: sorted(str(path.relative_to(run.path)) for path in run.path.rglob("*")))
     compare("checkpoints", lambda run: {step: checkpoint_bytes(run, step) for step in run.checkpoints.steps()})
     compare("samples of evaluations", lambda run: {step: run.evals.samples(step) for step in run.evals.steps()})
-    compare("summaries", lambda run: [without_timings(run.evals.summary(step)) for step in run.evals.steps()])
+    compare("summaries", lambda run: [without_timings(run.evals.record(step)) for step in run.evals.steps()])
     compare("validation", lambda run: {step: run.validation.samples(step) for step in run.validation.steps()})
     compare("best checkpoint", best_checkpoint)
     compare("demonstrations", lambda run: {number: run.demos.read(number) for number in run.demos.numbers()})
@@ -421,7 +422,7 @@ def main() -> None:
     arguments = parser.parse_args()
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # threads would not survive a fork
     torch.set_num_threads(1)
-    silence_transformers()
+    without_progress_bars()
     folder = Path(tempfile.mkdtemp(prefix="crash-"))
     begun = time.monotonic()
     record = kill_and_resume(

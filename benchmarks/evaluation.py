@@ -56,26 +56,27 @@ class Clock:
 
 def measure(name: str, arguments: list[str]) -> str:
     """Run the command once; a row of the table."""
-    from unsqueeze.cli import server_options
+    from unsqueeze.api import evaluating
     from unsqueeze.cli.main import app
-    from unsqueeze.evaluation import resumable
-    from unsqueeze.evaluation.sample_store import SampleStore
-    from unsqueeze.evaluation.tallying import LazyVerifier
+    from unsqueeze.evaluation import evaluate
+    from unsqueeze.evaluation.eval_directory import EvalDirectory
     from unsqueeze.rollout.hf import HfEngine
+    from unsqueeze.store.samples import Samples
     from unsqueeze.verify.countdown import CountdownVerifier
+    from unsqueeze.verify.math_verifier import MathVerifier
 
     clock = Clock()
     places: list[tuple[Any, str, str]] = [
         (HfEngine, "generate", "sampling"),
-        (LazyVerifier, "verify", "judging"),
+        (MathVerifier, "verify", "judging"),
         (CountdownVerifier, "verify", "judging"),
-        (SampleStore, "open", "storing"),
-        (SampleStore, "add", "storing"),
-        (SampleStore, "keys", "storing"),
-        (SampleStore, "merge", "storing"),
-        (SampleStore, "write_summary", "storing"),
-        (resumable, "summarise_samples", "statistics"),
-        (server_options, "load_model", "loading"),
+        (EvalDirectory, "open", "storing"),
+        (Samples, "add", "storing"),
+        (Samples, "keys", "storing"),
+        (Samples, "merge", "storing"),
+        (EvalDirectory, "write_summary", "storing"),
+        (evaluate, "summarise_samples", "statistics"),
+        (evaluating, "load_model", "loading"),
     ]
     before = [getattr(owner, attribute) for owner, attribute, _ in places]
     for (owner, attribute, stage), function in zip(places, before, strict=True):
@@ -89,7 +90,7 @@ def measure(name: str, arguments: list[str]) -> str:
         for (owner, attribute, _), function in zip(places, before, strict=True):
             setattr(owner, attribute, function)
     total, total_cpu = time.perf_counter() - begun, time.process_time() - cpu
-    # What no clock stood around (prompts, progress, closing the judge) is overhead too.
+    # What no clock stood around (prompts, progress, closing the verifier) is overhead too.
     overhead = total - clock.seconds["sampling"] - clock.seconds["loading"]
     overhead_cpu = total_cpu - clock.cpu["sampling"] - clock.cpu["loading"]
     stages = sum(clock.cpu[stage] for stage in STAGES)
@@ -128,7 +129,7 @@ def page(rows: list[str], command: str) -> str:
             "",
             "Seconds are wall / CPU of the command's process; shares are of sampling. On a busy machine wall time",
             "tells what else it did, CPU time does not. *Other*: problems and prompts, progress, asking git for the",
-            "commit, starting and closing the judge, and of each sample its mean log-prob. The judge's workers have",
+            "commit, starting and closing the verifier, and of each sample its mean log-prob. The judge's workers have",
             "CPU time of their own, while which the command waits: that is in the wall time of judging.",
             "",
         ]

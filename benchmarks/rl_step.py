@@ -28,9 +28,9 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer  # type: ignore[attr-defined]
 
-from unsqueeze.cli.train_arms import silence_transformers
 from unsqueeze.config.load import arms_of, load_recipe
 from unsqueeze.models import embedded_model_path
+from unsqueeze.policy.loading import without_progress_bars
 from unsqueeze.progress import Silent, StopRequest
 from unsqueeze.store.provenance import provenance
 from unsqueeze.tasks.countdown import countdown_problems
@@ -256,7 +256,7 @@ def main() -> None:
     parser.add_argument("--kl-coefficients", type=float, nargs="+", default=[0.0, 0.01])
     parser.add_argument("--out", type=Path, help="the page to write; without it, it is printed")
     arguments = parser.parse_args()
-    silence_transformers()
+    without_progress_bars()
     torch.set_num_threads(1)
     measure = partial(take_turns, arguments.turns, arguments.steps)
     text = page({each: measure(each) for each in arguments.kl_coefficients}, arguments.turns, arguments.steps)

@@ -108,9 +108,13 @@ def lines_differ(before: Path, after: Path) -> list[str]:
 
 
 def evaluations_differ(before: Path, after: Path) -> list[str]:
-    """What the first says, the second must say; it may say more."""
+    """What the first says, the second must say; it may say more, also where the first had null."""
     old, new = (untimed(json.loads(path.read_text())) for path in (before, after))
-    return [f"{key} is {new.get(key)!r}, was {value!r}" for key, value in old.items() if new.get(key) != value]
+    return [
+        f"{key} is {new.get(key)!r}, was {value!r}"
+        for key, value in old.items()
+        if value is not None and new.get(key) != value
+    ]
 
 
 def untimed(record: dict[str, Any]) -> dict[str, Any]:

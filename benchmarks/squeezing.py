@@ -11,6 +11,7 @@ A recipe without arms gets a control by ``--set 'arms={grpo: {irl: null}, sps: {
 """
 
 import argparse
+import math
 import os
 import platform
 import statistics
@@ -67,11 +68,11 @@ def line(directory: RunDirectory, step: int) -> Line:
     summary = directory.evals.summary(step)
     events = directory.journal.read()
     return Line(
-        avg=100 * summary["avg"],
-        pass_at={k: 100 * summary["pass_at"][str(k)]["mean"] for k in KS},
-        greedy_logp=summary["greedy_logp"],
+        avg=100 * summary.avg.mean,
+        pass_at={k: 100 * summary.pass_at[k].mean for k in KS},
+        greedy_logp=summary.greedy_logp if summary.greedy_logp is not None else math.nan,
         minutes=sum(e["seconds"] for e in events if e["event"] in ("finished", "interrupted")) / 60 if step else 0.0,
-        curve={int(k): 100 * estimate["mean"] for k, estimate in summary["pass_at"].items()},
+        curve={k: 100 * estimate.mean for k, estimate in summary.pass_at.items()},
     )
 
 

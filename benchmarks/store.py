@@ -19,9 +19,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from unsqueeze.cli.train_arms import silence_transformers
 from unsqueeze.config.load import arms_of, load_recipe
 from unsqueeze.config.recipe import Recipe
+from unsqueeze.policy.loading import without_progress_bars
 from unsqueeze.progress import Silent, StopRequest
 from unsqueeze.store.checkpoints import Checkpoints
 from unsqueeze.store.journal import JsonLines
@@ -114,7 +114,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--steps", type=int, default=10, help="optimizer steps of a run, after those that warm up")
     arguments = parser.parse_args()
-    silence_transformers()
+    without_progress_bars()
     settings = [
         f"rl.steps={arguments.steps + WARM_UP}",
         *("evaluation.n=1", "data.num_test=4", "checkpoint.every_steps=null"),

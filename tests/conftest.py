@@ -2,11 +2,14 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 # Before anything reads them while it is imported:
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+# For the processes that tests start, too: threads that wait for each other on a busy machine burn what they wait.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 import torch
@@ -22,6 +25,34 @@ torch.set_num_threads(1)
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+@pytest.fixture(scope="module")
+def judged_by_hash() -> Iterator[None]:
+    """For the tests of a module whose runs are those of ``random_recipe``."""
+    from small_runs import judging_by_hash
+
+    with judging_by_hash():
+        yield
+
+
+@pytest.fixture(scope="session")
+def loaded_workers() -> Iterator[Any]:
+    from unsqueeze.verify.pool import WorkerPool
+
+    pool = WorkerPool(workers=2, timeout_s=60.0, memory_mb=320)
+    close, pool.close = pool.close, lambda: None  # type: ignore[method-assign]
+    yield pool
+    close()
+
+
+@pytest.fixture
+def shared_workers(loaded_workers: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every verifier of mathematics made in this process has workers that are loaded, which takes two seconds each.
+
+    For tests of verdicts; ``verify/test_pool.py`` tries what workers live through, and ``doctor`` starts its own.
+    """
+    monkeypatch.setattr("unsqueeze.verify.math_verifier.WorkerPool", lambda **_: loaded_workers)
 
 
 @pytest.fixture

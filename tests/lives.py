@@ -6,10 +6,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from small_runs import small_recipe
-from unsqueeze.cli.train_arms import train_arm
+from small_runs import random_recipe
 from unsqueeze.config.recipe import Recipe
 from unsqueeze.progress import Silent, StopRequest
+from unsqueeze.training.arms import train_arm
 
 TINY: dict[str, Any] = {
     "data": {"num_test": 2},
@@ -20,9 +20,9 @@ TINY: dict[str, Any] = {
 
 
 def tiny_recipe(**sections: Any) -> Recipe:
-    """A run of about a second: an RL phase of three steps, IRL, and a fourth step."""
+    """A run of a quarter of a second: an RL phase of three steps, IRL, a fourth step. Needs ``judged_by_hash``."""
     merged = TINY | {name: TINY.get(name, {}) | section for name, section in sections.items()}
-    return small_recipe(**merged)
+    return random_recipe(**merged)
 
 
 def live(recipe: Recipe, path: Path, stop: StopRequest | None = None) -> None:

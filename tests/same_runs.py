@@ -34,7 +34,7 @@ def assert_same_run(path: Path, other: Path) -> None:
 
 def averages(run: RunDirectory) -> dict[int, float]:
     """What each evaluation found."""
-    return {step: run.evals.summary(step)["avg"] for step in run.evals.steps()}
+    return {step: run.evals.summary(step).avg.mean for step in run.evals.steps()}
 
 
 def assert_close(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor], atol: float = 1e-6) -> None:

@@ -58,7 +58,10 @@ def test_recipes_and_model_are_those_of_the_installed_package(environment: Path,
 
 
 def test_two_steps_of_training_from_another_directory(environment: Path, tmp_path: Path) -> None:
-    run_in(environment, tmp_path, "unsqueeze", "train", "smoke", "--run", "first")
+    printed = run_in(environment, tmp_path, "unsqueeze", "train", "smoke", "--run", "first")
+    assert "Avg@8" in printed
+    assert "Pass@8" in printed
+    assert "first" in printed.splitlines()[-1]
     run = tmp_path / "first"
     assert [entry.name for entry in tmp_path.iterdir()] == ["first"]
     assert [path.name for path in sorted((run / "rollouts").iterdir())] == [
@@ -72,3 +75,5 @@ def test_two_steps_of_training_from_another_directory(environment: Path, tmp_pat
     assert Path(info["argv"][0]).is_relative_to(environment)
     steps = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert {step["kind"] for step in steps} == {"rl", "irl"}
+    events = [json.loads(line) for line in (run / "journal.jsonl").read_text().splitlines()]
+    assert events[-1]["event"] == "finished"

@@ -1,8 +1,15 @@
 """Tiny random models and a word-level tokenizer, made from configs: nothing is downloaded, everything is seeded."""
 
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
+    AutoTokenizer,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
@@ -12,6 +19,8 @@ from transformers import (
     Qwen2Config,
     Qwen2ForCausalLM,
 )
+
+from unsqueeze.models import embedded_model_path
 
 PAD, BOS, EOS = 0, 1, 2
 
@@ -94,6 +103,49 @@ def tiny_gpt2(vocab: int = 32, *, seed: int = 0, context: int = 128, spread: flo
         eos_token_id=EOS,
     )
     return _seeded(GPT2LMHeadModel, config, seed)
+
+
+_RANDOM_COUNTDOWN = "UNSQUEEZE_TEST_RANDOM_COUNTDOWN"
+"""Names the folder to the processes that a test starts: they are to load the model of the same path."""
+
+
+def random_countdown() -> Path:
+    """A checkpoint that reads and writes Countdown with random weights: the tokenizer of the embedded model, one layer.
+
+    Made once and removed with the process that made it. About one token in nine is the end, so that responses have many
+    lengths. No answer is ever right; see ``small_runs.judging_by_hash``.
+    """
+    if _RANDOM_COUNTDOWN not in os.environ:
+        folder = Path(tempfile.mkdtemp(prefix="random-countdown-"))
+        atexit.register(_remove_own, folder, os.getpid())
+        tokenizer = AutoTokenizer.from_pretrained(embedded_model_path())
+        config = LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=16,
+            intermediate_size=24,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            max_position_embeddings=128,
+            initializer_range=0.25,
+            pad_token_id=PAD,
+            bos_token_id=BOS,
+            eos_token_id=EOS,
+        )
+        model = _seeded(LlamaForCausalLM, config, seed=0)
+        with torch.no_grad():  # one coordinate of the stream is the same for every token, and speaks for the end alone
+            model.model.embed_tokens.weight[:, 0] = 1.0
+            model.lm_head.weight[:, 0] = 0.0
+            model.lm_head.weight[EOS, 0] = 2.6
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        os.environ[_RANDOM_COUNTDOWN] = str(folder)
+    return Path(os.environ[_RANDOM_COUNTDOWN])
+
+
+def _remove_own(folder: Path, maker: int) -> None:
+    if os.getpid() == maker:  # and not a forked copy
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _seeded(cls: type, config: object, seed: int) -> PreTrainedModel:

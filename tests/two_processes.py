@@ -1,6 +1,7 @@
-"""What the tests of many processes have each of two processes do: ``python tests/two_processes.py STRATEGY FOLDER``.
+"""What the tests of many processes have each of two processes do: ``python tests/two_processes.py FOLDER``.
 
-The same functions, called in one process by the tests, give what the two are compared with.
+Gradients, adapters and rounding are those of the embedded model, whole runs those of a random one. The same functions,
+called in one process by the tests, give what the two are compared with.
 """
 
 import sys
@@ -12,11 +13,10 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from small_runs import small_recipe
-from unsqueeze.cli.train_arms import train_arm
+from small_runs import judging_by_hash, random_recipe
 from unsqueeze.config.recipe import IrlSettings, LoraSettings, ModelSettings, ParallelSettings, RlSettings
 from unsqueeze.distributed.join import joined
-from unsqueeze.distributed.processes import Processes
+from unsqueeze.distributed.processes import ONE, Processes
 from unsqueeze.distributed.sharding import like, piece
 from unsqueeze.distributed.stop import SharedStop
 from unsqueeze.errors import Interrupted, RunError, UserError
@@ -28,11 +28,12 @@ from unsqueeze.rollout.hf import HfEngine
 from unsqueeze.rollout.shared import SharedEngine
 from unsqueeze.rollout.types import Sampling
 from unsqueeze.seeds import prompt_seeds
+from unsqueeze.training.arms import train_arm
 from unsqueeze.training.irl_phase import irl_updates
 from unsqueeze.training.rl_step import surrogate_loss
 
 RL = RlSettings(algorithm="grpo")
-RECIPE = small_recipe(
+RECIPE = random_recipe(
     rl={"steps": 3, "learning_rate": 5e-5, "tokens_per_microbatch": 150, "kl_coefficient": 0.01},
     irl={"learning_rate": 5e-5},
     data={"num_validation": 3},
@@ -188,14 +189,20 @@ def agreement(processes: Processes) -> dict[str, Any]:
 
 
 def main() -> None:
-    strategy, folder = sys.argv[1], Path(sys.argv[2])
+    """Both strategies in turn. In the relay, FSDP2 begins a run, one process alone goes on, and DDP ends it."""
+    folder = Path(sys.argv[1])
     torch.set_num_threads(1)
-    with joined() as processes:
-        assert strategy in ("ddp", "fsdp")
-        found = everything(strategy, folder, processes)
-        relay(strategy, folder.parent, processes, 1 if strategy == "fsdp" else 99)
-        found["agreement"] = agreement(processes)
-        torch.save(found, folder / f"found-{processes.rank}.pt")
+    with judging_by_hash(), joined() as processes:
+        do_everything("fsdp", folder, processes)
+        relay("fsdp", folder, processes, 1)
+        processes.on_main(lambda: relay("ddp", folder, ONE, 2))
+        do_everything("ddp", folder, processes)
+        relay("ddp", folder, processes, 99)
+
+
+def do_everything(strategy: Literal["ddp", "fsdp"], folder: Path, processes: Processes) -> None:
+    found = everything(strategy, folder / strategy, processes) | {"agreement": agreement(processes)}
+    torch.save(found, folder / strategy / f"found-{processes.rank}.pt")
 
 
 if __name__ == "__main__":

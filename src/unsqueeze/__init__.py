@@ -1,37 +1,103 @@
-"""Unsqueeze: RL on verifiable rewards without squeezing out exploration (SPS, arXiv 2604.16995)."""
+"""Unsqueeze: RL on verifiable rewards without squeezing out exploration (SPS, arXiv 2604.16995).
+
+    import unsqueeze as uq
+
+docs/api.md has every name by what it is for.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from unsqueeze import losses, testing
     from unsqueeze.algos.surrogate import ALGORITHMS
-    from unsqueeze.api.judging import compare, judge, score
+    from unsqueeze.api.demonstrations import irl, select
+    from unsqueeze.api.evaluating import diagnose, evaluate
+    from unsqueeze.api.health import doctor
+    from unsqueeze.api.judging import compare, export, judge, judge_file, score
+    from unsqueeze.api.planning import plan
+    from unsqueeze.api.problems import load_problems
+    from unsqueeze.api.runs import open_arms, open_run
+    from unsqueeze.api.training import check, train
     from unsqueeze.config.load import load_recipe
     from unsqueeze.config.recipe import Recipe
+    from unsqueeze.evaluation.evaluate import Evaluation
+    from unsqueeze.evaluation.models import load_model, served
     from unsqueeze.metrics.passk import pass_at_k
+    from unsqueeze.metrics.summary import Summary
+    from unsqueeze.tasks.problem import Problem
+    from unsqueeze.tasks.task import Task
+    from unsqueeze.training.callbacks import Callback
+    from unsqueeze.verify.verdict import Verdict
 
 __version__ = "0.1.0"
 
 _PLACES = {
     "ALGORITHMS": "unsqueeze.algos.surrogate",
+    "Callback": "unsqueeze.training.callbacks",
+    "Evaluation": "unsqueeze.evaluation.evaluate",
+    "Problem": "unsqueeze.tasks.problem",
     "Recipe": "unsqueeze.config.recipe",
+    "Summary": "unsqueeze.metrics.summary",
+    "Task": "unsqueeze.tasks.task",
+    "Verdict": "unsqueeze.verify.verdict",
+    "check": "unsqueeze.api.training",
     "compare": "unsqueeze.api.judging",
+    "diagnose": "unsqueeze.api.evaluating",
+    "doctor": "unsqueeze.api.health",
+    "evaluate": "unsqueeze.api.evaluating",
+    "export": "unsqueeze.api.judging",
+    "irl": "unsqueeze.api.demonstrations",
     "judge": "unsqueeze.api.judging",
+    "judge_file": "unsqueeze.api.judging",
+    "load_model": "unsqueeze.evaluation.models",
+    "load_problems": "unsqueeze.api.problems",
     "load_recipe": "unsqueeze.config.load",
+    "open_arms": "unsqueeze.api.runs",
+    "open_run": "unsqueeze.api.runs",
     "pass_at_k": "unsqueeze.metrics.passk",
+    "plan": "unsqueeze.api.planning",
     "score": "unsqueeze.api.judging",
+    "select": "unsqueeze.api.demonstrations",
+    "served": "unsqueeze.evaluation.models",
+    "train": "unsqueeze.api.training",
 }
 """The module of each public name, loaded when the name is first asked for: ``import unsqueeze`` is instant."""
 
+_MODULES = ("losses", "testing")
+
 __all__ = [
     "ALGORITHMS",
+    "Callback",
+    "Evaluation",
+    "Problem",
     "Recipe",
+    "Summary",
+    "Task",
+    "Verdict",
     "__version__",
+    "check",
     "compare",
+    "diagnose",
+    "doctor",
+    "evaluate",
+    "export",
+    "irl",
     "judge",
+    "judge_file",
+    "load_model",
+    "load_problems",
     "load_recipe",
+    "losses",
+    "open_arms",
+    "open_run",
     "pass_at_k",
+    "plan",
     "score",
+    "select",
+    "served",
+    "testing",
+    "train",
 ]
 
 
@@ -39,9 +105,11 @@ def __getattr__(name: str) -> Any:
     """Load a public name from its module."""
     if name in _PLACES:
         return getattr(import_module(_PLACES[name]), name)
+    if name in _MODULES:
+        return import_module(f"unsqueeze.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
     """List the public names, loaded or not."""
-    return sorted({*globals(), *_PLACES})
+    return sorted({*globals(), *_PLACES, *_MODULES})

@@ -20,7 +20,7 @@ class Progress(Protocol):
         ...
 
     def step(self, record: Mapping[str, Any]) -> None:
-        """One optimizer step is done; the record is its line of metrics."""
+        """An optimizer step is done, and the record is its line of metrics; or a part of an evaluation is judged."""
         ...
 
     def gauge(self, greedy_logp: float) -> None:
@@ -54,6 +54,10 @@ class StopRequest:
     def __init__(self) -> None:
         self.asked = False
 
+    def ask(self) -> None:
+        """Ask to stop; from another thread, too."""
+        self.asked = True
+
     def check(self) -> None:
         """Raise Interrupted if the user has asked to stop. The processes of a run call this together."""
         if self.asked:
@@ -74,11 +78,11 @@ class StopRequest:
             raise
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
+    def listening(self) -> Iterator["StopRequest"]:
         """Take SIGINT and SIGTERM over for the duration."""
         before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            yield
+            yield self
         finally:
             for number, handler in before.items():
                 signal.signal(number, self._afterwards(handler))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from strategies import NAN, reward_groups
-from unsqueeze.algos.advantages import STD_EPSILON, group_advantages, informative_groups
+from unsqueeze.algos.advantages.group_relative import STD_EPSILON, group_advantages, informative_groups
 
 SCALES = ["sample_std", "population_std", "none"]
 

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from small_runs import run_to_end, small_recipe, weights, without_timings
+from small_runs import random_recipe, run_to_end, weights, without_timings
 from unsqueeze.algos.mismatch import mismatch, truncated_importance
 from unsqueeze.algos.objectives import clipped_surrogate_loss
 from unsqueeze.algos.surrogate import ALGORITHMS
@@ -94,9 +94,10 @@ def test_importance_multiplies_the_surrogate_and_not_the_kl_term() -> None:
     assert output.loss.item() == pytest.approx(-(1.5 * 2 - 0.1 * (1 - math.log(2))), rel=1e-6)
 
 
+@pytest.mark.usefixtures("judged_by_hash")
 def test_a_run_measures_the_gap_and_goes_on_with_what_was_stored(tmp_path: Path) -> None:
     rl = {"steps": 4, "sampler_correction": "token", "steps_per_generation": 2}
-    recipe = small_recipe(rl=rl, irl={"every_steps": 4}, evaluation={"n": 2}, checkpoint={"every_steps": None})
+    recipe = random_recipe(rl=rl, irl={"every_steps": 4}, evaluation={"n": 2}, checkpoint={"every_steps": None})
     run, _ = run_to_end(recipe, tmp_path / "run")
     lines = [line for line in run.directory.metrics.read() if line["kind"] == "rl"]
     # The engine samples from the training weights: two pieces of code, the same numbers up to rounding.
@@ -113,14 +114,15 @@ def test_a_run_measures_the_gap_and_goes_on_with_what_was_stored(tmp_path: Path)
 def test_an_engine_that_lags_behind_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(HfEngine, "sync", lambda self, policy: setattr(self, "policy_version", 7))
     with pytest.raises(RunError, match="sampled from version 7 of the policy, and the trainer is at 0"):
-        run_to_end(small_recipe(rl={"steps": 1}, irl=None, evaluation={"n": 1}), tmp_path / "run")
+        run_to_end(random_recipe(rl={"steps": 1}, irl=None, evaluation={"n": 1}), tmp_path / "run")
     assert not list((tmp_path / "run" / "rollouts").glob("*.parquet"))
 
 
+@pytest.mark.usefixtures("judged_by_hash")
 def test_off_is_the_run_without_it(tmp_path: Path) -> None:
     fields = {"rl": {"steps": 2}, "irl": None, "evaluation": {"n": 1}, "checkpoint": {"every_steps": None}}
-    plain, _ = run_to_end(small_recipe(**fields), tmp_path / "plain")
-    capped, _ = run_to_end(small_recipe(**fields | {"rl": {"steps": 2, "sampler_cap": 5.0}}), tmp_path / "capped")
+    plain, _ = run_to_end(random_recipe(**fields), tmp_path / "plain")
+    capped, _ = run_to_end(random_recipe(**fields | {"rl": {"steps": 2, "sampler_cap": 5.0}}), tmp_path / "capped")
     assert without_timings(plain.directory.metrics.read()) == without_timings(capped.directory.metrics.read())
     assert all(torch.equal(a, b) for a, b in zip(weights(plain).values(), weights(capped).values(), strict=True))
     assert "sampler_gap" not in plain.directory.metrics.read()[0]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unsqueeze.algos.schedule import Phase, rl_phase_ends, schedule_phases
+from unsqueeze.algos.schedule import Cycle, Phase, cycles, rl_phase_ends, schedule_phases
 
 totals = st.integers(1, 200)
 batches = st.integers(1, 40)
@@ -98,3 +98,28 @@ def test_phases_tile_the_steps(total: int, ends: set[int], irl: bool) -> None:
     after_irl = [(before, phase) for before, phase in pairwise(phases) if phase.kind == "irl"]
     assert [phase.last_step for _, phase in after_irl] == (complete if irl else [])
     assert all((rl.kind, rl.first_step, rl.last_step) == ("rl", p.first_step, p.last_step) for rl, p in after_irl)
+
+
+@given(
+    total=st.integers(1, 300),
+    ends=st.sets(st.integers(1, 300), max_size=20),
+    irl=st.booleans(),
+    done=st.integers(0, 45),
+)
+def test_cycles_are_the_phases_that_are_not_done(total: int, ends: set[int], irl: bool, done: int) -> None:
+    phases = schedule_phases(total, sorted(end for end in ends if end <= total), irl=irl)
+    found = cycles(phases, done=done)
+    assert [phase for cycle in found for phase in (cycle.rl, cycle.irl) if phase is not None] == phases[done:]
+    # An RL phase and the IRL phase on its rollouts are one cycle; only the first cycle may lack an RL phase that is
+    # done.
+    assert all(cycle.rl is not None for cycle in found[1:])
+    both = [(cycle.rl, cycle.irl) for cycle in found if cycle.rl is not None and cycle.irl is not None]
+    assert all((rl.first_step, rl.last_step) == (irl.first_step, irl.last_step) for rl, irl in both)
+
+
+def test_cycles_by_hand() -> None:
+    first, irl, second = schedule_phases(5, [2], irl=True)
+    assert cycles([first, irl, second]) == [Cycle(first, irl), Cycle(second, None)]
+    assert cycles([first, irl, second], done=1) == [Cycle(None, irl), Cycle(second, None)]
+    assert cycles([first, irl, second], done=2) == [Cycle(second, None)]
+    assert cycles([first, irl, second], done=3) == []

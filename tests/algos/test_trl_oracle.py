@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from strategies import NAN
-from unsqueeze.algos.advantages import group_advantages
+from unsqueeze.algos.advantages.group_relative import group_advantages
 from unsqueeze.algos.aggregation import token_weights
 from unsqueeze.algos.objectives import LossOutput, clipped_surrogate_loss
 from unsqueeze.algos.surrogate import ALGORITHMS, Surrogate

@@ -7,6 +7,7 @@ from unsqueeze.errors import UserError
 from unsqueeze.verify.verdict import Judgement, Verdict
 
 
+@pytest.mark.usefixtures("shared_workers")
 def test_judge_and_score_a_list() -> None:
     golds = ["5", "5", r"\frac{1}{2}", r"\frac{1}{2}"]
     judgements = unsqueeze.judge(golds, [r"\boxed{5}", "6", "0.5", "I have no idea at all"], timeout_s=30)

@@ -7,15 +7,30 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from unsqueeze.evaluation.diagnose import diagnose
+from unsqueeze.evaluation.benchmarks import Benchmark
+from unsqueeze.evaluation.diagnose import diagnose_benchmark
+from unsqueeze.evaluation.draw import draw_missing
+from unsqueeze.evaluation.questions import Asked
 from unsqueeze.models import embedded_model_path
 from unsqueeze.rollout.scripted import Line, ScriptedEngine
 from unsqueeze.rollout.types import Sampling, StopReason
+from unsqueeze.store.samples import Samples
 from unsqueeze.tasks.countdown import make_problem
+from unsqueeze.tasks.task import task_named
 from unsqueeze.verify.countdown import CountdownVerifier
 
 
-def test_by_hand():
+class Source:
+    """A model of which nothing is known but its engine."""
+
+    def __init__(self, engine: ScriptedEngine) -> None:
+        self.sampler = engine
+
+    def draw(self, samples, asked, n, *, seed, on_finished, check_stop):
+        draw_missing(samples, self.sampler, asked, n, seed=seed, max_rows=64)
+
+
+def test_by_hand(tmp_path: Path):
     """Make 9 from 2 3 4: two ways to write one sum, then another answer that is wrong, and one that is cut off."""
     tokenizer = AutoTokenizer.from_pretrained(embedded_model_path())
     problem = make_problem([2, 3, 4], 9)
@@ -26,15 +41,23 @@ def test_by_hand():
         Line("2 + 3", stop_reason=StopReason.LENGTH),
     ]
     engine = ScriptedEngine(tokenizer, [*answers, Line("2 + 3 = 5, 5 + 4 = 9", logp=-0.25)])
-    result = diagnose(
-        engine,
-        CountdownVerifier(),
-        [problem],
-        [tokenizer(problem.prompt)["input_ids"]],
-        n=4,
+    task = task_named("countdown")
+    asked = Asked(
+        benchmark=Benchmark(name="one", task=task, problems=(problem,), source="made", sha256=None, asks=task.asks),
+        prompts=[tokenizer(problem.prompt)["input_ids"]],
         sampling=Sampling(max_tokens=24),
-        entropy=lambda prompts, groups: 0.5,
+        verifier=CountdownVerifier(),
+        verifier_name="countdown",
+    )
+    result = diagnose_benchmark(
+        Source(engine),  # type: ignore[arg-type]
+        asked,
+        Samples(tmp_path / "samples.parquet", tmp_path / "parts"),
+        n=4,
+        entropy=lambda prompts, answers, ended: 0.5,
         seed=0,
+        on_finished=lambda count: None,
+        check_stop=lambda: None,
     )
     assert result.avg.mean == 0.5
     assert result.distinct_correct.mean == 1.0
@@ -68,11 +91,11 @@ def test_the_embedded_model(command, tmp_path: Path):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ([], ["--task"]),
-        (["--task", "countdown", "--n", "1"], ["--n 1", "2 or more"]),
-        (["--task", "countdown", "--ngram", "0"], ["--ngram 0"]),
+        ([], ["no task was given"]),
+        (["--task", "countdown", "--n", "1"], ["n is 1", "2 or more"]),
+        (["--task", "countdown", "--ngram", "0"], ["ngram is 0"]),
         (["--task", "countdown", "--engine", "vllm_server"], ["--engine vllm_server", "--server URL"]),
-        (["--task", "countdown", "--compute-dtype", "x"], ["--compute-dtype x: it must be one of float32, bfloat16."]),
+        (["--task", "countdown", "--compute-dtype", "x"], ["model.compute_dtype is 'x'", "float32"]),
         (["--task", "countdown", "--credit", "x"], ["credit"]),
     ],
 )

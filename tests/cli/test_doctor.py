@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from unsqueeze.cli import doctor
+from unsqueeze.api import health
 from unsqueeze.rollout.hf import HfEngine
 
 
@@ -28,8 +28,8 @@ def test_what_is_broken_is_said_and_the_rest_still_tried(command, monkeypatch: p
         raise RuntimeError("no such instruction")
 
     monkeypatch.setattr(HfEngine, "generate", fail)
-    monkeypatch.setattr(doctor, "math_verifier", lambda: [doctor.Finding("verifier of mathematics", True, "fine")])
-    monkeypatch.setattr(doctor, "EXTRAS", {"no-such-package": ("dreams", "pip install dreams")})
+    monkeypatch.setattr(health, "math_verifier", lambda: [health.Finding("verifier of mathematics", True, "fine")])
+    monkeypatch.setattr(health, "EXTRAS", {"no-such-package": ("dreams", "pip install dreams")})
     code, printed, _ = command("doctor")
     assert code == 1
     assert "BROKEN  hf engine on cpu: RuntimeError: no such instruction" in printed

@@ -10,14 +10,15 @@ import pytest
 from data import problem_set
 from unsqueeze.errors import UserError
 from unsqueeze.evaluation.benchmarks import Where, load_benchmarks
-from unsqueeze.evaluation.calls import Call, missing_calls
+from unsqueeze.evaluation.calls import Call, blocks, whole
+from unsqueeze.evaluation.eval_directory import EvalDirectory
 from unsqueeze.evaluation.fingerprint import fingerprint
-from unsqueeze.evaluation.sample_store import SampleStore
 from unsqueeze.models import embedded_model_path
 from unsqueeze.progress import Interrupted
 from unsqueeze.rollout.hf import HfEngine
 from unsqueeze.rollout.types import StopReason
-from unsqueeze.store.evals import EvalSample
+from unsqueeze.seeds import prompt_seeds
+from unsqueeze.store.samples import EvalSample, Samples
 from unsqueeze.verify.countdown import check_countdown
 from unsqueeze.verify.verdict import Verdict
 
@@ -119,7 +120,7 @@ def test_another_evaluation_is_not_mixed_in(command, tmp_path: Path):
     command(*evaluation(out))
     before = samples(out)
     for flags, words in (
-        (["--temperature", "1.0"], ["temperature 0.7", "1.0", "--out"]),
+        (["--temperature", "1.0"], ["temperature 0.7", "1.0", "name another folder"]),
         (["--max-tokens", "30"], ["countdown: max_tokens 24", "30"]),
         (["--template", "{problem} "], ["countdown: template"]),
     ):
@@ -141,6 +142,7 @@ MATH = [
 ]
 
 
+@pytest.mark.usefixtures("shared_workers")
 def test_files_by_path_and_by_name_side_by_side_and_a_new_credit_only_judges_again(command, tmp_path: Path):
     (tmp_path / "two_sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in MATH))
     (tmp_path / "other.jsonl").write_text(json.dumps(MATH[1]) + "\n")
@@ -199,19 +201,19 @@ def test_the_checkpoint_of_a_run_is_found(command, tmp_path: Path):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ([], ["--task", "countdown"]),
-        (["--task", "nowhere", "--data-dir", "/none"], ["--task nowhere", "/none"]),
+        ([], ["no task was given", "countdown"]),
+        (["--task", "nowhere", "--data-dir", "/none"], ["task nowhere", "/none"]),
         (["--task", "countdown", "--task", "countdown"], ["two tasks", "countdown"]),
-        (["--task", "countdown", "--n", "0"], ["--n 0"]),
+        (["--task", "countdown", "--n", "0"], ["n is 0"]),
         (["--task", "countdown", "--engine", "vllm_server"], ["--engine vllm_server", "--server URL"]),
-        (["--task", "countdown", "--engine", "x"], ["--engine x: it must be one of hf, vllm."]),
-        (["--task", "countdown", "--max-rows", "0"], ["--max-rows 0"]),
-        (["--task", "countdown", "--limit", "0"], ["--limit 0"]),
+        (["--task", "countdown", "--engine", "x"], ["rollout.engine is 'x'", "hf, vllm"]),
+        (["--task", "countdown", "--max-rows", "0"], ["rollout.max_rows is 0"]),
+        (["--task", "countdown", "--limit", "0"], ["limit is 0"]),
         (["--task", "countdown", "--temperature", "-1"], ["temperature is -1"]),
         (["--task", "countdown", "--prompt-style", "chat"], ["chat template"]),
-        (["--task", "countdown", "--prompt-style", "poem"], ["--prompt-style poem", "qwen-math"]),
+        (["--task", "countdown", "--prompt-style", "poem"], ["prompt style is 'poem'", "qwen-math"]),
         (["--task", "countdown", "--template", "x"], ["{problem}"]),
-        (["--task", "countdown", "--max-tokens", "500"], ["context is 128", "--max-tokens"]),
+        (["--task", "countdown", "--max-tokens", "500"], ["context is 128", "max_tokens is 500"]),
         (["--task", "countdown", "--credit", "none"], ["credit", "boxed"]),
         (["--task", "countdown", "--k", "0"], ["--k 0"]),
         (["--task", "countdown", "--template", "Please solve {problem}"], ["no token for"]),
@@ -226,7 +228,7 @@ def test_a_mistake_is_one_sentence_and_nothing_is_written(command, tmp_path: Pat
 
 
 def test_a_changed_data_file_is_another_evaluation_and_a_new_task_is_not(tmp_path: Path):
-    store = SampleStore(tmp_path / "out")
+    store = EvalDirectory(tmp_path / "out")
     store.open({"seed": 0, "benchmarks": {"sums": {"sha256": "a"}}})
     with pytest.raises(UserError, match='sums: sha256 "a", and "b"'):
         store.open({"seed": 0, "benchmarks": {"sums": {"sha256": "b"}}})
@@ -234,8 +236,15 @@ def test_a_changed_data_file_is_another_evaluation_and_a_new_task_is_not(tmp_pat
     assert set(json.loads((tmp_path / "out" / "eval.json").read_text())["benchmarks"]) == {"sums", "more"}
 
 
-def stored_sample(problem_id: str, index: int) -> EvalSample:
+def store_in(folder: Path) -> Samples:
+    return Samples(folder / "samples.parquet", folder / "parts")
+
+
+def stored_sample(benchmark: str, problem_id: str, index: int) -> EvalSample:
     return EvalSample(
+        benchmark=benchmark,
+        gold="2",
+        verifier="by hand",
         problem_id=problem_id,
         index=index,
         text="1",
@@ -249,7 +258,7 @@ def stored_sample(problem_id: str, index: int) -> EvalSample:
 
 
 def test_samples_are_sorted_as_asked_whatever_came_first(tmp_path: Path):
-    store = SampleStore(tmp_path)
+    store = store_in(tmp_path)
     came = [
         ("old", "x", 0),
         ("sums", "b", 1),
@@ -259,7 +268,7 @@ def test_samples_are_sorted_as_asked_whatever_came_first(tmp_path: Path):
         ("sums", "b", 0),
     ]
     for benchmark, problem_id, index in came:
-        store.add(benchmark, [stored_sample(problem_id, index)], ["2"], "judge")
+        store.add([stored_sample(benchmark, problem_id, index)])
     table = store.merge({"sums": ["a", "b"], "more": ["y", "z"]})
     assert list(zip(*(table[name].to_pylist() for name in ("benchmark", "problem_id", "index")), strict=True)) == [
         ("sums", "a", 0),
@@ -273,31 +282,46 @@ def test_samples_are_sorted_as_asked_whatever_came_first(tmp_path: Path):
 
 
 def test_a_store_knows_what_it_holds_as_one_that_reads_its_files(tmp_path: Path):
-    store = SampleStore(tmp_path)
+    store = store_in(tmp_path)
     assert store.keys("sums") == set()
-    store.add("sums", [stored_sample("p", 0), stored_sample("p", 1)], ["2", "2"], "judge")
-    store.add("more", [stored_sample("p", 0)], ["2"], "judge")
+    store.add([stored_sample("sums", "p", 0), stored_sample("sums", "p", 1)])
+    store.add([stored_sample("more", "p", 0)])
     # One that goes on: its part comes after those that are there.
-    again = SampleStore(tmp_path)
-    again.add("sums", [stored_sample("p", 2)], ["2"], "judge")
+    again = store_in(tmp_path)
+    again.add([stored_sample("sums", "p", 2)])
     assert [path.stem for path in sorted((tmp_path / "parts").iterdir())] == ["000000", "000001", "000002"]
     assert store.keys("sums") == {("p", 0), ("p", 1)}
     assert again.keys("sums") == {("p", 0), ("p", 1), ("p", 2)}
     assert again.keys("more") == {("p", 0)}
     assert again.merge({}).num_rows == 4
-    assert SampleStore(tmp_path).keys("sums") == again.keys("sums")
+    assert store_in(tmp_path).keys("sums") == again.keys("sums")
 
 
-def test_calls_by_hand():
+def cut(*have: int, n: int) -> list[tuple[tuple[int, ...], int, int]]:
+    """Blocks of two problems a call: places, first sample, number of samples."""
+    return [(call.places, call.start, call.count) for call in blocks(have, n, 2, lambda place, start: 0)]
+
+
+def test_blocks_by_hand():
     # Two problems of three samples a call; blocks of 16 end at multiples of 16.
-    assert list(missing_calls([0, 0, 0], 3, 2)) == [Call((0, 1), 0, 3), Call((2,), 0, 3)]
-    assert list(missing_calls([10, 20, 0], 20, 2)) == [
-        Call((2,), 0, 16),
-        Call((0,), 10, 6),
-        Call((0, 2), 16, 4),
-    ]
-    assert list(missing_calls([5, 5], 5, 2)) == []
-    assert list(missing_calls([], 5, 2)) == []
+    assert cut(0, 0, 0, n=3) == [((0, 1), 0, 3), ((2,), 0, 3)]
+    assert cut(10, 20, 0, n=20) == [((2,), 0, 16), ((0,), 10, 6), ((0, 2), 16, 4)]
+    assert cut(5, 5, n=5) == []
+    assert cut(n=5) == []
+
+
+def test_the_seeds_of_a_block_come_from_its_first_problem_and_sample():
+    [call] = blocks([4, 4], 6, 2, lambda place, start: 100 * place + start)
+    assert call == Call((0, 1), 4, 2, tuple(prompt_seeds(4, 2)))
+
+
+def test_whole_problems_by_hand():
+    # Four samples each, eight rows a call: two problems, the shortest prompts first; the second has all of its own.
+    calls = list(whole([0, 4, 0, 0], 4, [7, 5, 9, 5], 8, seed=3))
+    seeds = prompt_seeds(3, 4)
+    assert calls == [Call((3,), 0, 4, (seeds[3],)), Call((0, 2), 0, 4, (seeds[0], seeds[2]))]
+    # More samples than rows: a problem a call.
+    assert [call.places for call in whole([0, 0], 16, [1, 1], 8, seed=3)] == [(0,), (1,)]
 
 
 def test_the_contests_load_by_name():

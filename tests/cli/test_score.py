@@ -35,6 +35,7 @@ def test_json_of_correct_flags_is_the_contract(tmp_path: Path) -> None:
     assert found["majority"] is None
 
 
+@pytest.mark.usefixtures("shared_workers")
 def test_judges_gold_and_prediction_where_nothing_is_said(tmp_path: Path) -> None:
     rows = [
         {"problem_id": 1, "gold": "5", "prediction": r"\boxed{5}"},

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from small_runs import run_to_end, small_recipe
+from small_runs import random_recipe, run_to_end
 
 
 def write_lines(path: Path, rows: list[Any]) -> str:
@@ -121,9 +121,10 @@ def test_sum_ranks_by_the_whole_response(command, tmp_path: Path):
         assert [demo["completion"] for demo in read_lines(out)] == [first]
 
 
+@pytest.mark.usefixtures("judged_by_hash")
 def test_of_a_run_it_chooses_what_the_run_chose(command, tmp_path: Path):
     """Same seed, same groups, same draws: the demonstrations of both IRL phases, with the words the model was given."""
-    recipe = small_recipe(rl={"steps": 4}, prompt={"template": "{problem}"})
+    recipe = random_recipe(rl={"steps": 4}, prompt={"template": "{problem}"})
     run, _ = run_to_end(recipe, tmp_path / "run")
     out = tmp_path / "demos.jsonl"
     code, _, err = command(
@@ -184,10 +185,10 @@ def test_a_broken_line_is_named_and_nothing_is_written(command, tmp_path: Path, 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--pool", "best"], ["--pool best", "negatives_first"]),
-        (["--likelihood", "max"], ["--likelihood max", "mean, sum"]),
-        (["--k", "0"], ["--k 0"]),
-        (["--quantile", "0"], ["--quantile 0"]),
+        (["--pool", "best"], ["pool is 'best'", "negatives_first"]),
+        (["--likelihood", "max"], ["likelihood is 'max'", "mean, sum"]),
+        (["--k", "0"], ["k is 0", "1 or more"]),
+        (["--quantile", "0"], ["quantile is 0", "above 0"]),
         (["--pool", "positives"], ["nothing to choose", "positives"]),
     ],
 )

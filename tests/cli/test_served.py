@@ -9,7 +9,7 @@ import pytest
 
 from openai_server import Reply, choice, serving
 from unsqueeze.errors import UserError
-from unsqueeze.evaluation import resumable
+from unsqueeze.evaluation import draw
 from unsqueeze.evaluation.benchmarks import Where, load_benchmarks
 from unsqueeze.rollout.replicas import Replicas
 from unsqueeze.rollout.served import Ask, ServedModel, answer_of, stop_reason, token_logprobs
@@ -90,7 +90,7 @@ def test_an_interrupted_evaluation_keeps_what_came_in_and_goes_on(
     command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    monkeypatch.setattr(resumable, "STORED_AFTER_S", 0.0)
+    monkeypatch.setattr(draw, "STORED_AFTER_S", 0.0)
 
     def until_seven(path: str, body: dict[str, Any]) -> Reply:
         return speak(path, body) if len(server.asked) <= 7 else (400, {"message": "tired"})
@@ -191,7 +191,7 @@ def test_another_model_is_not_mixed_in_and_mistakes_are_told_before_anything_is_
     with serving(refused) as server:
         code, _, err = command(*evaluation(other, server.url))
         assert code == 2
-        assert "A model without a chat template is asked with --prompt-style plain" in err
+        assert "A model without a chat template is asked with the prompt style plain" in err
         code, _, err = command(*evaluation(other, server.url, more=("--prompt-style", "plain", "--system", "x")))
         assert code == 2
         assert "a system message needs a chat" in err

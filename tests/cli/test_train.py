@@ -2,31 +2,27 @@
 
 import io
 import json
-import subprocess
-import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from unsqueeze.cli.train_arms import ArmResult, results_table
+from unsqueeze.api.training import TrainedArm
+from unsqueeze.cli.train_tables import results_table
+from unsqueeze.metrics.summary import summarise
 from unsqueeze.store.run_directory import RunDirectory
+from unsqueeze.training.arms import ArmResult
 
 
-def test_smoke_end_to_end(tmp_path: Path):
-    """The real command, from another directory, in a process of its own."""
-    result = subprocess.run(
-        [sys.executable, "-m", "unsqueeze", "train", "smoke", "--run", "mine"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    assert "Avg@8" in result.stdout
-    assert "Pass@8" in result.stdout
-    assert "mine" in result.stdout.splitlines()[-1]
+def test_smoke_end_to_end(command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """From another directory. In a process of its own, and installed, it is run in ``test_wheel.py``."""
+    monkeypatch.chdir(tmp_path)
+    code, out, err = command("train", "smoke", "--run", "mine")
+    assert code == 0, err
+    assert "Avg@8" in out
+    assert "Pass@8" in out
+    assert "mine" in out.splitlines()[-1]
     run = RunDirectory.open(tmp_path / "mine")
     assert run.info["recipe"]["name"] == "smoke"
     assert run.evals.steps() == [0, 2]
@@ -51,7 +47,7 @@ def test_arms_share_one_directory_and_one_table(command, tmp_path: Path):
     # Both arms start from one model and one seed: before training they are the same.
     grpo, sps = (RunDirectory.open(tmp_path / "both" / name) for name in ("grpo", "sps"))
     assert grpo.evals.samples(0) == sps.evals.samples(0)
-    assert sps.evals.summary(0) == grpo.evals.summary(0) | {"made_in": str(grpo.path)}  # once is enough
+    assert sps.evals.record(0) == grpo.evals.record(0) | {"made_in": str(grpo.path)}  # once is enough
     assert not grpo.demos.numbers()
     assert sps.demos.numbers() == [1]
 
@@ -184,13 +180,11 @@ def test_an_unknown_recipe_lists_the_known_ones(command):
 
 
 def test_a_long_name_is_shown_whole_in_eighty_columns():
-    estimate = {"mean": 0.5, "low": 0.4, "high": 0.6}
-    summary = {"avg": 0.5, "avg_low": 0.4, "avg_high": 0.6, "greedy_logp": -0.1}
-    summary |= {"pass_at": dict.fromkeys(("1", "8", "32", "128"), estimate)}
+    summary = replace(summarise([128] * 9, [64] * 9, [1, 8, 32, 128]), greedy_logp=-0.1)
     name = "qwen2.5-math-1.5b-sps-on-grpo-seed-0"
     result = ArmResult(name=name, path=Path("run"), before=summary, after=summary, minutes=1.0, reports=[], best=None)
     screen = io.StringIO()
-    Console(file=screen, width=80).print(results_table([result]))
+    Console(file=screen, width=80).print(results_table([TrainedArm(result)]))
     lines = screen.getvalue().splitlines()
     assert name in "".join(line[2:18].strip() for line in lines)
     assert "…" not in screen.getvalue()

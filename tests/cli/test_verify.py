@@ -87,8 +87,8 @@ def test_a_broken_line_is_named_before_anything_is_judged(line: str, words: list
         (["no-such-file.jsonl"], "no such file"),
         (["."], "is a directory"),
         (["-", "--workers", "0"], "workers is 0"),
-        (["-", "--timeout", "-1"], "timeout is -1"),
-        (["-", "--credit", "all"], "boxed, final_answer, anywhere"),
+        (["-", "--timeout", "-1"], "verify.timeout_s is -1"),
+        (["-", "--credit", "all"], "'boxed', 'final_answer' or 'anywhere'"),
         (["-", "--out", "x.parquet"], "JSON Lines"),
     ],
 )

@@ -191,7 +191,7 @@ def test_files_are_taken_whole_unless_a_number_is_given() -> None:
     files = {"kind": "jsonl", "train_path": "a", "test_path": "b"}
     assert (DataSettings(**files).num_train, DataSettings(**files).num_test) == (None, None)
     assert DataSettings(**files, num_train=7).num_train == 7
-    assert (DataSettings().num_train, DataSettings(num_test=8).num_test) == (800, 8)
+    assert (DataSettings().num_train, DataSettings(num_test=8).num_test) == (None, 8)
 
 
 def test_the_page_of_recipes_lists_every_setting_with_its_meaning() -> None:

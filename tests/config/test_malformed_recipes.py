@@ -79,7 +79,7 @@ OVERRIDES = [
     *("irl.kl_budget=.inf", "irl.steps=-1", "irl.every_passes=1", "rollout.temperature=0", "rollout.temperature=.inf"),
     *("rollout.top_p=2", "rollout.max_tokens=0", f"rollout.max_tokens={10**30}", "rollout.stop=x", "rollout.stop=['']"),
     *("rollout.stop=[null]", "evaluation.temperature=-1", "evaluation.n=0", "seed=-1", "seed=4294967296", "seed=1.5"),
-    *("threads=0", "data.num_train=0", f"data.num_train={10**30}", "data.num_train=null", "data.kind=foo"),
+    *("threads=0", "data.num_train=0", f"data.num_train={10**30}", "data.kind=foo"),
     *("data.kind=jsonl", "data.seed=x", "data.countdown.count=9", "data.countdown.operators=x", "data.countdown=3"),
     *("checkpoint.dtype=int8", "checkpoint.keep_last=0", "model.device=tpu", "model.path=3", "model.lora={r: 3}"),
     *("model.lora=[1]", "model.trust_remote_code=maybe", "prompt.template=3", "prompt.mode=foo", "verify.timeout_s=0"),

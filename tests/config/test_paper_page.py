@@ -10,7 +10,7 @@ import pytest
 import torch
 from pydantic import BaseModel
 
-from small_runs import run_to_end, small_recipe
+from small_runs import random_recipe, run_to_end
 from unsqueeze.config.recipe import Recipe
 from unsqueeze.training.phase_report import NOTHING_MOVED_NATS, PhaseReport
 
@@ -25,8 +25,9 @@ def code_spans(page: str) -> set[str]:
 # --- metrics and settings ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("judged_by_hash")
 def test_every_metric_of_a_run_is_on_the_page(tmp_path: Path) -> None:
-    recipe = small_recipe(
+    recipe = random_recipe(
         rl={"steps": 2, "kl_coefficient": 0.01, "entropy_coefficient": 0.01, "dynamic_sampling": {}},
         irl={"kl_budget": 1.0, "kl_guard": 0.1},
     )

@@ -197,7 +197,9 @@ def test_irl_is_a_few_percent_of_rl_in_the_papers_recipe():
     work = count_workload(recipe, num_train=3000, num_test=150)
     disk = estimate_disk(recipe, work, LENGTHS, num_parameters=QWEN.num_parameters, num_trainable=QWEN.num_parameters)
     speed = Speed(recipe, QWEN, LENGTHS, DEVICES["h100"], Layout())
-    duration = estimate_duration(recipe, speed, work, num_trained=QWEN.num_parameters, checkpoint_bytes=disk.checkpoint)
+    duration = estimate_duration(
+        recipe, speed, work, num_trained=QWEN.num_parameters, checkpoint_bytes=disk.checkpoint, judged_in_place=False
+    )
     assert 0.002 < duration.irl_share < 0.05
     assert duration.total == pytest.approx(duration.rl + duration.irl + duration.evaluating + duration.saving)
 

@@ -8,6 +8,7 @@ from unsqueeze.cost.disk import estimate_disk
 from unsqueeze.cost.estimate import assumed_response
 from unsqueeze.cost.units import in_bytes, in_time
 from unsqueeze.cost.workload import Lengths, count_workload, marks
+from unsqueeze.tasks.task import task_named
 
 LENGTHS = Lengths(longest_prompt=100, mean_prompt=50, longest_response=1000, mean_response=400)
 
@@ -25,11 +26,18 @@ def test_the_quickstart_counted():
     assert work.checkpoints == 6  # 100, 200, …, 500, 525
 
 
+def expected(name: str) -> float | None:
+    """The tokens that the task of a recipe expects of a response."""
+    data = load_recipe(name).data
+    found = task_named(data.kind).expected(data)
+    return None if found is None else found.response
+
+
 def test_the_assumed_length_of_responses():
     # 14 * 3 = 42 , 42 + 6 = 48 , 48 - 2 = 48 and the end: three steps of five tokens, each with one after it.
-    assert assumed_response(load_recipe("smoke")) == 18
-    assert assumed_response(load_recipe("smoke", ["rollout.max_tokens=12"])) == 12
-    assert assumed_response(load_recipe("paper/1.5b-3k-sps-grpo")) == 3072 / 2
+    assert assumed_response(load_recipe("smoke"), expected("smoke")) == 18
+    assert assumed_response(load_recipe("smoke", ["rollout.max_tokens=12"]), expected("smoke")) == 12
+    assert assumed_response(load_recipe("paper/1.5b-3k-sps-grpo"), expected("paper/1.5b-3k-sps-grpo")) == 3072 / 2
 
 
 def test_the_papers_recipe_counted():

@@ -5,6 +5,8 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ from unsqueeze.store.best import best_checkpoint
 from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.training.state import Cursor
 
+pytestmark = pytest.mark.usefixtures("judged_by_hash")
+
 WORKER = [sys.executable, str(Path(two_processes.__file__))]
 
 
@@ -38,33 +42,27 @@ def alone(folder: Path) -> tuple[dict[str, Any], Path]:
     return two_processes.everything("ddp", folder / "one", ONE), folder / "one/run"
 
 
-def two(strategy: str, folder: Path) -> tuple[list[Any], Path]:
-    """What each of two processes finds, and where their run is; they also have their part in the relay."""
-    (folder / strategy).mkdir()
-    assert run_processes([*WORKER, strategy, str(folder / strategy)], 2) == 0
-    found = [torch.load(folder / strategy / f"found-{rank}.pt", weights_only=False) for rank in range(2)]
-    return found, folder / strategy / "run"
-
-
 @pytest.fixture(scope="module")
-def fsdp(folder: Path) -> tuple[list[Any], Path]:
-    return two("fsdp", folder)
-
-
-@pytest.fixture(scope="module")
-def ddp(folder: Path, fsdp: object) -> tuple[list[Any], Path]:
-    """After FSDP2 on two processes has begun the relay, inside a phase, and one process has gone on with it."""
-    two_processes.relay("ddp", folder, ONE, 2)
-    return two("ddp", folder)
+def two(folder: Path) -> dict[str, tuple[list[Any], Path]]:
+    """By strategy, what each of two processes finds, and where their run is; they have also run the relay."""
+    for strategy in ("fsdp", "ddp"):
+        (folder / strategy).mkdir()
+    assert run_processes([*WORKER, str(folder)], 2) == 0
+    return {
+        strategy: (
+            [torch.load(folder / strategy / f"found-{rank}.pt", weights_only=False) for rank in range(2)],
+            folder / strategy / "run",
+        )
+        for strategy in ("fsdp", "ddp")
+    }
 
 
 @pytest.fixture(params=["fsdp", "ddp"])
-def together(request: pytest.FixtureRequest) -> tuple[list[Any], Path]:
-    found: tuple[list[Any], Path] = request.getfixturevalue(request.param)
-    return found
+def together(request: pytest.FixtureRequest, two: dict[str, tuple[list[Any], Path]]) -> tuple[list[Any], Path]:
+    return two[request.param]
 
 
-def test_a_run_goes_on_with_any_number_of_processes(alone, ddp, folder: Path):
+def test_a_run_goes_on_with_any_number_of_processes(alone, two, folder: Path):
     """From two to one to two, and from FSDP2 to plain training: the same run, to rounding."""
     assert_same_run(alone[1], folder / "relay")
     events = [event["event"] for event in RunDirectory.open(folder / "relay").journal.read()]
@@ -129,7 +127,7 @@ def test_the_saved_policy_is_a_plain_model_of_the_weights_learned(together, name
     assert_close(saved, {key: exported[key] for key in saved})
 
 
-def test_the_best_checkpoint_is_the_same_and_stays(alone, together, ddp, folder: Path):
+def test_the_best_checkpoint_is_the_same_and_stays(alone, together, folder: Path):
     """After steps 1, 2 and 3, of which the last one and the best stay; also where one process went on with the run."""
     one = RunDirectory.open(alone[1])
     best = best_checkpoint(one)
@@ -141,7 +139,7 @@ def test_the_best_checkpoint_is_the_same_and_stays(alone, together, ddp, folder:
         assert run.checkpoints.steps() == one.checkpoints.steps()
         assert run.validation.steps() == [1, 2, 3]
         for step in (1, 2, 3):
-            assert run.validation.summary(step)["avg"] == one.validation.summary(step)["avg"]
+            assert run.validation.summary(step).avg == one.validation.summary(step).avg
 
 
 def test_both_processes_hold_the_same_weights(together):
@@ -271,6 +269,24 @@ def test_a_process_killed_by_a_signal_is_named():
 def test_the_exit_code_is_that_of_the_process_that_failed():
     code = "import os, sys; sys.exit(2 * int(os.environ['RANK']))"
     assert run_processes([sys.executable, "-c", code], 2) == 2
+
+
+def test_processes_get_the_command_as_it_is_and_leave_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    before = dict(os.environ)
+    argument = "$$x$$ ${local_rank} $"  # the agent of torchrun replaces such things
+    code = f"import sys; sys.exit(sys.argv[1] != {argument!r})"
+    assert run_processes([sys.executable, "-c", code, argument], 2) == 0
+    assert dict(os.environ) == before
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_process_that_does_not_end_when_asked_is_killed(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("unsqueeze.distributed.agent.GRACE_S", 1)
+    deaf = "import os, signal, time; signal.signal(15, signal.SIG_IGN); os.environ['RANK'] == '0' and time.sleep(99)"
+    begun = time.monotonic()
+    assert run_processes([sys.executable, "-c", f"{deaf}; raise SystemExit(3)"], 2) == 3
+    assert time.monotonic() - begun < 60
 
 
 def launched(path: Path) -> list[str]:

@@ -142,8 +142,29 @@ def test_a_wish_to_stop_while_the_processes_start(tmp_path: Path, number: int):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_wish_to_stop_while_the_launcher_starts(tmp_path: Path, number: int):
+    """It listens first, and then imports PyTorch, for a second, before it starts a process."""
+    with launched(tmp_path) as launcher:
+        wait_until(lambda: catches(launcher.pid, signal.SIGTERM), launcher)
+        to_the_group(launcher, number)
+        out, err = launcher.communicate(timeout=PROMPTLY_S)
+    assert launcher.returncode == 130
+    assert (out, err) == ("", "stopped as asked, before training began; what is on disk is as it was.\n")
+
+
+def catches(process: int, number: int) -> bool:
+    """Whether a process has a handler of its own for a signal."""
+    status = dict(line.split(":\t", 1) for line in Path(f"/proc/{process}/status").read_text().splitlines())
+    return bool(int(status["SigCgt"], 16) >> (number - 1) & 1)
+
+
 def has_children(launcher: subprocess.Popen[str]) -> bool:
-    return len(Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()) == 2
+    return len(children(launcher)) == 2
+
+
+def children(launcher: subprocess.Popen[str]) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()]
 
 
 FILES_THAT_ARE_NOT_THERE = [
@@ -174,11 +195,25 @@ def test_a_mistake_is_told_once(tmp_path: Path, options: list[str], says: str):
 
 
 @pytest.mark.slow
-def test_nothing_outlives_a_launcher_that_is_killed(tmp_path: Path):
+@pytest.mark.parametrize("while_they_start", [True, False])
+def test_nothing_outlives_a_launcher_that_is_killed(tmp_path: Path, while_they_start: bool):
+    first_step = tmp_path / "run" / "rollouts" / "step-000001.parquet"
+    with launched(tmp_path) as launcher:
+        wait_until(lambda: has_children(launcher) if while_they_start else first_step.exists(), launcher)
+        launcher.kill()
+        _, err = launcher.communicate(timeout=PROMPTLY_S)  # the ends of both pipes, which the processes hold
+    assert err == ""
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_is_told_once_and_ends_the_others(tmp_path: Path):
     with launched(tmp_path) as launcher:
         wait_until((tmp_path / "run" / "rollouts" / "step-000001.parquet").exists, launcher)
-        launcher.kill()
-        launcher.communicate(timeout=PROMPTLY_S)  # the ends of both pipes, which the processes hold
+        os.kill(children(launcher)[1], signal.SIGKILL)
+        _, err = launcher.communicate(timeout=PROMPTLY_S)
+    assert launcher.returncode == 1
+    assert err.startswith("error: process 1 of 2 was killed by SIGKILL")
+    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize("silent", [pytest.param(0, marks=pytest.mark.slow), 1])
@@ -201,6 +236,14 @@ def test_a_process_that_fails_ends_the_others():
     assert ended.returncode == 1
     assert ended.stderr.count("process 1 has had enough") == 1
     assert "Traceback" not in ended.stderr
+
+
+def test_a_mistake_that_many_meet_is_told_once_while_they_show_that_they_live():
+    """A thread that is inside of PyTorch while Python ends would abort its process."""
+    ended = subprocess.run(
+        [sys.executable, "-c", MEETING, "mistake"], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (1, "error: there is a mistake\n")
 
 
 @pytest.mark.slow

@@ -14,7 +14,11 @@ from unsqueeze.evaluation.benchmarks import Where, hub_commits, load_benchmark
 from unsqueeze.tasks.hub import HubSource, parse_source
 from unsqueeze.tasks.known import KNOWN, find_known
 from unsqueeze.tasks.records import gpqa, gsm8k, mmlu, option_order
-from unsqueeze.training.data import load_data
+from unsqueeze.tasks.task import Data, task_named
+
+
+def load(settings: DataSettings) -> Data:
+    return task_named(settings.kind).load(settings)
 
 
 def write(path: Path, *records: Mapping[str, object]) -> Path:
@@ -172,24 +176,24 @@ def test_the_commit_that_was_read_is_known_and_held_to(cached_hub: str, tmp_path
 def test_a_recipe_trains_on_data_sets_of_the_hub(cached_hub: str, tmp_path: Path):
     source = "hub:openai/gsm8k:main"
     paths = {"train_path": f"{source}:train@{cached_hub}", "test_path": f"{source}:test"}
-    data = load_data(DataSettings(kind="hub", **paths, num_train=None, num_test=None))
+    data = load(DataSettings(kind="hub", **paths, num_train=None, num_test=None))
     ids = [[problem.id for problem in problems] for problems in (data.train, data.test)]
     # Those of the test set are called as `unsqueeze eval` calls them; none is called like another.
     assert ids == [["gsm8k:main:train:0", "gsm8k:main:train:1"], ["gsm8k:main:0"]]
     assert data.hub_commits == dict.fromkeys(paths.values(), cached_hub)
     assert data.sha256[paths["test_path"]] == load_benchmark(paths["test_path"], Where(data_dir=tmp_path)).sha256
-    some = load_data(DataSettings(kind="hub", **paths, num_train=1, num_test=1, num_validation=1))
+    some = load(DataSettings(kind="hub", **paths, num_train=1, num_test=1, num_validation=1))
     assert sorted(problem.id for problem in (*some.train, *some.validation)) == ids[0]
     assert some.sha256 == data.sha256
     # A file beside a data set.
     write(tmp_path / "test.jsonl", {"problem": "4 + 4?", "answer": "8"})
-    mixed = load_data(
+    mixed = load(
         DataSettings(kind="hub", **paths | {"test_path": str(tmp_path / "test.jsonl")}, num_test=None, num_train=None)
     )
     assert [problem.answer for problem in mixed.test] == ["8"]
     assert list(mixed.hub_commits) == [paths["train_path"]]
     with pytest.raises(UserError, match="a subset of 9 problems was asked for"):
-        load_data(DataSettings(kind="hub", **paths, num_train=9))
+        load(DataSettings(kind="hub", **paths, num_train=9))
     for kind, words in (("jsonl", "set kind to hub"), ("countdown", "set kind to hub")):
         with pytest.raises(ValidationError, match=words):
             DataSettings(kind=kind, **paths)

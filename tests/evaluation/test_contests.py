@@ -64,6 +64,7 @@ def boxed(answer: str) -> str:
     return f"Adding up gives $x = 17$ at first. So the answer is $\\boxed{{{answer}}}$."
 
 
+@pytest.mark.usefixtures("shared_workers")
 def test_all_load_prompt_sample_and_score_and_answer_sheets_score_what_they_must(
     command: Any, golds: dict[str, list[str]], model: Path, tmp_path: Path
 ):

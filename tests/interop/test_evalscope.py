@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refusals import refused
-from unsqueeze.evaluation.tallying import LazyVerifier, tally_samples
-from unsqueeze.interop.write_evalscope import Answer, write_evalscope
+from unsqueeze.evaluation.tallying import tally_samples
+from unsqueeze.interop.exporters import Answer
+from unsqueeze.interop.write_evalscope import write_evalscope
+from unsqueeze.verify.math_verifier import MathVerifier
 
 
 def review(group: int, index: int, value: object, *, status: str = "success", **metadata: str) -> dict[str, Any]:
@@ -44,7 +46,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def tally(source: Path):
-    with LazyVerifier(workers=1, timeout_s=30, memory_mb=320, credit="anywhere") as verifier:
+    with MathVerifier(workers=1, timeout_s=30, memory_mb=320, credit="anywhere") as verifier:
         return tally_samples(str(source), verifier)
 
 
@@ -116,7 +118,9 @@ def test_export_is_a_work_directory(command, tmp_path: Path) -> None:
     assert json.loads((out / "rescore.json").read_text())["repeats"] == 2
 
     assert "exists" in refused(tmp_path, "export", str(samples), "--out", str(out))
-    assert "--to" in refused(tmp_path, "export", str(samples), "--to", "csv", "--out", str(tmp_path / "other"))
+    assert "to is 'csv'; known are evalscope, lighteval" in refused(
+        tmp_path, "export", str(samples), "--to", "csv", "--out", str(tmp_path / "other")
+    )
     samples.write_text("".join(json.dumps(row) + "\n" for row in rows[:3]))
     assert "1 to 2 samples" in refused(tmp_path, "export", str(samples), "--out", str(tmp_path / "other"))
     samples.write_text(json.dumps({"problem_id": "a", "gold": "1"}) + "\n")

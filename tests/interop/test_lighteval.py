@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refusals import refused
-from unsqueeze.evaluation.tallying import LazyVerifier, tally_samples
-from unsqueeze.interop.write_evalscope import Answer
+from unsqueeze.evaluation.tallying import tally_samples
+from unsqueeze.interop.exporters import Answer
 from unsqueeze.interop.write_lighteval import write_lighteval
+from unsqueeze.verify.math_verifier import MathVerifier
 
 DATE = "2026-01-02T03-04-05.000006"
 RIGHT, NOT = "so it is \\boxed{12}", "so it is \\boxed{13}"
@@ -36,7 +37,7 @@ def write_details(folder: Path, rows: list[dict[str, Any]], *, task: str = "aime
 
 
 def tally(source: Path):
-    with LazyVerifier(workers=1, timeout_s=30, memory_mb=320, credit="anywhere") as verifier:
+    with MathVerifier(workers=1, timeout_s=30, memory_mb=320, credit="anywhere") as verifier:
         return tally_samples(str(source), verifier)
 
 

@@ -5,11 +5,22 @@ from math import isnan
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from unsqueeze.errors import UserError
-from unsqueeze.metrics.summary import powers_of_two_up_to, summaries_by_benchmark, summarise, summarise_tally
+from unsqueeze.metrics.intervals import Estimate
+from unsqueeze.metrics.summary import (
+    Counts,
+    Summary,
+    powers_of_two_up_to,
+    summaries_by_benchmark,
+    summarise,
+    summarise_tally,
+)
 from unsqueeze.metrics.tally import Tallier
 from unsqueeze.metrics.vote import majority, majority_at_n
+from unsqueeze.plain_json import dumps
 
 
 def test_summary_by_hand() -> None:
@@ -111,3 +122,48 @@ def test_benchmarks_have_summaries_of_their_own() -> None:
     single = Tallier()
     single.add("1", True)
     assert summaries_by_benchmark(single.tally(), [1]) == {}
+
+
+NUMBERS = st.floats(allow_infinity=False)
+COUNTS = st.integers(min_value=0, max_value=10**6)
+ESTIMATES = st.builds(Estimate, NUMBERS, NUMBERS, NUMBERS)
+
+
+@st.composite
+def summaries(draw: st.DrawFn, parts: bool = True) -> Summary:
+    """Anything that a summary may hold, what is undefined (NaN) and what is not known (None) included."""
+    ks = draw(st.lists(st.integers(1, 1000), min_size=1, max_size=4, unique=True))
+    names = draw(st.lists(st.text(max_size=5), max_size=2, unique=True)) if parts else []
+    return Summary(
+        n_problems=draw(COUNTS),
+        avg=draw(ESTIMATES),
+        pass_at={k: draw(ESTIMATES) for k in ks},
+        num_undefined={k: draw(COUNTS) for k in ks},
+        coverage=draw(ESTIMATES),
+        majority=draw(st.none() | ESTIMATES),
+        num_not_judged=draw(COUNTS),
+        max_samples=draw(COUNTS),
+        counts=draw(
+            st.none()
+            | st.builds(Counts, num_samples=COUNTS, num_unparsable=COUNTS, num_cut_off=COUNTS, mean_tokens=NUMBERS)
+        ),
+        greedy_logp=draw(st.none() | NUMBERS),
+        benchmarks={name: draw(summaries(parts=False)) for name in names},
+    )
+
+
+@given(summaries())
+def test_what_was_written_is_read_again(summary: Summary) -> None:
+    read = Summary.from_json_object(json.loads(dumps(summary.to_json_object())))
+    assert repr(read) == repr(summary)  # NaN is not equal to itself, and its name is
+
+
+def test_other_keys_are_passed_over_and_missing_ones_are_not() -> None:
+    written = summarise([2, 2], [1, 2], [1, 2]).to_json_object()
+    assert Summary.from_json_object(written | {"step": 5, "model": "x"}) == summarise([2, 2], [1, 2], [1, 2])
+    for name in ("n_problems", "avg", "avg_low", "pass_at", "coverage"):
+        with pytest.raises(KeyError, match=name):
+            Summary.from_json_object({key: value for key, value in written.items() if key != name})
+    for damage in ({"pass_at": {}}, {"pass_at": {"x": {}}}, {"avg": "much"}, {"n_problems": float("inf")}):
+        with pytest.raises((ValueError, OverflowError)):
+            Summary.from_json_object(written | damage)

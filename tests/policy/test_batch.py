@@ -63,7 +63,7 @@ def test_what_stands_where_by_hand() -> None:
     assert batch.sources.tolist() == [1, 4, 5, 6]
     assert batch.places.tolist() == [0, 3, 4, 5]
     assert batch.weights_N.tolist() == [0.5, 0.25]
-    assert batch.advantages_N.tolist() == [2.0, 0.0]
+    assert batch.advantages.tolist() == [2.0, 0.0]
     assert batch.logp_proximal_NT is not None
     assert batch.logp_proximal_NT.tolist() == [[-0.5, 0.0, 0.0], [-1.0, -2.0, -3.0]]
     assert batch.logp_ref_NT is None

@@ -1,7 +1,7 @@
 """The vllm_server engine against a double of ``vllm serve``: whose weights, which replica, what when one fails."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from openai_server import OpenAiServer, choice, serving
-from small_runs import run_to_end, small_recipe, weights
+from small_runs import random_recipe, run_to_end, weights
+from tiny_models import random_countdown
 from unsqueeze.config.load import check_recipe
 from unsqueeze.config.recipe import ModelSettings
 from unsqueeze.errors import RunError, UserError
@@ -33,16 +34,22 @@ def policy() -> Policy:
     return Policy.load(SETTINGS)
 
 
-@pytest.fixture
-def replicas() -> Iterator[list[tuple[VllmDouble, OpenAiServer]]]:
-    """Two servers, each with weights that are nobody's."""
+@contextmanager
+def two_servers(settings: ModelSettings) -> Iterator[list[tuple[VllmDouble, OpenAiServer]]]:
+    """Each with weights that are nobody's."""
     with ExitStack() as stack:
         made = []
         for _ in range(2):
-            loaded = Policy.load(SETTINGS)
+            loaded = Policy.load(settings)
             double = VllmDouble(loaded.model, loaded.tokenizer)
             double.restart()
             made.append((double, stack.enter_context(serving_vllm(double))))
+        yield made
+
+
+@pytest.fixture
+def replicas() -> Iterator[list[tuple[VllmDouble, OpenAiServer]]]:
+    with two_servers(SETTINGS) as made:
         yield made
 
 
@@ -191,13 +198,20 @@ def test_weights_are_written_as_a_checkpoint_holds_them(policy: Policy, tmp_path
     assert all(torch.equal(found[name], expected[name].to(torch.bfloat16)) for name in expected)
 
 
-def test_a_run_through_servers(replicas, tmp_path: Path):
-    urls = [server.url for _, server in replicas]
-    recipe = small_recipe(
+@pytest.fixture
+def random_replicas() -> Iterator[list[tuple[VllmDouble, OpenAiServer]]]:
+    with two_servers(ModelSettings(path=str(random_countdown()), device="cpu")) as made:
+        yield made
+
+
+@pytest.mark.usefixtures("judged_by_hash")
+def test_a_run_through_servers(random_replicas, tmp_path: Path):
+    urls = [server.url for _, server in random_replicas]
+    recipe = random_recipe(
         data={"num_test": 2},
         rl={"steps": 3},
         evaluation={"n": 1},
-        rollout={"max_tokens": 20, "engine": "vllm_server", "server": {"urls": urls}},
+        rollout={"engine": "vllm_server", "server": {"urls": urls}},
         checkpoint={"every_steps": None},
     )
     run, reports = run_to_end(recipe, tmp_path / "run")
@@ -209,7 +223,7 @@ def test_a_run_through_servers(replicas, tmp_path: Path):
         for step in (1, 2, 3)
     ]
     assert versions == [{0}, {1}, {4}]
-    for double, _ in replicas:
+    for double, _ in random_replicas:
         held = dict(double.model.named_parameters())
         assert all(torch.equal(held[name], weight) for name, weight in weights(run).items())
     # It may go on with other servers.

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lives import differences, live, tiny_recipe
-from unsqueeze.cli.model_options import checkpoint_of
+from small_runs import evaluation_record
 from unsqueeze.config.recipe import CheckpointSettings, DataSettings
 from unsqueeze.errors import RunError, UserError
+from unsqueeze.evaluation.settings import checkpoint_of
 from unsqueeze.progress import Interrupted, StopRequest
 from unsqueeze.store.best import Best, best_checkpoint
 from unsqueeze.store.run_directory import RunDirectory
@@ -22,8 +23,10 @@ from unsqueeze.tasks.countdown import (
     is_held_out,
     parse_prompt,
 )
+from unsqueeze.tasks.task import Data, task_named
 from unsqueeze.training.checkpoint import is_due
-from unsqueeze.training.data import load_data
+
+pytestmark = pytest.mark.usefixtures("judged_by_hash")
 
 RECIPE = tiny_recipe(
     data={"num_validation": 3},
@@ -33,13 +36,16 @@ RECIPE = tiny_recipe(
 """Phases end after steps 3 (RL and IRL) and 4."""
 
 
+def load(settings: DataSettings) -> Data:
+    return task_named(settings.kind).load(settings)
+
+
 def stored(path: Path, results: dict[int, tuple[float | None, float | None]]) -> RunDirectory:
     """A run with a checkpoint after each step, and (Avg@4, Pass@4) on five validation problems."""
     run = RunDirectory.create(path, {})
     for step, (avg, pass_at_4) in results.items():
         run.checkpoints.save(step, lambda folder: (folder / "weights").touch())
-        pass_at = {"1": {"mean": avg}, "4": {"mean": pass_at_4}}
-        run.validation.write(step, [], {"avg": avg, "n_problems": 5, "pass_at": pass_at})
+        run.validation.finish(step, evaluation_record(5, avg, {1: avg, 4: pass_at_4}))
     return run
 
 
@@ -88,8 +94,8 @@ def test_validation_problems_are_neither_trained_nor_tested_on(seed: int, num_tr
 
 
 def test_asking_for_validation_changes_no_other_countdown_problem():
-    without = load_data(DataSettings(num_train=30, num_test=9))
-    data = load_data(DataSettings(num_train=30, num_test=9, num_validation=7))
+    without = load(DataSettings(num_train=30, num_test=9))
+    data = load(DataSettings(num_train=30, num_test=9, num_validation=7))
     assert (data.train, data.test) == (without.train, without.test)
     assert (len(without.validation), len(data.validation)) == (0, 7)
 
@@ -116,8 +122,8 @@ def files(tmp_path: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("num_train", [20, None])
 def test_validation_problems_are_set_apart_from_a_training_file(files: dict, num_train: int | None):
-    without = load_data(DataSettings(**files, num_train=num_train, num_test=None))
-    data = load_data(DataSettings(**files, num_train=num_train, num_test=None, num_validation=10))
+    without = load(DataSettings(**files, num_train=num_train, num_test=None))
+    data = load(DataSettings(**files, num_train=num_train, num_test=None, num_validation=10))
     assert len(texts(data.validation)) == len(data.validation) == 10
     assert not texts(data.validation) & texts(data.train)
     assert data.test == without.test
@@ -126,33 +132,33 @@ def test_validation_problems_are_set_apart_from_a_training_file(files: dict, num
         assert len(data.train) == 60
     else:
         assert data.train == without.train
-    again = load_data(DataSettings(**files, num_train=num_train, num_test=None, num_validation=10))
+    again = load(DataSettings(**files, num_train=num_train, num_test=None, num_validation=10))
     assert data == again
-    other = load_data(DataSettings(**files, num_train=num_train, num_test=None, num_validation=10, seed=1))
+    other = load(DataSettings(**files, num_train=num_train, num_test=None, num_validation=10, seed=1))
     assert texts(other.validation) != texts(data.validation)
 
 
 def test_more_validation_problems_than_are_left(files: dict):
     with pytest.raises(UserError, match=r"num_validation is 41, but .*train.jsonl holds only 40 .* lower it"):
-        load_data(DataSettings(**files, num_train=None, num_test=None, num_validation=41))
+        load(DataSettings(**files, num_train=None, num_test=None, num_validation=41))
 
 
 def test_a_validation_file(files: dict, tmp_path: Path):
     whole = jsonl(tmp_path / "validation.jsonl", range(200, 208))
     settings = dict(files, num_train=None, num_test=None)
-    data = load_data(DataSettings(**settings, validation_path=whole))
+    data = load(DataSettings(**settings, validation_path=whole))
     assert len(data.validation) == 8
-    assert len(load_data(DataSettings(**settings, validation_path=whole, num_validation=3)).validation) == 3
+    assert len(load(DataSettings(**settings, validation_path=whole, num_validation=3)).validation) == 3
     for numbers, other in ((range(39, 43), "train_path"), (range(104, 108), "test_path")):
         shared = jsonl(tmp_path / "shared.jsonl", numbers)
         with pytest.raises(UserError, match=rf"1 problem\(s\) stand in both .*{other}") as caught:
-            load_data(DataSettings(**settings, validation_path=shared))
+            load(DataSettings(**settings, validation_path=shared))
         assert "data.validation_path" in str(caught.value)
 
 
 def test_a_validation_file_is_no_file_of_countdown():
-    with pytest.raises(ValueError, match="give num_validation instead"):
-        DataSettings(validation_path="some.jsonl", num_validation=3)
+    with pytest.raises(UserError, match=r"give data\.num_validation instead"):
+        load(DataSettings(validation_path="some.jsonl", num_validation=3))
 
 
 @pytest.mark.parametrize(
@@ -180,13 +186,13 @@ def test_the_best_and_phase_ends_stay(whole: Path):
     """The last one, both phase ends and the best are left; the journal and the command line name the best."""
     run = RunDirectory.open(whole)
     assert run.validation.steps() == [1, 2, 3, 4]
-    assert run.validation.summary(2)["n_problems"] == 3
+    assert run.validation.summary(2).n_problems == 3
     assert run.evals.steps() == [0, 4]
     best = best_checkpoint(run)
     assert best is not None
     assert run.checkpoints.steps() == sorted({best.step, 3, 4})
     summaries = {step: run.validation.summary(step) for step in run.validation.steps()}
-    assert best.avg == max(summary["avg"] for summary in summaries.values())
+    assert best.avg == max(summary.avg.mean for summary in summaries.values())
     last = run.journal.last("finished")
     assert last is not None
     assert last["best"]["step"] == best.step

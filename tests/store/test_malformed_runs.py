@@ -16,20 +16,22 @@ from safetensors.torch import load_file, save_file
 
 from lives import live
 from refusals import LONGEST_MESSAGE, refused, untouched
-from small_runs import prepare, small_recipe
-from unsqueeze.cli.train_arms import arm_result
+from small_runs import prepare, random_recipe
+from unsqueeze.digests import sha256_of
 from unsqueeze.errors import RunError
 from unsqueeze.models import embedded_model_path
-from unsqueeze.store.provenance import sha256_of
 from unsqueeze.store.run_directory import RunDirectory
+from unsqueeze.training.arms import arm_result
 from unsqueeze.training.resume import restore, resume
 from unsqueeze.training.run import Run
 from unsqueeze.training.state import Optimizers, digest_of
 from unsqueeze.training.state_fields import FIELDS
 
+pytestmark = pytest.mark.usefixtures("judged_by_hash")
+
 Damage = Callable[[Path], None]
 
-RECIPE = small_recipe(
+RECIPE = random_recipe(
     data={"num_train": 4, "num_test": 2},
     rl={"steps": 2, "prompts_per_step": 2, "group_size": 2},
     irl=None,

@@ -8,12 +8,13 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from unsqueeze.digests import sha256_of
 from unsqueeze.errors import RunError, UserError
 from unsqueeze.store.demos import DEMO_SCHEMA
-from unsqueeze.store.evals import RUN_SCHEMA
-from unsqueeze.store.provenance import git_state, provenance, sha256_of
+from unsqueeze.store.provenance import git_state, provenance
 from unsqueeze.store.rollouts import LOGP_PROXIMAL, ROLLOUT_SCHEMA
 from unsqueeze.store.run_directory import RunDirectory
+from unsqueeze.store.samples import SAMPLE_SCHEMA
 
 
 def test_a_new_run_has_its_description_and_grows_its_parts(tmp_path: Path) -> None:
@@ -25,7 +26,8 @@ def test_a_new_run_has_its_description_and_grows_its_parts(tmp_path: Path) -> No
     run.rollouts.write(0, [])
     run.demos.write(0, [])
     run.checkpoints.save(0, lambda folder: (folder / "policy").mkdir())
-    run.evals.write(0, [], {})
+    run.evals.merge(0, "countdown", [])
+    run.evals.finish(0, {})
     run.close()
     again = RunDirectory.open(run.path)
     assert again.info == {"recipe": {"rl": {"steps": 2}}, "seed": 1}
@@ -47,7 +49,7 @@ def test_a_new_run_has_its_description_and_grows_its_parts(tmp_path: Path) -> No
 
 def test_an_existing_run_is_never_overwritten(tmp_path: Path) -> None:
     RunDirectory.create(tmp_path / "a", {"seed": 1})
-    with pytest.raises(UserError, match=r"holds a run already: go on with it by --resume, or name another .* --run"):
+    with pytest.raises(UserError, match=r"holds a run already: resume it \(--resume\), or name another .* \(--run\)"):
         RunDirectory.create(tmp_path / "a", {"seed": 2})
     assert RunDirectory.open(tmp_path / "a").info == {"seed": 1}
 
@@ -102,7 +104,7 @@ def test_the_commit_is_that_of_tracked_files_only(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("heading", "schema"),
-    [("rollouts", ROLLOUT_SCHEMA.append(LOGP_PROXIMAL)), ("demos", DEMO_SCHEMA), ("evals", RUN_SCHEMA)],
+    [("rollouts", ROLLOUT_SCHEMA.append(LOGP_PROXIMAL)), ("demos", DEMO_SCHEMA), ("evals", SAMPLE_SCHEMA)],
 )
 def test_the_documentation_lists_the_columns_that_are_there(heading: str, schema: pa.Schema) -> None:
     page = (Path(__file__).parents[2] / "docs" / "run-directory.md").read_text()

@@ -1,6 +1,7 @@
 """Rollouts, demonstrations and evaluation samples come back from Parquet as they went in."""
 
 import dataclasses
+import math
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,10 +14,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from unsqueeze.errors import RunError
+from unsqueeze.metrics.summary import summarise
 from unsqueeze.rollout.types import Completion, Group, Rollout, StopReason
 from unsqueeze.store.demos import Demonstration, DemoWriter
-from unsqueeze.store.evals import EvalSample, EvalWriter, read_samples, write_samples
+from unsqueeze.store.evals import EvalWriter
 from unsqueeze.store.rollouts import RolloutWriter, read_rollouts
+from unsqueeze.store.samples import EvalSample, Samples, read_samples
 from unsqueeze.tasks.problem import Problem
 from unsqueeze.verify.verdict import Judgement, Verdict
 
@@ -171,7 +174,8 @@ def test_other_tools_read_the_plain_columns(tmp_path: Path) -> None:
 def a_sample(**changes: object) -> EvalSample:
     values = {"problem_id": "p", "index": 3, "text": "it is 7", "verdict": Verdict.CORRECT, "extracted": "7"}
     rest = {"reason": "", "num_tokens": 4, "mean_logp": -0.25, "stop_reason": StopReason.LENGTH}
-    return EvalSample(**values | rest | changes)
+    whose = {"benchmark": "sums", "gold": "7", "verifier": "by hand"}
+    return EvalSample(**values | rest | whose | changes)
 
 
 @pytest.mark.parametrize("cut", [0, 1, 100, -1, -9])
@@ -183,7 +187,9 @@ def test_a_damaged_file_is_named(tmp_path: Path, cut: int) -> None:
 
 
 def test_a_file_of_another_kind_and_a_missing_one_are_named(tmp_path: Path) -> None:
-    write_samples(tmp_path / "samples.parquet", [a_sample()])
+    samples = Samples(tmp_path / "samples.parquet", tmp_path / "parts")
+    samples.add([a_sample()])
+    samples.merge({})
     with pytest.raises(RunError, match=r"samples\.parquet: no column task, prompt"):
         read_rollouts(tmp_path / "samples.parquet")
     with pytest.raises(RunError, match=r"gone\.parquet does not exist"):
@@ -223,23 +229,42 @@ def test_demonstrations_come_back(tmp_path: Path) -> None:
 def test_samples_come_back_and_say_whether_they_are_correct(tmp_path: Path) -> None:
     samples = [
         a_sample(),
-        a_sample(verdict=Verdict.UNPARSABLE, extracted=None, text="\x00"),
-        a_sample(verdict=Verdict.TIMED_OUT),
+        a_sample(index=4, verdict=Verdict.UNPARSABLE, extracted=None, text="\x00"),
+        a_sample(index=5, verdict=Verdict.TIMED_OUT),
     ]
     path = tmp_path / "samples.parquet"
-    write_samples(path, samples)
+    store = Samples(path, tmp_path / "parts")
+    store.add(samples)
+    store.merge({})
     assert read_samples(path) == samples
     assert pq.read_table(path)["correct"].to_pylist() == [True, False, None]
 
 
 def test_an_evaluation_is_complete_once_its_summary_is_there(tmp_path: Path) -> None:
     evals = EvalWriter(tmp_path / "evals")
-    write_samples(evals.samples_path(100), [a_sample(text="of an evaluation that was cut off")])
+    evals.add(100, [a_sample(index=0, text="of an evaluation that was cut off")])
     assert evals.steps() == []
-    evals.write(100, [a_sample()], {"avg": 0.5, "pass_at": {"1": float("nan")}})
+    # Another process goes on, and draws what is lacking.
+    evals = EvalWriter(tmp_path / "evals")
+    assert evals.keys(100, "sums") == {("p", 0)}
+    evals.add(100, [a_sample(index=1)])
+    assert evals.merge(100, "sums", ["p"]).num_rows == 2
+    summary = dataclasses.replace(summarise([2], [2], [1, 4]), greedy_logp=-0.25)
+    evals.finish(100, summary.to_json_object())
     assert evals.steps() == [100]
-    assert evals.samples(100) == [a_sample()]
-    assert evals.summary(100) == {"avg": 0.5, "pass_at": {"1": None}}
-    with pytest.raises(RunError, match="never overwritten"):
-        evals.write(100, [], {})
-    assert evals.samples(100) == [a_sample()]
+    assert [(sample.index, sample.text) for sample in evals.samples(100)] == [
+        (0, "of an evaluation that was cut off"),
+        (1, "it is 7"),
+    ]
+    assert evals.record(100)["pass_at"]["4"]["mean"] is None
+    assert evals.summary(100).avg.mean == 1.0
+    assert evals.summary(100).greedy_logp == -0.25
+    assert math.isnan(evals.summary(100).pass_at[4].mean)
+    for again in (
+        lambda: evals.finish(100, {}),
+        lambda: evals.add(100, [a_sample()]),
+        lambda: evals.merge(100, "sums", []),
+    ):
+        with pytest.raises(RunError, match="never overwritten"):
+            again()
+    assert len(evals.samples(100)) == 2

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from unsqueeze.errors import UserError
 from unsqueeze.tasks.countdown import (
+    MAX_RESPONSE_CHARS,
     CountdownDifficulty,
     Step,
     apply_operator,
@@ -16,11 +17,12 @@ from unsqueeze.tasks.countdown import (
     is_held_out,
     make_problem,
     parse_prompt,
+    parse_steps,
     random_solution,
     render_steps,
 )
 from unsqueeze.tasks.countdown_solutions import canonical_solution, distinct_solutions
-from unsqueeze.verify.countdown import MAX_RESPONSE_CHARS, CountdownVerifier, check_countdown, parse_steps
+from unsqueeze.verify.countdown import CountdownVerifier, check_countdown
 from unsqueeze.verify.verdict import Verdict
 
 PROBLEM = make_problem([14, 3, 2, 6], 48)

@@ -84,7 +84,7 @@ def test_the_style_of_a_family(model: str, template: str | None, style: str):
 
 def test_a_style_by_name_and_one_that_there_is_not():
     assert find_style("plain", "Qwen/Qwen2.5-Math-1.5B", QWEN_MATH) == "plain"
-    with pytest.raises(UserError, match="--prompt-style poem: it must be one of auto, qwen-math"):
+    with pytest.raises(UserError, match="prompt style is 'poem'; it must be one of auto, qwen-math"):
         find_style("poem", "any", None)
 
 

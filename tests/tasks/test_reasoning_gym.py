@@ -1,14 +1,22 @@
 """Data sets of reasoning-gym: how they are named, made, and scored by their own scorers in workers."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from small_runs import run_to_end, small_recipe
+from tiny_models import BYTE_VOCABULARY, byte_tokenizer, tiny_llama
+from unsqueeze.config.recipe import DataSettings
 from unsqueeze.errors import UserError
 from unsqueeze.evaluation.benchmarks import Where, load_benchmark
-from unsqueeze.tasks.gym import parse_gym, place_of
+from unsqueeze.tasks.gym import UNKNOWN_GOLD, parse_gym, place_of
+from unsqueeze.tasks.problem import Problem
+from unsqueeze.tasks.task import task_named
+from unsqueeze.training.rehearsal import check_gold_answers, rehearse
+from unsqueeze.training.setup import load_parts
 from unsqueeze.verify.gym_verifier import GymVerifier, find_answer
-from unsqueeze.verify.verdict import Verdict
+from unsqueeze.verify.verdict import Judgement, Verdict
 
 
 def test_names_by_hand():
@@ -56,3 +64,91 @@ def test_gold_answers_score_and_others_do_not(tmp_path: Path):
     finally:
         verifier.close()
     assert verdicts == [Verdict.CORRECT] * 4 + [Verdict.WRONG, Verdict.UNPARSABLE]
+
+
+def gym(**settings: object) -> DataSettings:
+    return DataSettings(kind="reasoning_gym", **settings)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "data.options.name must name one of its data sets"),
+        ({"name": ""}, "data.options.name must name one of its data sets"),
+        ({"name": 3}, "data.options.name is 3; it must be of the type str"),
+        (
+            {"name": "leg_counting", "size": 3},
+            "data.options has 'size'; of data.kind reasoning_gym the options are: name",
+        ),
+    ],
+)
+def test_training_asks_for_the_name_of_a_data_set(options: dict[str, object], message: str):
+    with pytest.raises(UserError, match=message):
+        task_named("reasoning_gym").load(gym(options=options))
+
+
+def test_a_gold_answer_stands_between_tags_where_there_is_one():
+    task, settings = task_named("reasoning_gym"), gym()
+    grid = Problem(id="p:1:0:0", prompt="?", answer="1 2\n{3} 4", task="reasoning_gym")
+    response = task.gold_response(grid, settings)
+    assert response is not None
+    assert find_answer(response, "boxed") == grid.answer
+    none = Problem(id="p:1:0:1", prompt="?", answer=UNKNOWN_GOLD, task="reasoning_gym")
+    assert task.gold_response(none, settings) is None
+
+
+class Remembers:
+    """A verifier that finds everything right, and knows what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def verify(self, problems: Sequence[Problem], responses: Sequence[str]) -> list[Judgement]:
+        self.asked += responses
+        return [Judgement(Verdict.CORRECT) for _ in responses]
+
+    def close(self) -> None: ...
+
+
+def test_a_problem_without_a_gold_answer_is_not_tried_before_training():
+    problems = [
+        Problem(id=f"p:3:0:{i}", prompt=f"{i}?", answer=answer, task="reasoning_gym")
+        for i, answer in enumerate([UNKNOWN_GOLD, "1", UNKNOWN_GOLD])
+    ]
+    verifier = Remembers()
+    check_gold_answers(verifier, problems, small_recipe(data={"kind": "reasoning_gym"}), task_named("reasoning_gym"))
+    assert verifier.asked == ["<answer>1</answer>"]
+
+
+def test_problems_to_train_on_are_in_no_other_split():
+    pytest.importorskip("reasoning_gym", reason="the extra reasoning-gym is not installed")
+    task = task_named("reasoning_gym")
+    numbers = {"options": {"name": "chain_sum"}, "num_train": 20, "num_test": 10, "num_validation": 5}
+    data = task.load(gym(**numbers))
+    assert [len(data.train), len(data.test), len(data.validation)] == [20, 10, 5]
+    assert len({problem.prompt for problem in (*data.train, *data.test, *data.validation)}) == 35
+    assert set(data.sha256) == {f"reasoning_gym {split}" for split in ("train", "test", "validation")}
+    assert task.load(gym(**numbers)) == data
+    assert task.load(gym(**numbers, seed=1)).sha256 != data.sha256
+    with pytest.raises(UserError, match="cannot be made by reasoning-gym: Dataset 'nothing' not registered"):
+        task.load(gym(options={"name": "nothing"}, num_train=2, num_test=2))
+
+
+def test_a_run_on_a_data_set_of_reasoning_gym(tmp_path: Path):
+    pytest.importorskip("reasoning_gym", reason="the extra reasoning-gym is not installed")
+    model = tmp_path / "model"
+    tiny_llama(BYTE_VOCABULARY, context=512).save_pretrained(model)
+    byte_tokenizer().save_pretrained(model)
+    recipe = small_recipe(
+        model={"path": str(model)},
+        data={"kind": "reasoning_gym", "options": {"name": "chain_sum"}, "num_train": 8, "num_test": 2},
+        rl={"steps": 1, "prompts_per_step": 2, "group_size": 2},
+        irl=None,
+        verify={"workers": 1, "timeout_s": 30.0},
+        evaluation={"n": 2},
+    )
+    rehearse(recipe, load_parts(recipe))
+    run, _ = run_to_end(recipe, tmp_path / "run")
+    groups = run.directory.rollouts.read(1)
+    assert [group.problem.task for group in groups] == ["reasoning_gym"] * 2
+    assert all(judgement.verdict.judged for group in groups for judgement in group.judgements)

@@ -1,14 +1,16 @@
 """Arms that begin alike are evaluated once before training; those that do not, each for itself."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from small_runs import small_recipe
+from unsqueeze.metrics.summary import summarise
 from unsqueeze.rollout.types import StopReason
-from unsqueeze.store.evals import EvalSample
 from unsqueeze.store.run_directory import RunDirectory
+from unsqueeze.store.samples import EvalSample
 from unsqueeze.training.base_evaluation import begins_as, take_base_evaluation
 from unsqueeze.verify.verdict import Verdict
 
@@ -22,14 +24,19 @@ SAMPLE = EvalSample(
     num_tokens=1,
     mean_logp=-0.1,
     stop_reason=StopReason.EOS,
+    benchmark="countdown",
+    gold="42",
+    verifier="countdown",
 )
-SUMMARY = {"avg": 0.5, "greedy_logp": -0.2, "step": 0}
+RECORD = replace(summarise([2], [1], [1]), greedy_logp=-0.2).to_json_object() | {"step": 0}
 
 
 @pytest.fixture
 def one(tmp_path: Path) -> RunDirectory:
     run = RunDirectory.create(tmp_path / "one", {})
-    run.evals.write(0, [SAMPLE], SUMMARY, benchmark="countdown", golds={"p": "42"})
+    run.evals.add(0, [SAMPLE])
+    run.evals.merge(0, "countdown", ["p"])
+    run.evals.finish(0, RECORD)
     return run
 
 
@@ -39,7 +46,7 @@ def one(tmp_path: Path) -> RunDirectory:
 def test_what_comes_later_makes_no_difference(one: RunDirectory, tmp_path: Path, section: dict):
     other = RunDirectory.create(tmp_path / "other", {})
     take_base_evaluation(other, small_recipe(**section), {one.path: small_recipe()})
-    assert other.evals.summary(0) == SUMMARY | {"made_in": str(one.path)}
+    assert other.evals.record(0) == one.evals.record(0) | {"made_in": str(one.path)}
     assert pq.read_table(other.evals.samples_path(0)).equals(pq.read_table(one.evals.samples_path(0)))
     line = other.journal.last("evaluated")
     assert line is not None
@@ -55,7 +62,7 @@ def test_what_comes_later_makes_no_difference(one: RunDirectory, tmp_path: Path,
         {"rollout": {"max_tokens": 21}},
         {"model": {"path": "elsewhere"}},
         {"prompt": {"template": "Q: {problem}"}},
-        {"verify": {"credit": "anywhere"}},
+        {"verify": {"credit": "boxed"}},
     ],
 )
 def test_what_the_evaluation_depends_on_makes_one(one: RunDirectory, tmp_path: Path, section: dict):
@@ -71,5 +78,5 @@ def test_nothing_that_is_there_is_replaced_and_nothing_is_made_of_nothing(one: R
     assert other.evals.steps() == []
     take_base_evaluation(one, small_recipe(), {other.path: small_recipe()})
     take_base_evaluation(other, small_recipe(), {other.path: small_recipe()})
-    assert one.evals.summary(0) == SUMMARY
+    assert one.evals.record(0)["greedy_logp"] == -0.2
     assert other.evals.steps() == []

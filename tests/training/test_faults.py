@@ -20,8 +20,9 @@ import torch
 from rich.console import Console
 from transformers import AutoTokenizer
 
+import unsqueeze as uq
 from lives import differences, live, tiny_recipe
-from unsqueeze.cli.train_arms import train_arms
+from unsqueeze.cli.progress import TerminalProgress
 from unsqueeze.device_errors import device_errors
 from unsqueeze.errors import RunError, UserError
 from unsqueeze.policy import optimize, policy
@@ -36,6 +37,8 @@ from unsqueeze.training import checkpoint, irl_phase, loop, rl_step
 from unsqueeze.training.state import save_policy
 from unsqueeze.verify.countdown import CountdownVerifier
 from unsqueeze.verify.verdict import Judgement, Verdict
+
+pytestmark = pytest.mark.usefixtures("judged_by_hash")
 
 RECIPE = tiny_recipe()
 
@@ -95,7 +98,7 @@ def files_no_larger_than(size: int) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("owner", "attribute", "refused"),
     [
-        (EvalWriter, "write", "evals/step-000000.parquet"),
+        (EvalWriter, "add", "evals/step-000000.parts/000000.parquet"),
         (RolloutWriter, "write", "rollouts/step-000001.parquet"),
         pytest.param(DemoWriter, "write", "demos/irl-001.parquet", marks=pytest.mark.slow),
         (checkpoint, "save_policy", "checkpoints/.step-000001.tmp/policy"),
@@ -301,7 +304,7 @@ def lose_the_verifier(run: Any) -> None:
     def dead(*_: Any, **__: Any) -> None:
         raise RunError("verify: the process that loads Math-Verify keeps failing: it exited with 1")
 
-    CountdownVerifier.verifier = dead
+    CountdownVerifier.verify = dead
 
 
 @pytest.mark.parametrize(
@@ -436,7 +439,8 @@ def test_signals(
     handler = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patched:
         patched.setattr(loop, "rl_step", interrupted)
-        assert not train_arms({"tiny": RECIPE}, {"tiny": path}, Console())
+        with TerminalProgress(Console()) as progress, pytest.raises(Interrupted):
+            uq.train(RECIPE, run=path, progress=progress)
     assert signal.getsignal(signal.SIGINT) is handler
     out = capsys.readouterr().out
     assert "stopped as asked" in out
@@ -483,6 +487,16 @@ def flip(path: Path) -> None:
     path.write_bytes(data)
 
 
+def flip_in_page(path: Path) -> None:
+    """One bit of the frame that the first page of a Parquet file is compressed in."""
+    data = bytearray(path.read_bytes())
+    data[data.index(ZSTD_MAGIC)] ^= 1
+    path.write_bytes(data)
+
+
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+
+
 @pytest.mark.parametrize(
     ("name", "damage"),
     [
@@ -509,7 +523,9 @@ def test_a_damaged_checkpoint(whole: Path, run: Path, tmp_path: Path, name: str,
 def test_no_checkpoint_is_whole(whole: Path, run: Path, tmp_path: Path):
     for step in (1, 2):
         cut(run / "checkpoints" / f"step-{step:06d}" / "state" / "weights.safetensors")
-    with pytest.raises(RunError, match=rf"move all that is in {run / 'checkpoints'} elsewhere, and --resume repeats"):
+    with pytest.raises(
+        RunError, match=rf"move all that is in {run / 'checkpoints'} elsewhere, and the resumed run repeats"
+    ):
         live(RECIPE, run)
     (run / "checkpoints").rename(tmp_path / "aside")
     live(RECIPE, run)
@@ -521,7 +537,7 @@ def test_no_checkpoint_is_whole(whole: Path, run: Path, tmp_path: Path):
     [
         (3, cut),
         pytest.param(2, cut, marks=pytest.mark.slow),
-        (2, flip),
+        (2, flip_in_page),
         pytest.param(2, Path.unlink, marks=pytest.mark.slow),
         (1, cut),
     ],
@@ -533,7 +549,7 @@ def test_damaged_rollouts(whole: Path, run: Path, tmp_path: Path, step: int, dam
         live(RECIPE, run)
     message = str(caught.value)
     assert message.startswith(str(path))
-    assert "--resume makes it again" in message
+    assert "a resumed run makes it again" in message
     # Step 3 is not learned from yet. The others are behind checkpoints: those from that step on go as well.
     assert ("step-000001 is whole: move step-000002" in message) == (step == 2)
     assert ("move all that is in" in message) == (step == 1)

@@ -16,8 +16,9 @@ from unsqueeze.rollout.types import Completion, StopReason
 from unsqueeze.tasks.countdown import make_problem
 from unsqueeze.tasks.countdown_solutions import find_solution
 from unsqueeze.tasks.problem import Problem
+from unsqueeze.tasks.task import task_named
 from unsqueeze.training.preflight import check_disk, preflight
-from unsqueeze.training.rehearsal import check_gold_answers, check_loss, gold_response
+from unsqueeze.training.rehearsal import check_gold_answers, check_loss
 from unsqueeze.training.setup import Parts, load_parts
 from unsqueeze.verify.countdown import check_countdown
 from unsqueeze.verify.verdict import Judgement, Verdict
@@ -46,7 +47,7 @@ def test_nothing_is_left_of_it(parts: Parts, tmp_path: Path):
 @pytest.mark.parametrize(("numbers", "target"), [((2, 3, 6, 14), 48), ((1, 1, 1, 10), 13), ((7, 7), 49)])
 def test_a_solution_is_one_by_the_checker(numbers: tuple[int, ...], target: int):
     problem = make_problem(numbers, target)
-    response = gold_response(problem, RECIPE)
+    response = task_named("countdown").gold_response(problem, RECIPE.data)
     assert check_countdown(problem, response).verdict is Verdict.CORRECT
 
 
@@ -76,7 +77,7 @@ def problems(count: int) -> list[Problem]:
 @pytest.mark.parametrize(("count", "asked"), [(1, [0]), (2, [0, 1]), (3, [0, 1, 2]), (9, [0, 4, 8])])
 def test_three_gold_answers_from_all_over_the_data(count: int, asked: list[int]):
     verifier = Says(*[Verdict.CORRECT] * 3)
-    check_gold_answers(verifier, problems(count), RECIPE)
+    check_gold_answers(verifier, problems(count), RECIPE, task_named("math"))
     assert verifier.asked == [f"p{i}" for i in asked]
 
 
@@ -92,7 +93,7 @@ def test_three_gold_answers_from_all_over_the_data(count: int, asked: list[int])
 def test_a_gold_answer_that_is_not_correct_is_named(verdict: Verdict, error: type[Exception]):
     verifier = Says(Verdict.CORRECT, verdict, Verdict.CORRECT)
     with pytest.raises(error, match=rf"problem p4, '4', .* found {verdict} \(because\)"):
-        check_gold_answers(verifier, problems(9), RECIPE)
+        check_gold_answers(verifier, problems(9), RECIPE, task_named("math"))
 
 
 def test_a_loss_that_is_not_finite_is_refused(parts: Parts):
@@ -135,6 +136,7 @@ def test_a_gold_answer_that_cannot_be_right_ends_the_run_before_it_begins(comman
         f"data={{kind: jsonl, train_path: {tmp_path}/train.jsonl, test_path: {tmp_path}/test.jsonl, num_train: null, "
         "num_test: null}",
         "verify.workers=1",
+        "verify.credit=boxed",
     ]
     flags = [part for setting in settings for part in ("--set", setting)]
     code, _, err = command("train", "smoke", "--run", str(tmp_path / "run"), *flags)

@@ -4,14 +4,28 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
+from unsqueeze.algos.groups import Advantages, Groups
+from unsqueeze.algos.surrogate import Surrogate
 from unsqueeze.config.recipe import OverlongSettings, RlSettings
+from unsqueeze.policy.batch import Row
 from unsqueeze.rollout.types import Completion, Group, Rollout, StopReason
 from unsqueeze.tasks.problem import Problem
-from unsqueeze.training.rl_step import rl_rows, rollout_metrics
+from unsqueeze.training import rl_step
+from unsqueeze.training.estimating import estimator_of
+from unsqueeze.training.generate import estimated_groups, informative, step_batches
 from unsqueeze.verify.verdict import Judgement, Verdict
 
 RIGHT, WRONG, LATE = Verdict.CORRECT, Verdict.WRONG, Verdict.TIMED_OUT
+
+
+def rl_rows(groups: list[Group], settings: RlSettings, *, max_tokens: int) -> list[Row]:
+    return rl_step.rl_rows(groups, settings, estimator_of(settings), max_tokens=max_tokens)
+
+
+def rollout_metrics(groups: list[Group]) -> dict:
+    return rl_step.rollout_metrics(groups, estimator_of(RlSettings()), RlSettings())
 
 
 def group(number: int, *answers: tuple[Verdict, int]) -> Group:
@@ -78,3 +92,63 @@ def test_metrics_of_rollouts_by_hand() -> None:
     assert metrics["entropy"] == pytest.approx(0.5)
     assert metrics["response_tokens_mean"] == 3.0
     assert rollout_metrics([]) == {"reward": None}
+
+
+def by_length(groups: Groups, settings: Surrogate) -> Advantages:
+    """Every judged response trains, right or wrong, and the tokens of a response have advantages 1, 2, 3, …"""
+    places_PGT = torch.arange(1.0, groups.logp_PGT.shape[-1] + 1).expand_as(groups.logp_PGT)
+    return Advantages(places_PGT, groups.judged_PG)
+
+
+def right_ones_alone(groups: Groups, settings: Surrogate) -> Advantages:
+    """Wrong answers are no part of the batch; of right ones the advantage is the likelihood."""
+    return Advantages(groups.logp_sum_PG, groups.rewards_PG == 1)
+
+
+def test_advantages_of_tokens_come_to_the_row_without_padding() -> None:
+    settings = RlSettings(advantage=f"{__name__}:by_length")
+    rows = rl_rows([group(0, (RIGHT, 3), (WRONG, 1), (LATE, 2))], settings, max_tokens=10)
+    assert [row.advantage.tolist() for row in rows] == [[1.0, 2.0, 3.0], [1.0]]
+    assert [row.weight for row in rows] == pytest.approx([1 / (2 * 3), 1 / 2])
+
+
+def test_the_estimator_says_which_responses_are_in_the_denominators() -> None:
+    settings = RlSettings(advantage=f"{__name__}:right_ones_alone", aggregation="token_mean")
+    rows = rl_rows([group(0, (RIGHT, 4), (WRONG, 2)), group(1, (RIGHT, 3), (RIGHT, 5))], settings, max_tokens=10)
+    # Log-probs are −0.5 a token: −2, −1.5 and −2.5; the right answers have 4 + 3 + 5 tokens.
+    assert [row.advantage for row in rows] == [-2.0, -1.5, -2.5]
+    assert [row.weight for row in rows] == pytest.approx([1 / 12] * 3)
+
+
+def test_the_estimator_says_which_groups_are_informative() -> None:
+    groups = [group(0, (RIGHT, 1), (WRONG, 1)), group(1, (RIGHT, 1), (RIGHT, 1)), group(2, (WRONG, 1), (WRONG, 1))]
+    groups.append(group(3, (LATE, 1), (LATE, 1)))
+    asked = {
+        name: informative(groups, estimator_of(RlSettings(advantage=name)), RlSettings())
+        for name in ("group_relative", f"{__name__}:right_ones_alone", f"{__name__}:by_length")
+    }
+    assert list(asked.values()) == [
+        [True, False, False, False],
+        [True, True, False, False],
+        [True, True, True, False],
+    ]
+
+
+def test_dynamic_sampling_asks_the_estimator() -> None:
+    sampled = [group(0, (RIGHT, 1), (RIGHT, 1)), group(1, (WRONG, 1), (WRONG, 1))]
+    settings = RlSettings(
+        advantage=f"{__name__}:right_ones_alone", prompts_per_step=2, dynamic_sampling={"max_resample_times": 0}
+    )
+    [batch] = step_batches(sampled, range(1, 2), settings, estimator_of(settings))
+    assert [each.problem.id for each in batch.groups] == ["p0"]
+    assert (batch.num_missing, batch.num_informative_lost) == (1, 0)
+    [batch] = step_batches(sampled, range(1, 2), settings, estimator_of(RlSettings()))
+    assert batch.groups == []
+
+
+def test_groups_are_shown_with_the_likelihood_of_every_token() -> None:
+    shown = estimated_groups([group(0, (RIGHT, 3), (WRONG, 1))], torch.tensor([[1.0, 0.0]]))
+    assert shown.num_tokens_PG.tolist() == [[3, 1]]
+    assert shown.logp_PGT.tolist() == [[[-0.5, -0.5, -0.5], [-0.5, 0.0, 0.0]]]
+    assert shown.logp_sum_PG.tolist() == [[-1.5, -0.5]]
+    assert shown.logp_mean_PG.tolist() == [[-0.5, -0.5]]

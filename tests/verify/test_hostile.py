@@ -47,7 +47,7 @@ def check_nothing_happened(folder: Path, before: set[psutil.Process]) -> None:
 def test_a_few_of_every_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     before = set(psutil.Process().children(recursive=True))
-    verdicts = judge_among_innocents(hostile_answers()[::7], credit="anywhere", timeout_s=3)
+    verdicts = judge_among_innocents(hostile_answers()[::7], credit="anywhere", timeout_s=1.5)
     assert Verdict.TIMED_OUT in verdicts
     check_nothing_happened(tmp_path, before)
 

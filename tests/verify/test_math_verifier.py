@@ -3,6 +3,7 @@ r"""The verifier on ordinary answers: gold answers, where credit comes from, and
 import json
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -15,8 +16,16 @@ from unsqueeze.verify.verdict import Verdict
 
 @pytest.fixture(scope="module")
 def anywhere() -> Iterator[MathVerifier]:
-    with MathVerifier(credit="anywhere", timeout_s=30) as verifier:
+    # A deadline beyond Math-Verify's own limits (5 s for parsing each, 5 s for comparing), on a machine that is busy.
+    with MathVerifier(credit="anywhere", timeout_s=60) as verifier:
         yield verifier
+
+
+def borrowing(other: MathVerifier, **settings: Any) -> MathVerifier:
+    """A verifier with the workers of another: they take two seconds to load, and know nothing of the settings."""
+    verifier = MathVerifier(**settings)
+    verifier._pool = other._pool
+    return verifier
 
 
 def verdicts(verifier: MathVerifier, *pairs: tuple[str, str]) -> list[str]:
@@ -57,7 +66,7 @@ def test_what_gold_answers_may_be(anywhere: MathVerifier, gold: str, right: list
     assert found == ["wrong"] * len(wrong)
 
 
-def test_credit_comes_from_where_it_may() -> None:
+def test_credit_comes_from_where_it_may(anywhere: MathVerifier) -> None:
     responses = [
         r"It is \boxed{7}.",
         "The final answer is $7$.",
@@ -71,12 +80,12 @@ def test_credit_comes_from_where_it_may() -> None:
         "anywhere": ["correct", "correct", "correct", "correct", "wrong"],
     }
     for credit, wanted in expected.items():
-        with MathVerifier(credit=credit, timeout_s=30) as verifier:  # type: ignore[arg-type]
+        with borrowing(anywhere, credit=credit) as verifier:
             assert verdicts(verifier, *(("7", response) for response in responses)) == wanted, credit
 
 
 def test_boxes_that_give_nothing_say_why() -> None:
-    with MathVerifier() as verifier:
+    with MathVerifier(credit="boxed") as verifier:
         reasons = [j.reason for j in verifier.verify_answers(["5"] * 3, ["5", r"\boxed{}", r"\boxed{5"])]
     assert reasons == [
         "no \\boxed{} in the response",
@@ -125,11 +134,11 @@ def test_settings_that_cannot_be(settings: dict[str, object]) -> None:
         MathVerifier(**settings)  # type: ignore[arg-type]
 
 
-def test_equal_pairs_are_judged_once() -> None:
-    with MathVerifier(credit="anywhere", cache_size=2, timeout_s=30) as verifier:
+def test_equal_pairs_are_judged_once(anywhere: MathVerifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    with borrowing(anywhere, credit="anywhere", cache_size=2) as verifier:
         asked: list[int] = []
         run = verifier._pool.run
-        verifier._pool.run = lambda jobs, *rest: asked.append(len(jobs)) or run(jobs, *rest)  # type: ignore[method-assign, func-returns-value]
+        monkeypatch.setattr(verifier._pool, "run", lambda jobs, *rest: asked.append(len(jobs)) or run(jobs, *rest))
         same = [r"\boxed{\sqrt{2}}", r"So $\boxed{\sqrt{2}}$.", r"Hence \[\boxed{\sqrt{2}}\]"]
         assert verdicts(verifier, *((r"\sqrt{2}", response) for response in same * 10)) == ["correct"] * 30
         assert verdicts(verifier, (r"\sqrt{2}", r"again \boxed{\sqrt{2}}")) == ["correct"]
@@ -218,12 +227,10 @@ ON_PURPOSE = {
 }
 
 
-def disagreements(count: int, seed: int) -> tuple[int, list[tuple[str, str, str, str]]]:
+def disagreements(verifier: MathVerifier, count: int, seed: int) -> tuple[int, list[tuple[str, str, str, str]]]:
     """How many pairs Math-Verify gives a verdict on, and those on which the verifier gives another."""
     pairs = answer_pairs(count, seed)
-    # A deadline beyond Math-Verify's own limits (5 s for parsing each, 5 s for comparing), on a machine that is busy.
-    with MathVerifier(credit="anywhere", timeout_s=60) as verifier:
-        ours = verdicts(verifier, *((gold, given) for gold, given, _, _ in pairs))
+    ours = verdicts(verifier, *((gold, given) for gold, given, _, _ in pairs))
     different = []
     num_given = 0
     for (gold, given, plain_gold, plain), verdict in zip(pairs, ours, strict=True):
@@ -237,14 +244,14 @@ def disagreements(count: int, seed: int) -> tuple[int, list[tuple[str, str, str,
     return num_given, different
 
 
-def test_agrees_with_math_verify() -> None:
-    num_given, different = disagreements(250, seed=1)
+def test_agrees_with_math_verify(anywhere: MathVerifier) -> None:
+    num_given, different = disagreements(anywhere, 250, seed=1)
     assert different == []
     assert num_given >= 245
 
 
 @pytest.mark.slow
-def test_agrees_with_math_verify_on_two_thousand_pairs() -> None:
-    num_given, different = disagreements(2_100, seed=2)
+def test_agrees_with_math_verify_on_two_thousand_pairs(anywhere: MathVerifier) -> None:
+    num_given, different = disagreements(anywhere, 2_100, seed=2)
     assert different == []
     assert num_given >= 2_000

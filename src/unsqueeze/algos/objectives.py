@@ -25,7 +25,7 @@ class LossOutput:
 def clipped_surrogate_loss(
     logp_policy_NT: Float[Tensor, "N T"],
     logp_proximal_NT: Float[Tensor, "N T"],
-    advantages_N: Float[Tensor, " N"],
+    advantages: Float[Tensor, " N"] | Float[Tensor, "N T"],
     mask_NT: Bool[Tensor, "N T"],
     weights_N: Float[Tensor, " N"],
     settings: Surrogate,
@@ -41,6 +41,7 @@ def clipped_surrogate_loss(
     KL(policy ‖ reference) in nats per token, and H is the entropy of the next-token distribution. ``importance_NT``
     (``truncated_importance``) multiplies the min of each token, where the sampler and the trainer are two.
 
+    ``advantages`` are those of responses, shape N, or of their tokens, NT.
     ``mask_NT`` marks the tokens of the response. ``weights_N`` come from ``token_weights`` and hold every denominator,
     so parts of a batch add up to the whole. Gradient flows through ``logp_policy_NT`` and ``entropy_NT`` only.
 
@@ -65,16 +66,16 @@ def clipped_surrogate_loss(
         log_ratio_NT = (log_ratio_NT.sum(dim=1, keepdim=True) / length_N1).expand_as(log_ratio_NT)
     ratio_NT = log_ratio_NT.exp()
     clipped_NT = ratio_NT.clamp(1 - settings.clip_low, 1 + settings.clip_high)
-    advantages_N1 = advantages_N.detach()[:, None]
-    objective_NT = torch.minimum(ratio_NT * advantages_N1, clipped_NT * advantages_N1)
+    advantages_NT = advantages.detach()[:, None] if advantages.ndim == 1 else advantages.detach()
+    objective_NT = torch.minimum(ratio_NT * advantages_NT, clipped_NT * advantages_NT)
     if importance_NT is not None:
         objective_NT = importance_NT.detach() * objective_NT
 
     token_weight_NT = weights_N[:, None] * mask_NT
     metrics = {
         "ratio_mean": ratio_NT,
-        "clip_low_share": (ratio_NT < 1 - settings.clip_low) & (advantages_N1 < 0),
-        "clip_high_share": (ratio_NT > 1 + settings.clip_high) & (advantages_N1 > 0),
+        "clip_low_share": (ratio_NT < 1 - settings.clip_low) & (advantages_NT < 0),
+        "clip_high_share": (ratio_NT > 1 + settings.clip_high) & (advantages_NT > 0),
     }
     if logp_ref_NT is not None:
         gap_NT = torch.where(mask_NT, logp_ref_NT.detach() - logp_policy_NT, 0.0)

@@ -1,6 +1,7 @@
 """Which phase comes next (Algorithm 1): RL over the data, IRL on what it gave, RL again from the reshaped policy."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -70,3 +71,24 @@ def schedule_phases(total_steps: int, rl_ends: list[int], *, irl: bool) -> list[
     if first <= total_steps:
         phases.append(Phase(len(phases), "rl", first, total_steps))
     return phases
+
+
+@dataclass(frozen=True, slots=True)
+class Cycle:
+    """One turn of Algorithm 1: an RL phase, and the IRL phase on its rollouts; None is done, or not to be."""
+
+    rl: Phase | None
+    irl: Phase | None
+
+
+def cycles(phases: Sequence[Phase], done: int = 0) -> list[Cycle]:
+    """Return the phases as cycles, without the first ``done`` of them."""
+    found: list[Cycle] = []
+    left = phases[done:]
+    while left:
+        rl = left[0] if left[0].kind == "rl" else None
+        rest = left[1:] if rl else left
+        irl = rest[0] if rest and rest[0].kind == "irl" else None
+        found.append(Cycle(rl, irl))
+        left = rest[1:] if irl else rest
+    return found

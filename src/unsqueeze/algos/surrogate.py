@@ -27,6 +27,7 @@ class Surrogate:
     ``clip_low``           the ratio is clipped to [1 − clip_low, 1 + clip_high]
     ``clip_high``
     ``advantage_scale``    what the centred rewards of a group are divided by
+    ``advantage``          name of the estimator of advantages (``extensions.ADVANTAGES``)
     ``kl_coefficient``     β: weight of the KL term towards the reference policy (k3 estimator)
     ``entropy_coefficient`` weight of an entropy bonus (a control; none of the paper's methods uses one)
     """
@@ -35,6 +36,7 @@ class Surrogate:
     aggregation: Aggregation = "sequence_mean"
     clip_low: float = 0.2
     clip_high: float = 0.2
+    advantage: str = "group_relative"
     advantage_scale: AdvantageScale = "sample_std"
     kl_coefficient: float = 0.0
     entropy_coefficient: float = 0.0

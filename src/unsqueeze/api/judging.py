@@ -1,78 +1,198 @@
-"""Judging and scoring in three lines of Python.
+"""Judging answers, scoring samples and comparing models.
 
-    from unsqueeze import judge
-    judgements = judge(golds, responses)
-    print(judgements[0].verdict, judgements[0].reason)
+    import unsqueeze as uq
 
-    from unsqueeze import score
-    summary = score(problem_ids, judgements)
-    print(summary.pass_at[8])
+    judgements = uq.judge(golds, responses)
+    summary = uq.score(problem_ids, judgements)
+    comparison = uq.compare((problem_ids, before), (problem_ids, after))
 
-    from unsqueeze import compare
-    comparison = compare((problem_ids, before), (problem_ids, after))
-    print(comparison.pass_at[8].paired)
-
-The names are re-exported by ``unsqueeze`` itself, lazily.
+Samples are also taken from files, from the directories of runs and evaluations, and from Arrow tables.
 """
 
+from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from unsqueeze.errors import UserError
+from unsqueeze.evaluation.evaluate import Evaluation
+from unsqueeze.evaluation.measured import check_same_problems, differing_settings, measured_by
+from unsqueeze.evaluation.settings import verify_settings
+from unsqueeze.evaluation.summarise import tally_of
+from unsqueeze.evaluation.tallying import sample_source, tally_samples
+from unsqueeze.evaluation.verdict_files import count_samples, write_verdicts
+from unsqueeze.extensions import EXPORTERS
+from unsqueeze.interop.exporters import COLUMNS, Exporter, grouped
+from unsqueeze.interop.sample_files import read_samples
 from unsqueeze.metrics.comparison import Comparison, compare_tallies
-from unsqueeze.metrics.summary import Summary, powers_of_two_up_to, summarise_tally
-from unsqueeze.metrics.tally import Tallier, Tally
-from unsqueeze.verify.extract import Credit
-from unsqueeze.verify.math_verifier import DEFAULT_MEMORY_MB, DEFAULT_TIMEOUT_S, DEFAULT_WORKERS, MathVerifier
+from unsqueeze.metrics.summary import Summary, powers_of_two_up_to, summaries_by_benchmark, summarise_tally
+from unsqueeze.metrics.tally import Tallier, Tally, called_alike
+from unsqueeze.progress import Progress, Silent
+from unsqueeze.tasks.problem import Problem
+from unsqueeze.tasks.task import task_named
+from unsqueeze.verify.math_verifier import MathVerifier, make_math_verifier
 from unsqueeze.verify.verdict import Judgement, Verdict
+from unsqueeze.verify.verifiers import make_verifier
 
 Outcome = bool | int | Verdict | Judgement | None
-"""Whether a sample is correct. None and the verdicts that are not judged count apart."""
+"""Outcome of a sample: is it correct? None and the verdicts that are not judged count apart."""
 
 Samples = tuple[Sequence[Hashable], Sequence[Outcome]]
 """The problem of every sample, and its outcome."""
 
+Source = str | Path | Evaluation | Any
+"""A file or directory of samples, an evaluation, or an Arrow table with ``problem_id`` and ``correct``."""
+
 
 def judge(
-    golds: Sequence[str],
+    golds: Sequence[str] | Sequence[Problem],
     responses: Sequence[str],
     *,
-    credit: Credit = "anywhere",
-    workers: int = DEFAULT_WORKERS,
-    timeout_s: float = DEFAULT_TIMEOUT_S,
-    memory_mb: int = DEFAULT_MEMORY_MB,
+    credit: str | None = None,
+    workers: int | None = None,
+    timeout_s: float | None = None,
+    memory_mb: int | None = None,
 ) -> list[Judgement]:
-    """One judgement per pair of gold answer and response, in order. See ``verify.math_verifier.MathVerifier``.
+    """Return one judgement per pair of gold answer and response, in order.
 
-    Starts the workers and ends them; keep a ``MathVerifier`` for judging again and again.
+    ``golds`` are answers of mathematics (``verify.math_verifier.MathVerifier``), or problems of one task, whose own
+    verifier judges. The verifier is started and ended in the call; ``make_verifier`` gives one to keep. Settings that
+    are not given are those of ``config.recipe.VerifySettings``.
     """
-    with MathVerifier(workers, timeout_s, memory_mb, credit) as math_verifier:
-        return math_verifier.verify_answers(golds, responses)
+    problems = [gold for gold in golds if isinstance(gold, Problem)]
+    if not problems:
+        with _verifier(credit, workers, timeout_s, memory_mb) as verifier:
+            return verifier.verify_answers([str(gold) for gold in golds], responses)
+    tasks = sorted({problem.task for problem in problems})
+    if len(problems) < len(golds) or len(tasks) > 1:
+        raise UserError("golds must all be answers, or all be problems of one task; judge them apart.")
+    settings = verify_settings(credit=credit, workers=workers, timeout_s=timeout_s, memory_mb=memory_mb)
+    with closing(make_verifier(task_named(tasks[0]), settings)) as by_task:
+        return by_task.verify(problems, responses)
+
+
+def judge_file(
+    source: str,
+    out: str,
+    *,
+    credit: str | None = None,
+    workers: int | None = None,
+    timeout_s: float | None = None,
+    memory_mb: int | None = None,
+    explain: bool = False,
+    progress: Progress | None = None,
+) -> Counter[str]:
+    """Copy a file of samples with a verdict for every sample; return how many there are of each.
+
+    ``explain`` adds what was extracted and the reason. ``-`` stands for standard input and output.
+    """
+    with _verifier(credit, workers, timeout_s, memory_mb) as verifier:
+        total = count_samples(source)
+        with (progress or Silent()).work("verifying", total or 0) as advance:
+            return write_verdicts(source, out, verifier, explain=explain, on_finished=advance if total else None)
 
 
 def score(
-    problem_ids: Sequence[Hashable],
-    outcomes: Sequence[Outcome],
+    samples: Source | Sequence[Hashable],
+    outcomes: Sequence[Outcome] | None = None,
     *,
     ks: Iterable[int] | None = None,
     benchmarks: Sequence[str] | None = None,
+    by: str = "benchmark",
+    credit: str | None = None,
+    workers: int | None = None,
+    timeout_s: float | None = None,
+    memory_mb: int | None = None,
     seed: int = 0,
+    progress: Progress | None = None,
 ) -> Summary:
-    """Avg@n, Pass@k, coverage (and maj@n, where outcomes are judgements) with 95 % intervals over problems.
+    """Estimate Avg@n, Pass@k, coverage (and maj@n, where answers are known) with 95 % intervals over problems.
 
-    One entry a sample; samples of one problem share its id. ``ks`` defaults to 1, 2, 4, … and the most samples.
+    ``samples`` are the problem ids, one a sample, with their ``outcomes``; or a file, a directory, an evaluation, or a
+    table. Samples of a file that carry no verdict are judged. ``ks`` defaults to 1, 2, 4, … and the most samples.
+    Several benchmarks (``benchmarks``, or the field ``by``) are parts of the summary.
     """
-    tally = _tally((problem_ids, outcomes), benchmarks)
-    return summarise_tally(tally, powers_of_two_up_to(tally.max_samples) if ks is None else ks, seed=seed)
+    with _verifier(credit, workers, timeout_s, memory_mb) as verifier:
+        given = samples if outcomes is None else (samples, outcomes)
+        tally = _tally(given, verifier, benchmarks, by, progress or Silent())
+    wanted = powers_of_two_up_to(tally.max_samples) or [1] if ks is None else list(ks)
+    summary = summarise_tally(tally, wanted, seed=seed)
+    return replace(
+        summary,
+        num_not_judged=tally.num_not_judged,
+        benchmarks=summaries_by_benchmark(tally, wanted, seed=seed),
+    )
 
 
-def compare(first: Samples, second: Samples, *, ks: Iterable[int] | None = None, seed: int = 0) -> Comparison:
-    """Paired differences, second minus first, of Avg@n and Pass@k on the problems that both have."""
-    before, after = _tally(first, None), _tally(second, None)
+def compare(
+    first: Source | Samples,
+    second: Source | Samples,
+    *,
+    ks: Iterable[int] | None = None,
+    by: str = "benchmark",
+    credit: str | None = None,
+    workers: int | None = None,
+    timeout_s: float | None = None,
+    memory_mb: int | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Return paired differences, second minus first, of Avg@n and Pass@k on the problems that both have.
+
+    Each side is problem ids with outcomes, or what ``score`` takes. Warns, naming the setting, where two evaluations
+    were measured differently. UserError where they have no problem in common, or another gold answer to the same one.
+    """
+    shown = progress or Silent()
+    with _verifier(credit, workers, timeout_s, memory_mb) as verifier:
+        before, after = called_alike(*(_tally(side, verifier, None, by, shown) for side in (first, second)))
+        check_same_problems(before, after, verifier)
+    for difference in differing_settings(measured_by(first), measured_by(second)):
+        shown.warn(f"the two sides were measured differently: {difference}")
     most = min(before.max_samples, after.max_samples)
-    return compare_tallies(before, after, powers_of_two_up_to(most) if ks is None else ks, seed=seed)
+    comparison = compare_tallies(before, after, powers_of_two_up_to(most) or [1] if ks is None else ks, seed=seed)
+    if comparison.num_problems == 0:
+        raise UserError(
+            f"{_name(first)} and {_name(second)} have no problem in common ({len(before.problem_ids)} and "
+            f"{len(after.problem_ids)} problems). Both must name their problems alike in problem_id."
+        )
+    return replace(comparison, num_not_judged=(before.num_not_judged, after.num_not_judged))
 
 
-def _tally(samples: Samples, benchmarks: Sequence[str] | None) -> Tally:
+def export(samples: str, out: str | Path, *, to: str = "evalscope") -> tuple[int, int]:
+    """Write samples in the form that another evaluator reads; return the numbers of samples and of problems.
+
+    ``to`` names an exporter (``extensions.EXPORTERS``), or is ``package.module:function`` of one's own.
+    """
+    if Path(out).exists():
+        raise UserError(f"{out} exists already; name a folder that does not.")
+    write: Exporter = EXPORTERS.resolve(to)
+    groups = grouped(read_samples(sample_source(samples), COLUMNS))
+    return write(groups, Path(out)), len(groups)
+
+
+def _verifier(credit: str | None, workers: int | None, timeout_s: float | None, memory_mb: int | None) -> MathVerifier:
+    settings = verify_settings(credit=credit, workers=workers, timeout_s=timeout_s, memory_mb=memory_mb)
+    return make_math_verifier(settings)
+
+
+def _name(side: Any) -> str:
+    return str(side) if isinstance(side, str | Path) else "one side"
+
+
+def _tally(
+    samples: Any, verifier: MathVerifier, benchmarks: Sequence[str] | None, by: str, progress: Progress
+) -> Tally:
+    if isinstance(samples, str | Path):
+        found = sample_source(str(samples))
+        if found != str(samples):
+            progress.say(f"{samples}: reading {found}")
+        return tally_samples(found, verifier, by=by)
+    if isinstance(samples, Evaluation):
+        return tally_of(samples.samples)
+    if hasattr(samples, "column_names"):
+        return _tally_of_table(samples, by)
     problem_ids, outcomes = samples
     names = [""] * len(problem_ids) if benchmarks is None else benchmarks
     if not len(problem_ids) == len(outcomes) == len(names):
@@ -87,6 +207,22 @@ def _tally(samples: Samples, benchmarks: Sequence[str] | None) -> Tally:
         if not isinstance(outcome, Judgement):
             tallier.answers_unknown()
     return tallier.tally()
+
+
+def _tally_of_table(table: Any, by: str) -> Tally:
+    missing = [name for name in ("problem_id", "correct") if name not in table.column_names]
+    if missing:
+        raise UserError(f"the table has no column {missing[0]!r} (columns: {', '.join(table.column_names)}).")
+    if {"extracted", "benchmark", "gold"} <= set(table.column_names) and by == "benchmark":
+        return tally_of(table)
+    names = table[by].to_pylist() if by in table.column_names else None
+    return _tally(
+        (table["problem_id"].to_pylist(), table["correct"].to_pylist()),
+        make_math_verifier(verify_settings()),
+        None if names is None else [str(name) for name in names],
+        by,
+        Silent(),
+    )
 
 
 def _correct(outcome: Outcome) -> bool | None:

@@ -1,64 +1,24 @@
 """``unsqueeze diagnose``: how squeezed a model is."""
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unsqueeze.cli.judging import (
-    MEMORY_MB,
-    TIMEOUT_S,
-    WORKERS,
-    CreditOption,
-    MemoryOption,
-    TimeoutOption,
-    WorkersOption,
-    notes,
-)
-from unsqueeze.cli.model_options import (
-    AnswerFieldOption,
-    ComputeDtypeOption,
-    DataDirOption,
-    DeviceOption,
-    EngineOption,
-    LimitOption,
-    MaxRowsOption,
-    MaxTokensOption,
-    ModelArgument,
-    ProblemFieldOption,
-    StyleOption,
-    SystemOption,
-    TasksOption,
-    TemperatureOption,
-    TemplateOption,
-    Wishes,
-)
-from unsqueeze.cli.server_options import (
-    REQUEST_TIMEOUT_S,
-    RequestTimeoutOption,
-    ServedSource,
-    ServerOption,
-    load_or_connect,
-)
-from unsqueeze.errors import UserError
+from unsqueeze.cli.options import ModelArgument, asking, judging, loading, model_of, notes, takes
+from unsqueeze.errors import INTERRUPTED, Interrupted
 
 if TYPE_CHECKING:
-    from unsqueeze.evaluation.diagnose import Diagnosis, Similarity
+    from unsqueeze.evaluation.diagnose import Diagnosis
     from unsqueeze.metrics.intervals import Estimate
-    from unsqueeze.policy.policy import Policy
-
-_SCORED_TOKENS = 16_384
 
 
+@takes(asking, judging, loading)
 def diagnose(
     model: ModelArgument,
-    tasks: TasksOption = None,
     n: Annotated[int, typer.Option("--n", help="Samples of each problem, at least 2.")] = 16,
-    temperature: TemperatureOption = 0.7,
-    max_tokens: MaxTokensOption = None,
-    order: Annotated[int, typer.Option("--ngram", help="Words of an n-gram, for the similarity.")] = 3,
+    ngram: Annotated[int, typer.Option("--ngram", help="Words of an n-gram, for the similarity.")] = 3,
     embedding_model: Annotated[
         str | None,
         typer.Option(
@@ -68,24 +28,7 @@ def diagnose(
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Also write everything here, as JSON.")] = None,
-    prompt_style: StyleOption = "auto",
-    template: TemplateOption = None,
-    system: SystemOption = None,
-    credit: CreditOption = "anywhere",
-    data_dir: DataDirOption = Path("data"),
-    problem_field: ProblemFieldOption = "problem",
-    answer_field: AnswerFieldOption = "answer",
-    limit: LimitOption = None,
-    engine: EngineOption = "hf",
-    max_rows: MaxRowsOption = 256,
-    device: DeviceOption = "auto",
-    compute_dtype: ComputeDtypeOption = "float32",
-    servers: ServerOption = None,
-    request_timeout: RequestTimeoutOption = REQUEST_TIMEOUT_S,
-    workers: WorkersOption = WORKERS,
-    timeout: TimeoutOption = TIMEOUT_S,
-    memory_mb: MemoryOption = MEMORY_MB,
-    seed: Annotated[int, typer.Option(help="Seed of the samples and of the intervals.")] = 0,
+    **given: Any,
 ) -> None:
     """Show what squeezing shows in: greedy log-prob, entropy, accuracy per problem, similarity, distinct solutions.
 
@@ -97,112 +40,39 @@ def diagnose(
       unsqueeze diagnose runs/quickstart/grpo --task countdown --out grpo.json
       unsqueeze diagnose ./model --task math500 --embedding-model sentence-transformers/all-MiniLM-L6-v2
     """
-    from unsqueeze.cli.asking import asked_of
+    import unsqueeze as uq
     from unsqueeze.cli.progress import TerminalProgress
-    from unsqueeze.evaluation.benchmarks import Where, hub_commits, load_benchmarks
-    from unsqueeze.evaluation.diagnose import diagnose as measure
-    from unsqueeze.evaluation.tallying import LazyVerifier
-    from unsqueeze.plain_json import dumps
-    from unsqueeze.store.atomic import write_atomically
-    from unsqueeze.store.provenance import provenance
-    from unsqueeze.verify.extract import check_credit
+    from unsqueeze.progress import StopRequest
 
-    if n < 2:
-        raise UserError(f"--n {n}: give 2 or more samples; similarity compares them.")
-    if order < 1:
-        raise UserError(f"--ngram {order}: give 1 or more words.")
-    checked_credit = check_credit(credit)
-    where = Where(data_dir=data_dir, limit=limit, problem_field=problem_field, answer_field=answer_field)
-    benchmarks = load_benchmarks(tasks or [], where)
-    source = load_or_connect(
-        model,
-        servers,
-        request_timeout_s=request_timeout,
-        device=device,
-        compute_dtype=compute_dtype,
-        max_rows=max_rows,
-        engine=engine,
-        seed=seed,
-    )
-    wishes = Wishes(style=prompt_style, template=template, system=system, max_tokens=max_tokens)
-    similarity = similarity_by(embedding_model, order, device)
-    results: dict[str, Diagnosis] = {}
-    with (
-        LazyVerifier(workers=workers, timeout_s=timeout, memory_mb=memory_mb, credit=checked_credit) as math_verifier,
-        TerminalProgress(notes()) as progress,
-    ):
-        for benchmark in benchmarks:
-            asked, _ = asked_of(source, benchmark, wishes, {"temperature": temperature}, math_verifier, checked_credit)
-            with progress.work(benchmark.name, n * len(asked.prompts)) as advance:
-                results[benchmark.name] = measure(
-                    source.engine,
-                    asked.verifier,
-                    benchmark.problems,
-                    asked.prompts,
-                    n=n,
-                    sampling=asked.sampling,
-                    entropy=None if isinstance(source, ServedSource) else partial(mean_entropy, source.policy),
-                    similarity=similarity,
-                    seed=seed,
-                    on_finished=advance,
-                )
-    print_diagnoses(results, n, temperature)
-    if isinstance(source, ServedSource):
-        lacking = "entropy" if source.engine.gives_logprobs else "entropy and the log-prob of greedy answers"
-        notes().print(f"a server does not give {lacking}: there is a dash for it; load the model to have it measured")
-    if out is not None:
-        record = {
-            "model": model,
-            **source.told(),
-            "hub_commits": hub_commits(benchmarks),
-            "n": n,
-            "temperature": temperature,
-            **({"ngram": order} if embedding_model is None else {"embedding_model": embedding_model}),
-            "seed": seed,
-            "tasks": {name: result.to_json_object() for name, result in results.items()},
-            **provenance(),
-        }
-        write_atomically(out, dumps(record, indent=2).encode() + b"\n", replace=True)
+    console, stop = notes(), StopRequest()
+    load, tasks, settings = model_of(model, given)
+    with TerminalProgress(console) as progress, stop.listening():
+        try:
+            found = uq.diagnose(
+                load,
+                tasks,
+                n=n,
+                ngram=ngram,
+                embedding_model=embedding_model,
+                device=given["device"],
+                out=out,
+                progress=progress,
+                stop=stop,
+                **settings,
+            )
+        except Interrupted:
+            kept = f"the samples so far are in {out}.samples. The same command goes on." if out else "nothing is kept."
+            progress.warn(f"stopped as asked; {kept}")
+            raise typer.Exit(INTERRUPTED) from None
+    print_diagnoses(found.tasks, n, found.record["temperature"])
+    if found.lacking:
+        console.print(
+            f"a server does not give {found.lacking}: there is a dash for it; load the model to have it measured"
+        )
 
 
-def similarity_by(embedding_model: str | None, order: int, device: str) -> "Similarity":
-    """How alike answers are: by the n-grams they share, or by the embeddings of a model."""
-    from unsqueeze.metrics.diversity import mean_pairwise_cosine, trajectory_similarity
-
-    if embedding_model is None:
-        return partial(trajectory_similarity, order=order)
-    from unsqueeze.evaluation.embeddings import SentenceEncoder
-    from unsqueeze.policy.policy import resolve_device
-
-    encoder = SentenceEncoder.load(embedding_model, resolve_device(device))
-    return lambda texts: mean_pairwise_cosine(encoder.embed(texts))
-
-
-def mean_entropy(policy: "Policy", prompts: Sequence[Sequence[int]], groups: Sequence[Sequence[Any]]) -> float:
-    """Mean over all tokens of the answers of the entropy of the distribution they came from, at temperature 1."""
-    import numpy as np
-    import torch
-
-    from unsqueeze.policy.batch import Row, collate, microbatches
-
-    rows = [
-        Row(prompt_tokens=np.asarray(prompt, dtype=np.int32), tokens=completion.tokens, weight=0.0)
-        for prompt, group in zip(prompts, groups, strict=True)
-        for completion in group
-        if completion.tokens.size
-    ]
-    total, count = 0.0, 0
-    with torch.no_grad():
-        for indices in microbatches(rows, max_tokens=_SCORED_TOKENS):
-            batch = collate([rows[i] for i in indices], pad=policy.pad, device=policy.device)
-            _, entropy_NT = policy.logprobs(batch, with_entropy=True)
-            total += float(entropy_NT.sum(dtype=torch.float64))
-            count += int(batch.mask_NT.sum())
-    return total / count if count else float("nan")
-
-
-def print_diagnoses(results: "dict[str, Diagnosis]", n: int, temperature: float) -> None:
-    """A column a task."""
+def print_diagnoses(results: "Mapping[str, Diagnosis]", n: int, temperature: float) -> None:
+    """Print a column a task."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -220,7 +90,7 @@ def print_diagnoses(results: "dict[str, Diagnosis]", n: int, temperature: float)
 
 
 def rows_of(result: "Diagnosis") -> list[tuple[str, str]]:
-    """The lines of the table."""
+    """Return the lines of the table."""
     return [
         ("problems", str(result.num_problems)),
         ("accuracy, %", _interval(result.avg, 100)),

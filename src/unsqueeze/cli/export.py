@@ -5,11 +5,7 @@ from typing import Annotated
 
 import typer
 
-from unsqueeze.cli.judging import notes
-from unsqueeze.cli.options import one_of
-from unsqueeze.errors import UserError
-
-FORMATS = ("evalscope", "lighteval")
+from unsqueeze.cli.options import notes
 
 
 def export(
@@ -20,7 +16,9 @@ def export(
         ),
     ],
     out: Annotated[Path, typer.Option(help="The folder to write; must not exist.")],
-    to: Annotated[str, typer.Option("--to", help="For whom: evalscope or lighteval.")] = "evalscope",
+    to: Annotated[
+        str, typer.Option("--to", help="For whom: evalscope, lighteval, or package.module:function.")
+    ] = "evalscope",
 ) -> None:
     """Write samples in the form that another evaluator reads, to have them judged there.
 
@@ -34,15 +32,7 @@ def export(
       unsqueeze compare evals/mine for-evalscope
       unsqueeze export evals/mine --to lighteval --out for-lighteval
     """
-    from unsqueeze.evaluation.tallying import sample_source
-    from unsqueeze.interop.sample_files import read_samples
-    from unsqueeze.interop.write_evalscope import COLUMNS, grouped, write_evalscope
-    from unsqueeze.interop.write_lighteval import write_lighteval
+    import unsqueeze as uq
 
-    one_of("--to", to, FORMATS)
-    if out.exists():
-        raise UserError(f"--out {out} exists already; name a folder that does not.")
-    source = sample_source(samples)
-    groups = grouped(read_samples(source, COLUMNS))
-    write = write_lighteval if to == "lighteval" else write_evalscope
-    notes().print(f"{out}: {write(groups, out):,} samples of {len(groups):,} problems, from {source}")
+    num_samples, num_problems = uq.export(samples, out, to=to)
+    notes().print(f"{out}: {num_samples:,} samples of {num_problems:,} problems, from {samples}")

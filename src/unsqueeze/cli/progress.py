@@ -81,6 +81,8 @@ class TerminalProgress:
 
 def describe_step(record: Mapping[str, Any], greedy_logp: float | None) -> str:
     """The live line: what the rollouts earn, how wide the policy still is, and how peaked when last measured."""
+    if record["kind"] == "evaluation":
+        return f"Avg so far {record['avg']:.3f} ({record['num_samples']:,} samples)"
     if record["kind"] == "irl":
         return f"IRL update {record['irl_update']}  NLL {record['loss']:.3f} nats/token"
     reward = "not judged" if record["reward"] is None else f"{record['reward']:.2f}"

@@ -1,24 +1,19 @@
 """``unsqueeze score``: Avg@n and Pass@k, with error bars, of samples that exist."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unsqueeze.cli.judging import (
-    MEMORY_MB,
-    TIMEOUT_S,
-    WORKERS,
+from unsqueeze.cli.options import (
     ByOption,
-    CreditOption,
     JsonOption,
     KsOption,
-    MemoryOption,
     SeedOption,
-    TimeoutOption,
-    WorkersOption,
+    judging,
     notes,
     parse_ks,
     points,
+    takes,
 )
 from unsqueeze.plain_json import dumps
 
@@ -29,6 +24,7 @@ if TYPE_CHECKING:
     from unsqueeze.metrics.summary import Summary
 
 
+@takes(judging)
 def score(
     file: Annotated[
         str,
@@ -40,11 +36,8 @@ def score(
     ks: KsOption = None,
     by: ByOption = "benchmark",
     as_json: JsonOption = False,
-    workers: WorkersOption = WORKERS,
-    timeout: TimeoutOption = TIMEOUT_S,
-    memory_mb: MemoryOption = MEMORY_MB,
-    credit: CreditOption = "anywhere",
     seed: SeedOption = 0,
+    **given: Any,
 ) -> None:
     """Avg@n and unbiased Pass@k with 95 % intervals over problems, coverage and majority vote.
 
@@ -55,36 +48,33 @@ def score(
       unsqueeze score judged.jsonl
       unsqueeze score samples.parquet --k 1,8,128 --json
     """
-    from unsqueeze.evaluation.tallying import LazyVerifier, sample_source, tally_samples
-    from unsqueeze.metrics.summary import summaries_by_benchmark, summarise_tally
-    from unsqueeze.verify.extract import check_credit
+    import unsqueeze as uq
+    from unsqueeze.cli.progress import TerminalProgress
 
-    source = sample_source(file)
     console = notes()
-    if source != file:
-        console.print(f"{file}: reading {source}")
-    with LazyVerifier(workers=workers, timeout_s=timeout, memory_mb=memory_mb, credit=check_credit(credit)) as verifier:
-        tally = tally_samples(source, verifier, by=by)
-    wanted = parse_ks(ks, tally.max_samples)
-    summary = summarise_tally(tally, wanted, seed=seed)
-    parts = summaries_by_benchmark(tally, wanted, seed=seed)
+    summary = uq.score(
+        file,
+        ks=parse_ks(ks),
+        by=by,
+        seed=seed,
+        progress=TerminalProgress(console),
+        **given,
+    )
     if as_json:
-        benchmarks = {name: part.to_json_object() for name, part in parts.items()}
-        extra = {"num_not_judged": tally.num_not_judged} | ({"benchmarks": benchmarks} if benchmarks else {})
-        typer.echo(dumps(summary.to_json_object() | extra))
+        typer.echo(dumps(summary.to_json_object()))
         return
-    _print_tables(summary, parts, tally.max_samples)
-    if tally.num_not_judged:
-        console.print(f"{tally.num_not_judged:,} samples were not judged; they are left out.")
+    _print_tables(summary)
+    if summary.num_not_judged:
+        console.print(f"{summary.num_not_judged:,} samples were not judged; they are left out.")
 
 
-def _print_tables(summary: "Summary", parts: "dict[str, Summary]", max_samples: int) -> None:
+def _print_tables(summary: "Summary") -> None:
     from rich.console import Console
 
-    screen = Console(highlight=False)
-    for name, part in parts.items():
-        screen.print(_table(name, part, max_samples))
-    screen.print(_table("all benchmarks" if parts else None, summary, max_samples))
+    screen, most = Console(highlight=False), summary.max_samples
+    for name, part in summary.benchmarks.items():
+        screen.print(_table(name, part, most))
+    screen.print(_table("all benchmarks" if summary.benchmarks else None, summary, most))
     for k, count in summary.num_undefined.items():
         if count == summary.n_problems:
             screen.print(f"Pass@{k} is undefined: no problem has {k} samples.", markup=False)

@@ -1,14 +1,11 @@
 """``unsqueeze select``: L2TE on anybody's rollouts."""
 
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated
 
 import typer
 
-from unsqueeze.algos.selection import Likelihood, Pool
-from unsqueeze.cli.judging import notes
-from unsqueeze.cli.options import one_of
-from unsqueeze.errors import UserError
+from unsqueeze.cli.options import notes
 
 
 def select(
@@ -52,25 +49,7 @@ def select(
       unsqueeze select runs/quickstart/grpo --out demos.jsonl
       unsqueeze select rollouts.jsonl --k 3 --pool negatives_first --quantile 0.5 --out demos.jsonl
     """
-    chosen_pool = one_of("--pool", pool, get_args(Pool))
-    chosen_likelihood = one_of("--likelihood", likelihood, get_args(Likelihood))
-    if k < 1:
-        raise UserError(f"--k {k}: give 1 or more.")
-    if not 0 < quantile <= 1:
-        raise UserError(f"--quantile {quantile}: give a share above 0 and up to 1.")
+    import unsqueeze as uq
 
-    from unsqueeze.interop.rollout_files import rollout_files
-    from unsqueeze.interop.select import demonstrations, run_prompt, select_from_files
-    from unsqueeze.plain_json import dumps
-    from unsqueeze.store.atomic import atomic_file
-
-    files = rollout_files(rollouts)
-    if any(out.absolute() == Path(file).absolute() for file in files):
-        raise UserError(f"--out {out} is a file of rollouts itself; name another.")
-    selection = select_from_files(
-        files, k, pool=chosen_pool, quantile=quantile, likelihood=chosen_likelihood, seed=seed
-    )
-    with atomic_file(out, replace=True) as path, path.open("w", encoding="ascii") as stream:
-        for demonstration in demonstrations(files, selection, run_prompt(rollouts)):
-            stream.write(dumps(demonstration) + "\n")
-    notes().print(f"{out}: {selection.describe()}")
+    selected = uq.select(rollouts, k=k, pool=pool, quantile=quantile, likelihood=likelihood, seed=seed, out=out)
+    notes().print(f"{out}: {selected.describe()}")

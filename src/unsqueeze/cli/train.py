@@ -1,7 +1,7 @@
 """``unsqueeze train``: from a recipe to run directories and a table of what training did."""
 
 import sys
-from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -9,16 +9,16 @@ import typer
 import yaml
 from rich.console import Console
 
-from unsqueeze.config.load import arms_of, describe_shipped_recipes, load_recipe
-from unsqueeze.config.recipe import Recipe
+from unsqueeze.cli.options import OverridesOption, RecipeArgument
+from unsqueeze.config.load import arms_of, load_recipe
 from unsqueeze.distributed.join import AlreadyTold, joined, leave
 from unsqueeze.distributed.launch import run_processes
 from unsqueeze.distributed.processes import Processes
-from unsqueeze.errors import INTERRUPTED, UserError
+from unsqueeze.errors import INTERRUPTED, Interrupted, UserError
 
 
 def _print_settings(wanted: bool) -> None:
-    """Every setting, and the end of the command."""
+    """Print every setting, and end the command."""
     if not wanted:
         return
     from unsqueeze.config.describe import describe_settings
@@ -30,16 +30,11 @@ def _print_settings(wanted: bool) -> None:
 
 
 def train(
-    recipe: Annotated[
-        str, typer.Argument(help="A recipe file, or the name of a shipped one: " + describe_shipped_recipes())
-    ] = "quickstart",
+    recipe: RecipeArgument = "quickstart",
     run: Annotated[
         Path | None, typer.Option(help="The run directory. Default: runs/NAME, NAME from the recipe.")
     ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="a.b=v", help="Change one setting, for example --set rl.steps=100. Repeatable."),
-    ] = None,
+    overrides: OverridesOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")] = False,
     check: Annotated[
@@ -84,7 +79,6 @@ def train(
         return
 
     directory = run or Path("runs") / loaded.name
-    paths = {name: directory / name if loaded.arms else directory for name in arms}
     if processes > 1:
         command = [sys.executable, "-m", "unsqueeze", "train", recipe, "--run", str(directory)]
         command += [f"--set={override}" for override in overrides or []]
@@ -93,31 +87,36 @@ def train(
 
     try:
         with joined() as together:
-            if not check:
-                together.on_main(lambda: check_directories(directory, paths.values(), resume=resume))
-            if not train_together(arms, paths, together, check=check):
+            if not train_together(recipe, overrides or [], directory, together, resume=resume, check=check):
                 leave(together, INTERRUPTED)
     except AlreadyTold as told:
         raise typer.Exit(2 if isinstance(told.__cause__, UserError) else 1) from None
 
 
-def train_together(arms: Mapping[str, Recipe], paths: Mapping[str, Path], processes: Processes, *, check: bool) -> bool:
-    """Train every arm, or only try everything once. False if the user stopped it."""
-    from unsqueeze.cli.train_arms import silence_transformers, train_arms
-    from unsqueeze.cli.train_plan import check_arms
+def train_together(
+    recipe: str, overrides: list[str], directory: Path, processes: Processes, *, resume: bool, check: bool
+) -> bool:
+    """Train every arm and print the table, or only try everything once. False if the user stopped it."""
+    from unsqueeze.api import training
+    from unsqueeze.cli.progress import TerminalProgress
+    from unsqueeze.cli.train_tables import print_plans, print_results
 
     console = Console(quiet=not processes.is_main)
-    if not check:
-        return train_arms(arms, paths, console, processes)
-    silence_transformers()
-    check_arms(arms, paths, console, processes)
+    if check:
+        print_plans(console, training.check(recipe, run=directory, overrides=overrides, processes=processes))
+        return True
+    with TerminalProgress(console) as progress:
+        try:
+            trained = training.train(
+                recipe,
+                run=directory,
+                resume=resume,
+                overrides=overrides,
+                progress=progress,
+                processes=processes,
+                on_checked=partial(print_plans, console),
+            )
+        except Interrupted:
+            return False
+    print_results(console, progress, trained)
     return True
-
-
-def check_directories(directory: Path, paths: Iterable[Path], *, resume: bool) -> None:
-    """A run that exists is gone on with only by ``resume``, and nothing is resumed that does not exist."""
-    present = [path for path in (directory, *paths) if (path / "run.json").exists()]
-    if present and not resume:
-        raise UserError(f"{present[0]} holds a run already; go on with it by --resume, or name another with --run.")
-    if resume and not present:
-        raise UserError(f"{directory} holds no run to resume; leave --resume out to start one there.")

@@ -3,10 +3,10 @@
 import difflib
 import reprlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -25,6 +25,8 @@ _MOST_NAMED = 5
 
 _MESSAGES = {"model_type": "this is a section; give the settings in it, as section.key or as a mapping"}
 """Where pydantic's own words speak of classes."""
+
+S = TypeVar("S", bound=BaseModel)
 
 _SHORTENER = reprlib.Repr()
 _SHORTENER.maxstring = _SHORTENER.maxother = _MOST_SHOWN
@@ -50,10 +52,14 @@ def load_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
     In a recipe with arms an override goes wherever its section stands: ``irl.k=2`` changes the arms that have an IRL
     phase, and gives none to a control without one. Raises UserError naming the file and the field.
     """
-    raw = _read(_find(source), source)
+    return check_recipe(apply_overrides(_read(_find(source), source), overrides), source)
+
+
+def apply_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Apply ``a.b=v`` overrides to a recipe given as plain data, in place, and return it. UserError for a wrong one."""
     for override in overrides:
         _apply_override(raw, override)
-    return check_recipe(raw, source)
+    return raw
 
 
 def check_recipe(raw: dict[str, Any], source: str) -> Recipe:
@@ -62,6 +68,21 @@ def check_recipe(raw: dict[str, Any], source: str) -> Recipe:
         return Recipe.model_validate(raw)
     except ValidationError as error:
         raise UserError(_one_sentence(error, source)) from None
+
+
+def checked(kind: type[S], raw: Mapping[str, Any], section: str) -> S:
+    """Validate one section of settings given as plain data. UserError naming the setting, as ``section.name``."""
+    try:
+        return kind.model_validate(dict(raw))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(filter(None, (section, _place(first["loc"]))))
+        if first["type"] == "extra_forbidden":
+            raise UserError(f"unknown setting {name}; known are {', '.join(kind.model_fields)}.") from None
+        given = "" if first["type"] in ("value_error", "missing") else f" is {_shown(first['input'])}"
+        message = first["msg"].removeprefix("Value error, ")
+        said = message[0].lower() + message[1:]
+        raise UserError(f"{said}." if said.startswith(f"{section}.") else f"{name}{given}: {said}.") from None
 
 
 def arms_of(recipe: Recipe, source: str) -> dict[str, Recipe]:
@@ -147,11 +168,11 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
     name, separator, text = override.partition("=")
     keys = name.strip().split(".")
     if not separator or not all(keys):
-        raise UserError(f"--set {_shown(override)}: write it as section.key=value, for example --set rl.steps=100.")
+        raise UserError(f"setting {_shown(override)}: write it as section.key=value, for example rl.steps=100.")
     try:
         value = _from_yaml(text)
     except ValueError:
-        raise UserError(f"--set {_shown(override)}: the value is not YAML; quote it if it is a text.") from None
+        raise UserError(f"setting {_shown(override)}: the value is not YAML; quote it if it is a text.") from None
     arms = raw.get("arms")
     arms_with_section = [
         changes
@@ -172,7 +193,7 @@ def _put(raw: dict[str, Any], keys: Sequence[str], value: Any, override: str) ->
         if inner is None:
             inner = where[key] = {}
         if not isinstance(inner, dict):
-            raise UserError(f"--set {_shown(override)}: {key!r} is a single value and has no keys below it.")
+            raise UserError(f"setting {_shown(override)}: {key!r} is a single value and has no keys below it.")
         where = inner
     where[keys[-1]] = value
 

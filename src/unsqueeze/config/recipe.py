@@ -4,6 +4,7 @@ Defaults are a vetted setting for a small run; the recipes that ship state their
 properties, never fields. Errors raised here are turned into one sentence by ``unsqueeze.config.load``.
 """
 
+import json
 import math
 import re
 from typing import Annotated, Any, Literal, Self
@@ -13,7 +14,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 from unsqueeze.algos.schedule import Phase, rl_phase_ends, schedule_phases
 from unsqueeze.algos.selection import Likelihood, Pool
 from unsqueeze.algos.surrogate import ALGORITHMS, AdvantageScale, Aggregation, Correction, Ratio, Surrogate
-from unsqueeze.errors import UserError
+from unsqueeze.errors import UserError, one_line
+from unsqueeze.extensions import ADVANTAGES, ENGINES, IRL_LOSSES, LOSSES, TASKS, VERIFIERS
 
 LARGEST_COUNT = 10**8
 """Above any number of steps, tokens or problems that a machine gets through; lists of such lengths are made early."""
@@ -37,6 +39,18 @@ class Settings(BaseModel):
         if isinstance(value, int) and info.field_name != "seed" and abs(value) > LARGEST_COUNT:
             raise ValueError(f"this setting is at most {LARGEST_COUNT}")
         return value
+
+
+def _plain(value: dict[str, Any]) -> dict[str, Any]:
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"options are plain texts, numbers, lists and mappings ({one_line(error, 100)})") from None
+    return value
+
+
+Options = Annotated[dict[str, Any], AfterValidator(_plain)]
+"""Settings whose names are known to what they are given to, not here. They go to ``run.json`` like all others."""
 
 
 class LoraSettings(Settings):
@@ -81,11 +95,13 @@ class CountdownSettings(Settings):
 
 
 class DataSettings(Settings):
-    kind: Literal["countdown", "jsonl", "hub"] = "countdown"
-    """`countdown` makes its problems; `jsonl` reads files with one problem and one answer a line; `hub` reads data sets
-    of the Hugging Face hub, and such files beside them: each path below is `hub:OWNER/NAME[:CONFIG]:SPLIT[@REVISION]`,
-    or a file. A commit as the revision pins the data; without one it is the newest. Known sets (GSM8K, MATH-500, …) are
-    read in their own format unless fields are named. What was read is in run.json: a hash, and the commit."""
+    kind: str = "countdown"
+    """The task, by name (`unsqueeze eval --list-tasks`), or package.module:Class of your own. `jsonl` reads files with
+    one problem and one answer a line; `hub` reads data sets of the Hugging Face hub, and such files beside them: each
+    path below is `hub:OWNER/NAME[:CONFIG]:SPLIT[@REVISION]`, or a file. A commit as the revision pins the data; without
+    one it is the newest. Known sets (GSM8K, MATH-500, …) are read in their own format unless fields are named. All
+    others make their problems. What was read is in run.json: a hash, and the commit.
+    """
     seed: int = 0
     """Of the making of problems, or of the drawing of subsets. Not the seed of the run."""
     train_path: str | None = None
@@ -100,26 +116,23 @@ class DataSettings(Settings):
     answer_field: str = "answer"
     """The field of the gold answer."""
     num_train: int | None = Field(None, ge=1)
-    """How many training problems. jsonl, hub: a uniform random subset of this size; null takes all. countdown: 800 if
-    not given."""
+    """How many training problems. jsonl, hub: a uniform random subset of this size; null takes all. Others: so many are
+    made; null is 800, unless the task says another number.
+    """
     num_test: int | None = Field(None, ge=1)
-    """How many held-out problems, likewise. countdown: 96 if not given."""
+    """How many held-out problems, likewise; where they are made, null is 96, unless the task says another number."""
     num_validation: int | None = Field(None, ge=1)
-    """How many validation problems, never trained on and none of the held-out ones: Countdown makes them; the
-    others draw them from validation_path or set them apart from the training problems. null takes a whole
-    validation_path; without one there are none, and no checkpoint is called the best."""
+    """How many validation problems, never trained on and none of the held-out ones: made, drawn from validation_path,
+    or set apart from the training problems. null takes a whole validation_path; without one there are none, and no
+    checkpoint is called the best."""
+    options: Options = {}
+    """Settings of the task's own, by name: those of `reasoning_gym` are name, its data set."""
     countdown: CountdownSettings = CountdownSettings()
     """countdown: how hard the problems are."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _countdown_makes_so_many(cls, values: Any) -> Any:
-        if isinstance(values, dict) and values.get("kind", "countdown") == "countdown":
-            return {"num_train": 800, "num_test": 96} | values
-        return values
-
     @model_validator(mode="after")
     def _files_are_named(self) -> Self:
+        TASKS.check(self.kind)
         paths = (self.train_path, self.test_path, self.validation_path)
         from_hub = [path for path in paths if path is not None and path.startswith("hub:")]
         if self.kind == "jsonl" and (self.train_path is None or self.test_path is None):
@@ -131,10 +144,6 @@ class DataSettings(Settings):
             )
         if self.kind != "hub" and from_hub:
             raise ValueError(f"{from_hub[0]} is a data set of the hub, and kind is {self.kind}; set kind to hub")
-        if self.kind == "countdown" and (self.num_train is None or self.num_test is None):
-            raise ValueError("kind is countdown, so num_train and num_test must be numbers")
-        if self.kind == "countdown" and self.validation_path is not None:
-            raise ValueError("kind is countdown, which makes its validation problems; give num_validation instead")
         return self
 
 
@@ -183,9 +192,9 @@ class ServerSettings(Settings):
 
 
 class RolloutSettings(Settings):
-    engine: Literal["hf", "vllm", "vllm_server"] = "hf"
+    engine: str = "hf"
     """What samples: `hf`, the training weights themselves; `vllm`, vLLM in the same process with a copy of them;
-    `vllm_server`, one or more `vllm serve`, here or elsewhere."""
+    `vllm_server`, one or more `vllm serve`, here or elsewhere; or package.module:function of your own."""
     vllm: VllmSettings = VllmSettings()
     """Of the vllm engine alone."""
     server: ServerSettings = ServerSettings()
@@ -201,16 +210,33 @@ class RolloutSettings(Settings):
     stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     """Texts that end a response, beside the model's own end token."""
     max_rows: int = Field(256, ge=1)
-    """How many responses are generated side by side; bounds the memory of the KV cache."""
+    """Number of responses that are generated side by side; bounds the memory of the KV cache."""
+
+    @model_validator(mode="after")
+    def _engine_is_known(self) -> Self:
+        ENGINES.check(self.engine)
+        return self
 
 
 class VerifySettings(Settings):
     workers: int = Field(2, ge=1)
     """Processes that judge mathematical answers. Countdown is checked in place."""
-    timeout_s: float = Field(5.0, gt=0)
+    timeout_s: float = Field(10.0, gt=0)
     """Deadline of one answer; a worker past it is killed and the answer counts as not judged."""
-    credit: Literal["boxed", "final_answer", "anywhere"] = "boxed"
-    """Where an answer may stand to earn credit."""
+    credit: Literal["boxed", "final_answer", "anywhere"] = "anywhere"
+    """The places in which an answer may stand to earn credit: the last `\\boxed{}`, a box or a phrase that announces
+    it, or anywhere.
+    """
+    memory_mb: int = Field(320, ge=192)
+    """Address space of a worker, MB."""
+    verifier: str | None = None
+    """Who judges: a name (docs/verify.md), or package.module:function of your own; null: the task's own."""
+
+    @model_validator(mode="after")
+    def _verifier_is_known(self) -> Self:
+        if self.verifier is not None:
+            VERIFIERS.check(self.verifier)
+        return self
 
 
 _Decay = Annotated[float, Field(ge=0, lt=1)]
@@ -269,15 +295,21 @@ class RlSettings(OptimizerSettings):
     sampler_cap: float = Field(2.0, ge=1)
     """No weight of that correction is larger."""
     ratio: Ratio | None = None
-    """Importance ratio. This and the six below: null is what the algorithm says (docs/algorithms.md)."""
+    """Importance ratio. This and those below: null is what the algorithm says (docs/algorithms.md)."""
     aggregation: Aggregation | None = None
     """How the surrogate is averaged over tokens and responses."""
     clip_low: float | None = Field(None, ge=0, le=1)
     """ε_low: the ratio is clipped at 1 − this."""
     clip_high: float | None = Field(None, ge=0)
     """ε_high: the ratio is clipped at 1 + this."""
+    loss: str = "clipped_surrogate"
+    """The loss of a step: a name (docs/algorithms.md), or package.module:function of your own."""
+    advantage: str | None = None
+    """The estimator of advantages: a name (docs/algorithms.md), or package.module:function of your own."""
+    advantage_options: Options = {}
+    """Further arguments of that estimator, by name."""
     advantage_scale: AdvantageScale | None = None
-    """What the rewards of a group, less their mean, are divided by."""
+    """Scale that the centred rewards of a group are divided by."""
     kl_coefficient: float | None = Field(None, ge=0)
     """β of the KL term towards the base policy."""
     entropy_coefficient: float | None = Field(None, ge=0)
@@ -287,6 +319,8 @@ class RlSettings(OptimizerSettings):
     def _algorithm_is_known(self) -> Self:
         if self.algorithm not in ALGORITHMS:
             raise ValueError(f"algorithm is {self.algorithm!r}; known are {', '.join(ALGORITHMS)}")
+        LOSSES.check(self.loss)
+        ADVANTAGES.check(self.surrogate.advantage)
         return self
 
     @property
@@ -330,6 +364,8 @@ class IrlSettings(OptimizerSettings):
     """Demonstrations of one optimizer step."""
     learning_rate: float = Field(5e-5, gt=0)
     """Of AdamW; one to two times that of RL is what moves a policy (docs/paper.md)."""
+    loss: str = "nll"
+    """The loss of an update: a name (docs/algorithms.md), or package.module:function of your own."""
     aggregation: Literal["sequence_mean", "token_mean"] = "sequence_mean"
     """How the NLL is averaged: every response weighs the same, or every token."""
 
@@ -337,6 +373,7 @@ class IrlSettings(OptimizerSettings):
     def _one_phase_length(self) -> Self:
         if self.every_passes is not None and self.every_steps is not None:
             raise ValueError("give every_passes or every_steps, not both")
+        IRL_LOSSES.check(self.loss)
         return self
 
     def num_updates(self, num_demonstrations: int) -> int:

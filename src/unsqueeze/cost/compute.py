@@ -104,7 +104,13 @@ def forward_flops(shape: ModelShape, context: float) -> float:
 
 
 def estimate_duration(
-    recipe: Recipe, speed: Speed, workload: Workload, *, num_trained: int, checkpoint_bytes: int
+    recipe: Recipe,
+    speed: Speed,
+    workload: Workload,
+    *,
+    num_trained: int,
+    checkpoint_bytes: int,
+    judged_in_place: bool,
 ) -> Duration:
     """The seconds of every part of a run.
 
@@ -112,7 +118,7 @@ def estimate_duration(
     draws beyond one round, and that groups without an informative answer need no update.
     """
     rl = recipe.rl
-    judges = recipe.verify.workers * ANSWERS_PER_WORKER_S if recipe.data.kind != "countdown" else math.inf
+    judges = math.inf if judged_in_place else recipe.verify.workers * ANSWERS_PER_WORKER_S
     prompts_per_generation = workload.rollouts_per_generation // rl.group_size
     with_reference = rl.surrogate.kl_coefficient > 0
     evaluations = workload.evaluations * speed.generate_s(workload.problems_per_evaluation, recipe.evaluation.n)

@@ -60,5 +60,5 @@ DEVICES = {
 def device_named(name: str) -> Device:
     """The device of a name. UserError naming the known ones."""
     if name.lower() not in DEVICES:
-        raise UserError(f"--device {name}: known are {', '.join(DEVICES)}.")
+        raise UserError(f"device is {name!r}; known are {', '.join(DEVICES)}.")
     return DEVICES[name.lower()]

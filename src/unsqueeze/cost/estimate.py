@@ -11,19 +11,12 @@ from unsqueeze.cost.shape import ModelShape, adapter_parameters
 from unsqueeze.cost.workload import Lengths, Workload, count_workload
 
 ASSUMED_RESPONSE_SHARE = 0.5
-COUNTDOWN_STEP_TOKENS = 6
-"""``a op b = c`` is five tokens, and a comma or the end follows it."""
 
 
-def assumed_response(recipe: Recipe) -> float:
-    """Mean tokens of a response, where nobody says: half of ``rollout.max_tokens``.
-
-    An answer to Countdown has one step fewer than there are numbers, so its length is known.
-    """
+def assumed_response(recipe: Recipe, expected: float | None) -> float:
+    """Return the mean tokens of a response: as the task expects, or else half of ``rollout.max_tokens``."""
     longest = recipe.rollout.max_tokens
-    if recipe.data.kind == "countdown":
-        return float(min(longest, COUNTDOWN_STEP_TOKENS * (recipe.data.countdown.count - 1)))
-    return ASSUMED_RESPONSE_SHARE * longest
+    return ASSUMED_RESPONSE_SHARE * longest if expected is None else min(longest, expected)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +38,14 @@ class Estimate:
 
 
 def estimate_run(
-    recipe: Recipe, shape: ModelShape, problems: Problems, lengths: Lengths, device: Device, layout: Layout
+    recipe: Recipe,
+    shape: ModelShape,
+    problems: Problems,
+    lengths: Lengths,
+    device: Device,
+    layout: Layout,
+    *,
+    judged_in_place: bool,
 ) -> Estimate:
     """The estimates of a recipe with a model of this shape, on so many problems of these lengths, on these devices."""
     workload = count_workload(
@@ -64,6 +64,7 @@ def estimate_run(
             workload,
             num_trained=trained,
             checkpoint_bytes=disk.checkpoint,
+            judged_in_place=judged_in_place,
         ),
         disk=disk,
     )

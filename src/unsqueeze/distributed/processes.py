@@ -156,8 +156,8 @@ def connection_errors() -> Iterator[None]:
 def lost(error: RuntimeError) -> LostProcessError:
     detail = one_line(error, 200)
     return LostProcessError(
-        f"another process of this run is gone, or did not answer in time; --resume goes on. The connection said: "
-        f"{detail}"
+        f"another process of this run is gone, or did not answer in time; resume the run (--resume) to go on. "
+        f"The connection said: {detail}"
     )
 
 

@@ -17,6 +17,9 @@ PULSE_S = 1.0
 SILENCE_S = 60.0
 """How long one may show nothing until the others end: far more than anything here holds Python's lock."""
 
+END_S = 2.0
+"""How long a process that ends waits for these threads; one whose store does not answer would take far longer."""
+
 
 @contextmanager
 def shown(store: Any, rank: int, size: int) -> Iterator[None]:
@@ -52,12 +55,18 @@ def shown(store: Any, rank: int, size: int) -> Iterator[None]:
                     print(f"error: {message(silent, size)}", file=sys.stderr, flush=True)
                 os._exit(1)  # the main thread waits for others, and cannot be told
 
-    threading.Thread(target=show, args=[store.clone()], daemon=True).start()
-    threading.Thread(target=watch, daemon=True).start()
+    threads = [
+        threading.Thread(target=show, args=[store.clone()], daemon=True),
+        threading.Thread(target=watch, daemon=True),
+    ]
+    for thread in threads:
+        thread.start()
     try:
         yield
     finally:
         over.set()
+        for thread in threads:
+            thread.join(END_S)  # one that is inside of PyTorch while Python ends would abort the process
 
 
 def message(silent: int, size: int) -> str:

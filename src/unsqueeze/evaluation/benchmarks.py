@@ -4,22 +4,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from unsqueeze.digests import sha256_of
 from unsqueeze.errors import UserError
-from unsqueeze.store.provenance import sha256_of
+from unsqueeze.extensions import TASKS, is_place
 from unsqueeze.tasks import gym
-from unsqueeze.tasks.countdown import countdown_problems
 from unsqueeze.tasks.hub import PREFIX, HubSource, load_hub_problems, parse_source
 from unsqueeze.tasks.jsonl import load_jsonl_problems
 from unsqueeze.tasks.known import KNOWN, KnownSet, find_known, format_of
-from unsqueeze.tasks.problem import Problem, TaskKind, content_sha256
+from unsqueeze.tasks.problem import Problem, content_sha256
 from unsqueeze.tasks.records import Reader, or_plain, plain
 from unsqueeze.tasks.styles import Asks
+from unsqueeze.tasks.task import Task, task_named
 from unsqueeze.verify.choice import gold_letter
 
-COUNTDOWN = "countdown"
-COUNTDOWN_PROBLEMS = 96
-"""How many held-out problems the quickstart evaluates on; the first 96 of any larger number are these."""
-COUNTDOWN_SEED = 0
+PREFIXES = (PREFIX, gym.PREFIX)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +29,7 @@ class Benchmark:
     """
 
     name: str
-    kind: TaskKind
+    task: Task
     problems: tuple[Problem, ...]
     source: str
     sha256: str | None
@@ -60,14 +58,14 @@ class Where:
 
 
 def load_benchmarks(tasks: Sequence[str], where: Where) -> list[Benchmark]:
-    """The benchmarks that ``--task`` names. UserError for a name given twice."""
+    """Return the benchmarks of these names. UserError for a name given twice."""
     if not tasks:
         raise UserError(
-            f"no --task was given; name one: {COUNTDOWN}, {', '.join(known.name for known in KNOWN)}, a JSONL file, "
-            f"NAME for NAME.jsonl in --data-dir, or {PREFIX}OWNER/NAME:SPLIT."
+            f"no task was given; name one: countdown, {', '.join(known.name for known in KNOWN)}, a JSONL file, NAME "
+            f"for NAME.jsonl in the data directory, {PREFIX}OWNER/NAME:SPLIT, or package.module:Class of your own."
         )
     if where.limit is not None and where.limit < 1:
-        raise UserError(f"--limit {where.limit}: give 1 or more problems.")
+        raise UserError(f"limit is {where.limit}; give 1 or more problems.")
     benchmarks = [load_benchmark(task, where) for task in tasks]
     names = [benchmark.name for benchmark in benchmarks]
     for name in names:
@@ -78,11 +76,9 @@ def load_benchmarks(tasks: Sequence[str], where: Where) -> list[Benchmark]:
 
 def load_benchmark(task: str, where: Where) -> Benchmark:
     """The benchmark of one task. UserError naming what is there where it is not found."""
-    if task == COUNTDOWN:
-        _, problems = countdown_problems(0, where.limit or COUNTDOWN_PROBLEMS, COUNTDOWN_SEED)
-        return Benchmark(
-            name=COUNTDOWN, kind="countdown", problems=tuple(problems), source="made", sha256=None, asks="nothing"
-        )
+    is_own = is_place(task) and not Path(task).is_file() and not task.startswith(PREFIXES)
+    if is_own or (task in TASKS and task_named(task).named_is_enough):
+        return _made(task_named(task), where.limit)
     if task.startswith(gym.PREFIX):
         return _from_gym(task, where.limit)
     if task.startswith(PREFIX):
@@ -100,9 +96,22 @@ def load_benchmark(task: str, where: Where) -> Benchmark:
     path = _find_file((task, task.lower().replace("-", "_")), where.data_dir)
     if path is None:
         raise UserError(
-            f"--task {task}: neither a known name (--list-tasks), nor a file, nor found as {_looked(task, where)}."
+            f"task {task}: neither a known name (eval --list-tasks), nor a file, nor found as {_looked(task, where)}."
         )
     return _from_file(path, path.stem, where.reader, None, where.limit)
+
+
+def _made(task: Task, limit: int | None) -> Benchmark:
+    """The held-out problems of a task that makes its own."""
+    problems = tuple(task.held_out(limit))
+    return Benchmark(
+        name=task.name.rpartition(":")[2],
+        task=task,
+        problems=problems,
+        source="made",
+        sha256=None if task.judged_in_place else content_sha256(problems),
+        asks=task.asks,
+    )
 
 
 def _load_known(known: KnownSet, where: Where) -> Benchmark:
@@ -114,7 +123,7 @@ def _load_known(known: KnownSet, where: Where) -> Benchmark:
         return _from_hub(known.hub, known.name, reader, known.id_field, where.limit)
     except UserError as error:
         raise UserError(
-            f"--task {known.name}: put its problems at {where.data_dir / known.name}.jsonl, a line of `problem` and "
+            f"task {known.name}: put its problems at {where.data_dir / known.name}.jsonl, a line of `problem` and "
             f"`answer` each (or the hub's own fields), or get access: {error}"
         ) from error
 
@@ -134,7 +143,7 @@ def _from_gym(task: str, limit: int | None) -> Benchmark:
     problems = tuple(gym.gym_problems(name, size, seed, limit))
     return Benchmark(
         name=f"{name}:{size}:{seed}",
-        kind="reasoning_gym",
+        task=task_named("reasoning_gym"),
         problems=problems,
         source=f"{gym.PREFIX}{name}:{size}:{seed}",
         # Another version of the package may make other problems.
@@ -151,12 +160,27 @@ def _benchmark(
     letters = all(gold_letter(problem.answer) for problem in there)
     return Benchmark(
         name=name,
-        kind="math",
+        task=task_named("math"),
         problems=there,
         source=source,
         sha256=sha256,
         asks="choice" if letters else "math",
         commit=commit,
+    )
+
+
+def own_benchmark(name: str, problems: Sequence[Problem], source: str) -> Benchmark:
+    """Problems of the user's own as a benchmark."""
+    there = tuple(problems)
+    if not there:
+        raise UserError(f"{name}: no problems; give one or more.")
+    return Benchmark(
+        name=name,
+        task=task_named(there[0].task),
+        problems=there,
+        source=source,
+        sha256=content_sha256(there),
+        asks=task_named(there[0].task).asks,
     )
 
 
@@ -174,5 +198,5 @@ def _find_file(names: Sequence[str], data_dir: Path) -> Path | None:
 def _looked(task: str, where: Where) -> str:
     folder = where.data_dir
     found = sorted(path.stem for path in folder.glob("*.jsonl")) if folder.is_dir() else []
-    there = f"{folder} holds {', '.join(found)}" if found else f"--data-dir {folder} holds no .jsonl file"
+    there = f"{folder} holds {', '.join(found)}" if found else f"the data directory {folder} holds no .jsonl file"
     return f"{task}.jsonl; {there}"

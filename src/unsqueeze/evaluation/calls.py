@@ -1,12 +1,17 @@
-"""Which samples an evaluation still lacks, cut into calls of an engine.
+"""Calls of an engine that draw the samples an evaluation lacks. Two ways to cut them:
 
-Samples of a problem are numbered from 0 and drawn in blocks, for all problems before the next block begins: an
-interrupted evaluation has about the same number for every problem, and what it lacks is asked for in the same calls as
-if it had never stopped.
+``blocks``   by number: samples of a problem are drawn in blocks, for all problems before the next block begins. An
+             interrupted evaluation has about the same number for every problem, and a larger n adds to what is there.
+``whole``    by problem: all n samples of a problem in one call, as an evaluation inside a run draws them.
+
+Either way a call's seeds depend on the problems and the numbers of the samples alone: what is drawn does not depend on
+where an evaluation was interrupted.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
+
+from unsqueeze.seeds import derive_seed, prompt_seeds
 
 BLOCK = 16
 """Samples of one problem in one call, at most."""
@@ -14,20 +19,56 @@ BLOCK = 16
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Samples ``start`` to ``start + count − 1`` of the problems at ``places``."""
+    """Samples ``start`` to ``start + count − 1`` of the problems at ``places``, with a seed a problem."""
 
     places: tuple[int, ...]
     start: int
     count: int
+    seeds: tuple[int, ...]
 
 
-def missing_calls(have_P: Sequence[int], n: int, problems_a_call: int) -> Iterator[Call]:
-    """The calls that bring every problem to ``n`` samples. ``have_P``: how many each has, numbered from 0 on."""
+def have_of(problem_ids: Sequence[str], stored: Set[tuple[str, int]]) -> list[int]:
+    """Count the samples that every problem has: 0 to h − 1 without a gap."""
+    counts = []
+    for problem_id in problem_ids:
+        have = 0
+        while (problem_id, have) in stored:
+            have += 1
+        counts.append(have)
+    return counts
+
+
+def blocks(have_P: Sequence[int], n: int, problems_a_call: int, seed_of: Callable[[int, int], int]) -> Iterator[Call]:
+    """Yield the calls that bring every problem to ``n`` samples. ``have_P``: how many each has, numbered from 0 on.
+
+    ``seed_of`` gives the seed of a call from the place of its first problem and the number of its first sample.
+    """
     have = list(have_P)
     while have and (low := min(have)) < n:
         count = min(BLOCK - low % BLOCK, n - low)
         places = [place for place, number in enumerate(have) if number == low]
         for first in range(0, len(places), problems_a_call):
-            yield Call(tuple(places[first : first + problems_a_call]), low, count)
+            chosen = tuple(places[first : first + problems_a_call])
+            yield Call(chosen, low, count, tuple(prompt_seeds(seed_of(chosen[0], low), len(chosen))))
         for place in places:
             have[place] = low + count
+
+
+def eval_seed(seed: int, benchmark: str, problem_ids: Sequence[str]) -> Callable[[int, int], int]:
+    """Return the seeds of the blocks of a benchmark."""
+    return lambda place, start: derive_seed(seed, "eval", benchmark, problem_ids[place], start)
+
+
+def whole(have_P: Sequence[int], n: int, lengths_P: Sequence[int], max_rows: int, seed: int) -> Iterator[Call]:
+    """Yield the calls that draw all ``n`` samples of every problem that lacks one, the shortest prompts first.
+
+    A call has the rows that an engine decodes side by side, so that batches have the shapes that one call for all
+    problems would give them; a problem's seed is the one it has in such a call.
+    """
+    seeds = prompt_seeds(seed, len(have_P))
+    order = sorted(range(len(have_P)), key=lengths_P.__getitem__)
+    size = max(1, max_rows // n)
+    for first in range(0, len(order), size):
+        places = tuple(place for place in order[first : first + size] if have_P[place] < n)
+        if places:
+            yield Call(places, 0, n, tuple(seeds[place] for place in places))

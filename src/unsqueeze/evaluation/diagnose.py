@@ -1,4 +1,4 @@
-"""How wide a model still is: what squeezing would show in, measured on its samples."""
+"""Gauges of squeezing, measured on a model's samples."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -6,25 +6,26 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 
 from unsqueeze.errors import UserError
-from unsqueeze.evaluation.evaluate import greedy_logp
-from unsqueeze.metrics.diversity import normalised, num_distinct, trajectory_similarity
+from unsqueeze.evaluation.greedy import greedy_logp
+from unsqueeze.evaluation.models import Source
+from unsqueeze.evaluation.questions import Asked
+from unsqueeze.metrics.diversity import num_distinct, trajectory_similarity
 from unsqueeze.metrics.histogram import Bin, accuracy_histogram
 from unsqueeze.metrics.intervals import Estimate, bootstrap_mean
-from unsqueeze.rollout.types import Sampler, Sampling, StopReason
-from unsqueeze.seeds import prompt_seeds
-from unsqueeze.tasks.countdown import parse_prompt
-from unsqueeze.tasks.countdown_solutions import canonical_solution
-from unsqueeze.tasks.problem import Problem
-from unsqueeze.verify.countdown import parse_steps
-from unsqueeze.verify.verdict import Verdict, Verifier
+from unsqueeze.rollout.types import StopReason
+from unsqueeze.store.samples import Samples
+from unsqueeze.verify.verdict import Verdict
 
-Entropy = Callable[[Sequence[Any], Sequence[Sequence[Any]]], float]
-"""Of prompts and their completions: the mean entropy of the next token over all their positions, nats."""
+Entropy = Callable[[Sequence[Any], Sequence[Sequence[str]], Sequence[Sequence[bool]]], float]
+"""Function of prompts, their answers, and which of them the model ended: the mean entropy of the next token over all
+their positions, nats.
+"""
 
 Similarity = Callable[[Sequence[str]], float]
-"""Of the answers to one problem: how alike they are, 1 where they are the same."""
+"""Function of the answers to one problem: how alike they are, 1 where they are the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,62 +57,64 @@ class Diagnosis:
         return values | estimates | {"histogram": {each.label: each.num_problems for each in self.histogram}}
 
 
-def diagnose(
-    engine: Sampler,
-    verifier: Verifier,
-    problems: Sequence[Problem],
-    prompts: Sequence[Any],
+def diagnose_benchmark(
+    source: Source,
+    asked: Asked,
+    samples: Samples,
     *,
     n: int,
-    sampling: Sampling,
     entropy: Entropy | None,
     similarity: Similarity = trajectory_similarity,
     seed: int,
-    on_finished: Callable[[int], None] | None = None,
+    on_finished: Callable[[int], None],
+    check_stop: Callable[[], None],
 ) -> Diagnosis:
-    """Sample n answers to each problem and measure. UserError for n below 2."""
+    """Bring every problem to ``n`` stored samples, as an evaluation does, and measure. UserError for n below 2."""
     if n < 2:
-        raise UserError(f"diagnose: n is {n}; similarity needs at least 2 answers a problem.")
-    groups = engine.generate(prompts, n, sampling, seeds=prompt_seeds(seed, len(prompts)), on_finished=on_finished)
-    judgements = verifier.verify(
-        [problem for problem in problems for _ in range(n)], [one.text for group in groups for one in group]
-    )
-    verdicts_PN = np.array([judgement.verdict.value for judgement in judgements]).reshape(len(problems), n)
+        raise UserError(f"n is {n}; give 2 or more samples, similarity compares them.")
+    source.draw(samples, asked, n, seed=seed, on_finished=on_finished, check_stop=check_stop)
+    problems = asked.benchmark.problems
+    table = samples.merge({asked.benchmark.name: [problem.id for problem in problems]})
+    table = table.filter(pc.field("benchmark") == asked.benchmark.name)
+    table = table.filter(pc.field("index") < n)
+    columns = {name: table[name].to_pylist() for name in ("text", "verdict", "num_tokens", "stop_reason")}
+    ended = [reason == StopReason.EOS.value for reason in columns["stop_reason"]]
+    texts_PN = [columns["text"][place * n : (place + 1) * n] for place in range(len(problems))]
+    verdicts_PN = np.array(columns["verdict"]).reshape(len(problems), n)
     correct_PN = verdicts_PN == Verdict.CORRECT.value
     judged_PN = ~np.isin(verdicts_PN, [verdict.value for verdict in Verdict if not verdict.judged])
     judged_P, correct_P = judged_PN.sum(axis=1), correct_PN.sum(axis=1)
-    lengths = np.array(
-        [math.nan if one.num_tokens is None else one.num_tokens for group in groups for one in group], dtype=np.float64
-    )
+    lengths = np.array([math.nan if one is None else one for one in columns["num_tokens"]], dtype=np.float64)
+    task = asked.benchmark.task
     distinct_P = [
-        num_distinct([solution(problem, one.text) for one, right in zip(group, correct_N, strict=True) if right])
-        for problem, group, correct_N in zip(problems, groups, correct_PN, strict=True)
+        num_distinct([task.canonical(problem, text) for text, right in zip(texts, correct_N, strict=True) if right])
+        for problem, texts, correct_N in zip(problems, texts_PN, correct_PN, strict=True)
     ]
-    similarity_P = [similarity([one.text for one in group]) for group in groups]
+    similarity_P = [similarity(texts) for texts in texts_PN]
     least_alike = 0.0 if min(similarity_P) >= 0 else -1.0  # n-grams overlap from 0 on, cosines from -1
     some_P = judged_P > 0
+    sampling = asked.sampling
     return Diagnosis(
         num_problems=len(problems),
         num_samples=int(lengths.size),
         avg=bootstrap_mean(correct_P[some_P] / judged_P[some_P], bounds=(0.0, 1.0), seed=seed),
-        greedy_logp=greedy_logp(engine, prompts, max_tokens=sampling.max_tokens, stop=sampling.stop),
-        entropy=math.nan if entropy is None else entropy(prompts, groups),
+        greedy_logp=greedy_logp(
+            source.sampler,
+            asked.prompts,
+            max_tokens=sampling.max_tokens,
+            stop=sampling.stop,
+            on_finished=lambda _: check_stop(),
+        ),
+        entropy=math.nan
+        if entropy is None
+        else entropy(asked.prompts, texts_PN, [ended[place * n : (place + 1) * n] for place in range(len(problems))]),
         similarity=bootstrap_mean(np.array(similarity_P), bounds=(least_alike, 1.0), seed=seed),
         distinct_correct=bootstrap_mean(np.array(distinct_P, dtype=np.float64), bounds=(0.0, float(n)), seed=seed),
         histogram=accuracy_histogram(judged_P, correct_P),
         tokens_mean=float(lengths.mean()),
         tokens_median=float(np.median(lengths)),
         tokens_max=float(lengths.max()),
-        share_cut_off=float(np.mean([one.stop_reason is StopReason.LENGTH for group in groups for one in group])),
+        share_cut_off=float(np.mean([reason == StopReason.LENGTH.value for reason in columns["stop_reason"]])),
         share_unparsable=float((verdicts_PN == Verdict.UNPARSABLE.value).mean()),
         num_not_judged=int((~judged_PN).sum()),
     )
-
-
-def solution(problem: Problem, text: str) -> str:
-    """A right answer as something that equal solutions share: the canonical form in Countdown, else the bare text."""
-    if problem.task != "countdown":
-        return normalised(text)
-    steps = parse_steps(text)
-    assert steps is not None, "a right answer to Countdown is a list of steps"
-    return canonical_solution(parse_prompt(problem.prompt)[0], steps)

@@ -1,100 +1,176 @@
-"""n answers to every problem, judged, and what they add up to."""
+"""An evaluation by itself: n answers to every problem, judged, stored as they come, summed up."""
 
-import math
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import numpy as np
+import pyarrow as pa
 
-from unsqueeze.metrics.summary import Summary, powers_of_two_up_to, summarise
-from unsqueeze.rollout.types import Answer, Completion, Engine, Sampler, Sampling
-from unsqueeze.seeds import prompt_seeds
-from unsqueeze.store.evals import EvalSample
-from unsqueeze.tasks.problem import Problem
-from unsqueeze.verify.verdict import Judgement, Verdict, Verifier
+from unsqueeze.evaluation.benchmarks import Benchmark, hub_commits
+from unsqueeze.evaluation.draw import num_missing, rejudge
+from unsqueeze.evaluation.eval_directory import EvalDirectory
+from unsqueeze.evaluation.models import Source
+from unsqueeze.evaluation.questions import Asked
+from unsqueeze.evaluation.settings import EvalSettings
+from unsqueeze.evaluation.summarise import summarise_samples
+from unsqueeze.metrics.summary import Summary
+from unsqueeze.progress import Progress, StopRequest
+from unsqueeze.store.provenance import provenance
+from unsqueeze.verify.verdict import Verifier
+from unsqueeze.verify.verifiers import make_verifier, name_of, start
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
-    """Every sample, what they add up to, and the mean log-prob of the greedy answers (nats per token, Table 6)."""
+    """An evaluation that is done: its directory, the summary, every sample as a table, and what else is on record."""
 
-    samples: list[EvalSample]
+    path: Path
     summary: Summary
-    greedy_logp: float
-    num_not_judged: int
-
-    def to_json_object(self) -> dict[str, object]:
-        return self.summary.to_json_object() | {
-            "greedy_logp": self.greedy_logp,
-            "num_samples": len(self.samples),
-            "num_not_judged": self.num_not_judged,
-        }
+    samples: pa.Table
+    record: Mapping[str, Any]
+    num_drawn: int
 
 
-def evaluate(
-    engine: Engine,
-    verifier: Verifier,
-    problems: Sequence[Problem],
-    prompts: Sequence[Sequence[int]],
+class Verifiers:
+    """The verifiers of several benchmarks, one for each that differs; or one of the user's own for all."""
+
+    def __init__(self, settings: EvalSettings, own: Verifier | None = None) -> None:
+        self._settings = settings
+        self._own = own
+        self._made: dict[str, Verifier] = {}
+
+    def of(self, benchmark: Benchmark) -> Verifier:
+        if self._own is not None:
+            return self._own
+        name = benchmark.task.verifier
+        if name not in self._made:
+            self._made[name] = make_verifier(benchmark.task, self._settings.verify)
+        return self._made[name]
+
+    def start(self) -> None:
+        """Let them load in the background, while something else is done."""
+        for verifier in self._made.values():
+            start(verifier)
+
+    def __enter__(self) -> "Verifiers":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for verifier in self._made.values():
+            verifier.close()
+
+
+def ask(
+    source: Source, benchmark: Benchmark, settings: EvalSettings, verifier: Verifier
+) -> tuple[Asked, dict[str, Any]]:
+    """Return a benchmark ready to be sampled, and what makes its samples what they are."""
+    questions = source.questions(benchmark, settings)
+    sampling = settings.sampling(questions.max_tokens)
+    source.try_out(benchmark, questions, sampling)
+    record = {
+        "source": benchmark.source,
+        "sha256": benchmark.sha256,
+        **questions.record,
+        "max_tokens": questions.max_tokens,
+    }
+    if settings.stop:
+        record["stop"] = list(settings.stop)
+    if orders := benchmark.option_orders:
+        record["option_orders"] = orders
+    asked = Asked(
+        benchmark=benchmark,
+        prompts=questions.prompts,
+        sampling=sampling,
+        verifier=verifier,
+        verifier_name=name_of(verifier),
+    )
+    return asked, record
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Begun:
+    """An evaluation that is ready to be drawn: where its samples are, what is asked, and what is on record of both."""
+
+    directory: EvalDirectory
+    asked: Sequence[Asked]
+    record: Mapping[str, Any]
+
+
+def begin(
+    source: Source,
+    benchmarks: Sequence[Benchmark],
+    settings: EvalSettings,
+    verifiers: Verifiers,
+    folder: Path,
     *,
-    n: int,
-    sampling: Sampling,
     seed: int,
-    on_finished: Callable[[int], None] | None = None,
+    progress: Progress,
+) -> Begun:
+    """Begin in ``folder``, or go on with what is there: what another verifier judged is judged again first."""
+    asked, records = [], {}
+    for benchmark in benchmarks:
+        each, records[benchmark.name] = ask(source, benchmark, settings, verifiers.of(benchmark))
+        asked.append(each)
+    directory = EvalDirectory(folder)
+    identity = {**source.identity(), **settings.drawn, "seed": seed}
+    told = {**source.told(), "hub_commits": hub_commits(benchmarks)}
+    directory.open({**identity, "benchmarks": records}, told=told)
+    for each in asked:
+        if again := rejudge(directory.samples, each):
+            progress.say(f"{each.benchmark.name}: {again:,} samples that were there are judged again")
+    return Begun(directory, asked, {**identity, **told, "credit": settings.credit, "settings": records})
+
+
+def evaluate_source(
+    source: Source,
+    benchmarks: Sequence[Benchmark],
+    settings: EvalSettings,
+    *,
+    out: Path,
+    n: int,
+    ks: Sequence[int],
+    seed: int,
+    model: str,
+    verifier: Verifier | None,
+    progress: Progress,
+    stop: StopRequest,
 ) -> Evaluation:
-    """Sample n answers to each problem, judge them, and estimate Avg@n and Pass@k for k = 1, 2, 4, …, n.
+    """Evaluate a model, or go on with an evaluation that is in ``out``: samples that are there are not drawn again.
 
-    ``prompts`` are the token ids of the problems, in their order. Answers that could not be judged are left out of the
-    estimates and counted.
+    Raises Interrupted if the user asks to stop; what was drawn is then on the disk.
     """
-    groups = engine.generate(prompts, n, sampling, seeds=prompt_seeds(seed, len(prompts)), on_finished=on_finished)
-    judgements = verifier.verify(
-        [problem for problem in problems for _ in range(n)],
-        [completion.text for completions in groups for completion in completions],
-    )
-    placed = [
-        (problem, index, completion)
-        for problem, completions in zip(problems, groups, strict=True)
-        for index, completion in enumerate(completions)
-    ]
-    samples = [
-        eval_sample(problem, index, completion, judgement)
-        for (problem, index, completion), judgement in zip(placed, judgements, strict=True)
-    ]
-    judged_PN = np.array([sample.verdict.judged for sample in samples]).reshape(len(problems), n)
-    correct_PN = np.array([sample.verdict is Verdict.CORRECT for sample in samples]).reshape(len(problems), n)
-    summary = summarise(judged_PN.sum(axis=1), correct_PN.sum(axis=1), powers_of_two_up_to(n), seed=seed % 2**32)
-    return Evaluation(
-        samples=samples,
-        summary=summary,
-        greedy_logp=greedy_logp(engine, prompts, max_tokens=sampling.max_tokens, stop=sampling.stop),
-        num_not_judged=int((~judged_PN).sum()),
-    )
+    begun = time.perf_counter()
+    with Verifiers(settings, verifier) as verifiers:
+        ready = begin(source, benchmarks, settings, verifiers, out, seed=seed, progress=progress)
+        directory, asked = ready.directory, ready.asked
+        missing = num_missing(directory.samples, asked, n)
+        if missing:
+            verifiers.start()
+        with progress.work(f"sampling {len(benchmarks)} tasks × {n}", missing) as advance:
+            for each in asked:
+                source.draw(directory.samples, each, n, seed=seed, on_finished=advance, check_stop=stop.check)
+    samples = first_of(directory, asked, n)
+    summary = summarise_samples(samples, ks, seed=seed)
+    record = {
+        **summary.to_json_object(),
+        "model": model,
+        "n": n,
+        **ready.record,
+        "num_drawn_now": missing,
+        "seconds": time.perf_counter() - begun,
+        **provenance(),
+    }
+    directory.write_summary(record)
+    return Evaluation(out, summary, samples, record, missing)
 
 
-def eval_sample(problem: Problem, index: int, completion: Completion | Answer, judgement: Judgement) -> EvalSample:
-    """One judged answer as it is stored."""
-    return EvalSample(
-        problem_id=problem.id,
-        index=index,
-        text=completion.text,
-        verdict=judgement.verdict,
-        extracted=judgement.extracted,
-        reason=judgement.reason,
-        num_tokens=completion.num_tokens,
-        mean_logp=completion.mean_logp,
-        stop_reason=completion.stop_reason,
-    )
-
-
-def greedy_logp(engine: Sampler, prompts: Sequence[Any], *, max_tokens: int, stop: tuple[str, ...] = ()) -> float:
-    """Mean log-prob of the greedy answers: over an answer's tokens, then over prompts; nats per token (Table 6).
-
-    NaN where a server gives no log-probs.
-    """
-    groups = engine.generate(
-        prompts, 1, Sampling(max_tokens=max_tokens, temperature=0.0, stop=stop), seeds=prompt_seeds(0, len(prompts))
-    )
-    means = [completions[0].mean_logp for completions in groups]
-    return float(np.mean([math.nan if mean is None else mean for mean in means]))
+def first_of(directory: EvalDirectory, asked: Sequence[Asked], n: int) -> pa.Table:
+    """Put the samples into one file, and return the first ``n`` of every problem that was asked for."""
+    order = {each.benchmark.name: [problem.id for problem in each.benchmark.problems] for each in asked}
+    wanted = {(benchmark, problem_id) for benchmark, problem_ids in order.items() for problem_id in problem_ids}
+    samples = directory.samples.merge(order)
+    keys = zip(*(samples[name].to_pylist() for name in ("benchmark", "problem_id", "index")), strict=True)
+    taken = [index < n and (benchmark, problem_id) in wanted for benchmark, problem_id, index in keys]
+    return samples.filter(pa.array(taken, pa.bool_()))

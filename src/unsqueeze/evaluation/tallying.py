@@ -1,13 +1,11 @@
 """From files of samples to a tally: who solved what, how often."""
 
-import re
 from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from unsqueeze.errors import UserError
 from unsqueeze.evaluation.verdict_files import Advance, chunked
+from unsqueeze.evaluation.votes import as_vote
 from unsqueeze.interop.read_evalscope import is_review, review_files, sample_of_review
 from unsqueeze.interop.read_lighteval import COLUMNS as DETAILS_COLUMNS
 from unsqueeze.interop.read_lighteval import details_files, is_details, samples_of_details
@@ -24,58 +22,10 @@ from unsqueeze.interop.sample_files import (
 )
 from unsqueeze.metrics.tally import Tallier, Tally
 from unsqueeze.store.evals import EvalWriter
-from unsqueeze.tasks.problem import Problem
-from unsqueeze.verify.exact import exact_number
-from unsqueeze.verify.extract import Credit
-from unsqueeze.verify.gym_verifier import GymVerifier
 from unsqueeze.verify.math_verifier import MathVerifier
-from unsqueeze.verify.verdict import Judgement
 
 COLUMNS = ("problem_id", "benchmark", "correct", "verdict", "extracted", "gold", "prediction")
 """The columns of a Parquet file that scoring may need."""
-
-_SPACING = re.compile(r"\s+|\\[,;:! ]|\\left|\\right|\$")
-
-
-class LazyVerifier:
-    """A verifier that starts its workers only when there is something to judge."""
-
-    def __init__(self, *, workers: int, timeout_s: float, memory_mb: int, credit: Credit) -> None:
-        self._settings = {"workers": workers, "timeout_s": timeout_s, "memory_mb": memory_mb, "credit": credit}
-        self._verifier: MathVerifier | None = None
-        self._gym_verifier: GymVerifier | None = None
-
-    def start(self) -> MathVerifier:
-        """Its workers load in the background, while something else is done."""
-        if self._verifier is None:
-            self._verifier = MathVerifier(**self._settings)  # type: ignore[arg-type]
-        return self._verifier
-
-    def verify_answers(self, golds: list[str], responses: list[str]) -> list[Judgement]:
-        return self.start().verify_answers(golds, responses)
-
-    def verify(self, problems: Sequence[Problem], responses: Sequence[str]) -> list[Judgement]:
-        """The ``Verifier`` protocol."""
-        return self.verify_answers([problem.answer for problem in problems], list(responses))
-
-    def gym_verifier(self) -> GymVerifier:
-        """A verifier of the same settings for problems of reasoning-gym; closed with this one."""
-        if self._gym_verifier is None:
-            self._gym_verifier = GymVerifier(**self._settings)  # type: ignore[arg-type]
-        return self._gym_verifier
-
-    def close(self) -> None:
-        for verifier in (self._verifier, self._gym_verifier):
-            if verifier is not None:
-                verifier.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def sample_source(source: str) -> str:
@@ -103,7 +53,7 @@ def sample_source(source: str) -> str:
 
 
 def tally_samples(
-    source: str, verifier: LazyVerifier, *, by: str = "benchmark", on_finished: Advance | None = None
+    source: str, verifier: MathVerifier, *, by: str = "benchmark", on_finished: Advance | None = None
 ) -> Tally:
     """Count the samples of a file. Each says ``correct``, or ``verdict``, or has ``gold`` and ``prediction`` to judge.
 
@@ -115,7 +65,8 @@ def tally_samples(
     for chunk in chunked(records, lambda record: len(record.line)):
         for record, outcome in zip(chunk, _outcomes(chunk, verifier), strict=True):
             correct, answer, known = outcome
-            tallier.add(problem_id_field(record), correct, benchmark=_benchmark(record, by), answer=answer)
+            problem_id, benchmark = problem_id_field(record), _benchmark(record, by)
+            tallier.add(problem_id, correct, benchmark=benchmark, answer=answer, gold=_gold(record))
             if not known:
                 tallier.answers_unknown()
         if on_finished:
@@ -149,7 +100,15 @@ def _benchmark(record: Record, by: str) -> str:
     return "" if value is None else str(value)
 
 
-def _outcomes(records: list[Record], verifier: LazyVerifier) -> Iterator[tuple[bool | None, Hashable | None, bool]]:
+def _gold(record: Record) -> str | None:
+    """The gold answer of a sample that has a readable one."""
+    try:
+        return gold_field(record)
+    except UserError:
+        return None  # whether one is needed is said where samples are judged
+
+
+def _outcomes(records: list[Record], verifier: MathVerifier) -> Iterator[tuple[bool | None, Hashable | None, bool]]:
     """Of every sample: is it correct (None: not judged), what it answered, and whether that is known."""
     unjudged = [record for record in records if not is_judged(record)]
     for record in unjudged:
@@ -170,14 +129,3 @@ def _outcomes(records: list[Record], verifier: LazyVerifier) -> Iterator[tuple[b
         else:
             judgement = next(judgements)
             yield outcome_of(judgement.verdict), as_vote(judgement.extracted), True
-
-
-def as_vote(extracted: object) -> Hashable | None:
-    """An answer as something that equal answers share: a number, or the text without its spacing."""
-    if not isinstance(extracted, str) or not extracted.strip():
-        return None
-    number = exact_number(extracted)
-    if number is not None:
-        return number
-    # A fixed few bytes an answer, however long it is.
-    return hash(_SPACING.sub("", extracted).replace("dfrac", "frac").replace("tfrac", "frac"))

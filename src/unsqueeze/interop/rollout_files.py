@@ -168,7 +168,7 @@ def _likelihoods(record: Record, kind: Likelihood) -> tuple[float, float]:
         return float(value), float(value)
     num_tokens = fields.get("num_tokens")
     if not isinstance(num_tokens, int) or isinstance(num_tokens, bool) or not 1 <= num_tokens < _LARGEST:
-        raise _wrong(record, "num_tokens", "For --likelihood sum, give logprobs, or mean_logp with num_tokens.")
+        raise _wrong(record, "num_tokens", "For likelihood sum, give logprobs, or mean_logp with num_tokens.")
     return float(value), float(value) * num_tokens
 
 

@@ -91,7 +91,7 @@ def select_from_files(
         raise UserError(
             f"{files[0]}{others}: nothing to choose among {selection.num_rollouts:,} rollouts for the pool {pool!r}: "
             f"{selection.num_not_judged:,} were not judged, {selection.num_unknown:,} have no likelihood. Try another "
-            "--pool, or give rollouts with rewards and log-probs."
+            "pool, or give rollouts with rewards and log-probs."
         )
     return selection
 

@@ -8,52 +8,20 @@ EvalScope knows its own benchmarks alone. ``math_500`` is the one whose answers 
 nothing here. Written for EvalScope 1.14.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from unsqueeze.errors import UserError
+from unsqueeze.interop.exporters import Answer, Answers
 from unsqueeze.interop.read_evalscope import BENCHMARK, PROBLEM_ID
-from unsqueeze.interop.sample_files import Record, gold_field, is_judged, problem_id_field, stated_outcome
 from unsqueeze.plain_json import dumps
 from unsqueeze.store.atomic import atomic_directory
 
 MODEL = "unsqueeze"
 ADAPTER, LEVEL = "math_500", "5"
-COLUMNS = ("benchmark", "problem_id", "index", "gold", "text", "prediction", "stop_reason", "correct", "verdict")
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One sample as it is written. ``known``: it says whether it is correct (None: it was not judged)."""
-
-    text: str
-    cut_off: bool
-    known: bool = False
-    correct: bool | None = None
-
-
-Groups = dict[tuple[str, str, str], list[Answer]]
-"""The answers by benchmark, problem and gold answer, in the order of the file."""
-
-
-def grouped(records: Iterable[Record]) -> Groups:
-    """The answers of every problem. UserError naming the line of a sample without its text or its gold answer."""
-    groups: Groups = {}
-    for record in records:
-        benchmark = record.fields.get("benchmark")
-        key = ("" if benchmark is None else str(benchmark), problem_id_field(record), gold_field(record))
-        text = record.fields.get("text", record.fields.get("prediction"))
-        if not isinstance(text, str):
-            raise UserError(f"{record.where}: no response; it needs text (or prediction), to be judged again.")
-        known = is_judged(record)
-        correct = stated_outcome(record) if known else None
-        groups.setdefault(key, []).append(Answer(text, record.fields.get("stop_reason") == "length", known, correct))
-    return groups
-
-
-def write_evalscope(groups: Mapping[tuple[str, str, str], Sequence[Answer]], out: Path) -> int:
+def write_evalscope(groups: Answers, out: Path) -> int:
     """Writes the folder ``out``, which must not exist; returns the number of samples. UserError for uneven groups."""
     counts = sorted({len(answers) for answers in groups.values()})
     if len(counts) != 1:

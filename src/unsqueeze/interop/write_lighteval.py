@@ -15,8 +15,8 @@ from typing import Any
 import pyarrow as pa
 
 from unsqueeze.errors import UserError
+from unsqueeze.interop.exporters import Answer, Answers
 from unsqueeze.interop.read_lighteval import OURS
-from unsqueeze.interop.write_evalscope import Answer, Groups
 from unsqueeze.store.atomic import atomic_directory
 from unsqueeze.store.table import without_lone_surrogates, write_table
 
@@ -66,11 +66,11 @@ RESPONSE = pa.struct(
 )
 
 
-def write_lighteval(groups: Groups, out: Path) -> int:
+def write_lighteval(groups: Answers, out: Path) -> int:
     """Writes the folder ``out``, which must not exist; returns the number of samples. UserError for uneven groups."""
     if not groups:
         raise UserError("there are no samples to export.")
-    tasks: dict[str, Groups] = {}
+    tasks: dict[str, dict[tuple[str, str, str], Sequence[Answer]]] = {}
     for key, answers in groups.items():
         name = re.sub(r"[/\\\0]", "_", key[0]) or UNNAMED
         tasks.setdefault(f"{name}|0", {})[key] = answers
@@ -84,7 +84,7 @@ def write_lighteval(groups: Groups, out: Path) -> int:
     return sum(len(answers) for answers in groups.values())
 
 
-def _table(task: str, groups: Groups) -> pa.Table:
+def _table(task: str, groups: Answers) -> pa.Table:
     counts = sorted({len(answers) for answers in groups.values()})
     if len(counts) != 1:
         raise UserError(

@@ -35,12 +35,14 @@ class Contrast:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Change from first to second. ``num_unpaired``: problems that only the first, and only the second, has."""
+    """Change from first to second. ``num_unpaired``: problems that only the first, and only the second,
+    has; ``num_not_judged``: samples of each that take no part."""
 
     num_problems: int
     num_unpaired: tuple[int, int]
     avg: Contrast
     pass_at: dict[int, Contrast]
+    num_not_judged: tuple[int, int] = (0, 0)
 
     def to_json_object(self, *, difference: float) -> dict[str, object]:
         """Return everything, with the number of problems needed to see ``difference``. What is undefined is null."""
@@ -68,6 +70,8 @@ class Comparison:
             "to_see": difference,
             "avg": entry(self.avg),
             "pass_at": {str(k): entry(contrast) for k, contrast in self.pass_at.items()},
+            "num_not_judged_first": self.num_not_judged[0],
+            "num_not_judged_second": self.num_not_judged[1],
         }
 
 

@@ -15,10 +15,11 @@ solved sometimes and the others never. So the weights here are Rubin's (The Baye
 Axes: P problems, M those of one stratum, D distinct ones of them, K values of each, B resamples.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import nan
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +45,14 @@ class Estimate:
     def to_json_object(self) -> dict[str, float | None]:
         """``{"mean", "low", "high"}``; NaN, which JSON does not know, as null."""
         return {name: None if value != value else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_json_object(cls, entry: Mapping[str, Any]) -> "Estimate":
+        """Return the estimate that ``to_json_object`` wrote.
+
+        KeyError where a number is missing, TypeError or ValueError where it is none.
+        """
+        return cls(*(nan if entry[name] is None else float(entry[name]) for name in ("mean", "low", "high")))
 
 
 def student_quantile(probability: float, degrees: int) -> float:

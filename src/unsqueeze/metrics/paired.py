@@ -16,6 +16,8 @@ from unsqueeze.metrics.arrays import Labels, Numbers
 from unsqueeze.metrics.intervals import Estimate, bootstrap_mean
 
 _MAX_EXACT_PROBLEMS = 16
+FEWEST_WITH_INTERVAL = 6
+"""Below, nothing can be rejected at 5 %: of five differences of one sign the two-sided p is 2 / 2^5."""
 _CHUNK_SIGNS = 1 << 22
 _TIE = 1e-12
 

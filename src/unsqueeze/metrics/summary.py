@@ -3,8 +3,10 @@
 Axes: P problems.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from dataclasses import fields as dataclass_fields
 from typing import Any
 
 import numpy as np
@@ -17,14 +19,27 @@ from unsqueeze.metrics.passk import pass_at_k_per_problem
 from unsqueeze.metrics.tally import Tally
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """Numbers of samples by how they ended. ``mean_tokens`` is NaN where lengths are not known."""
+
+    num_samples: int
+    num_unparsable: int
+    num_cut_off: int
+    mean_tokens: float
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a set of samples shows.
+    """Statistics of a set of samples.
 
     ``avg`` is Avg@n, the mean over problems of the share of correct samples. ``pass_at[k]`` is the mean of the unbiased
     Pass@k over the problems that have at least k samples, and ``num_undefined[k]`` says how many have fewer and take no
     part; where all have fewer the estimate is NaN. ``coverage`` is the share of problems with at least one correct
-    sample, at whatever n each has; ``majority`` is maj@n, None where the answers are not known.
+    sample, at whatever n each has; ``majority`` is maj@n, None where the answers are not known. ``num_not_judged``
+    counts the samples that take no part. ``counts`` is None where only verdicts are known, ``greedy_logp`` (nats per
+    token, Table 6) where no greedy answers were drawn, and
+    ``benchmarks`` holds the parts by their names.
     """
 
     n_problems: int
@@ -33,15 +48,25 @@ class Summary:
     num_undefined: dict[int, int]
     coverage: Estimate
     majority: Estimate | None = None
+    num_not_judged: int = 0
+    max_samples: int = 0
+    counts: Counts | None = None
+    greedy_logp: float | None = None
+    benchmarks: dict[str, "Summary"] = field(default_factory=dict)
+
+    @property
+    def max_k(self) -> int:
+        """The largest k there is."""
+        return max(self.pass_at)
 
     def to_json_object(self) -> dict[str, object]:
-        """``{"n_problems", "avg", "pass_at": {"1": {"mean", "low", "high"}, …}}`` and, beside them, what is undefined.
+        """Return ``{"n_problems", "avg", "pass_at": {"1": {"mean", "low", "high"}, …}}`` and what else is known.
 
         ``avg`` is the number, its interval stands in ``avg_low`` and ``avg_high``; undefined values are null, and
         ``num_undefined`` names the ks that some problems have too few samples for, and how many problems.
         """
         avg = self.avg.to_json_object()
-        return {
+        fields: dict[str, object] = {
             "n_problems": self.n_problems,
             "avg": avg["mean"],
             "avg_low": avg["low"],
@@ -50,7 +75,59 @@ class Summary:
             "coverage": self.coverage.to_json_object(),
             "majority": None if self.majority is None else self.majority.to_json_object(),
             "num_undefined": {str(k): count for k, count in self.num_undefined.items() if count},
+            "num_not_judged": self.num_not_judged,
+            "max_samples": self.max_samples,
         }
+        if self.greedy_logp is not None:
+            fields["greedy_logp"] = self.greedy_logp
+        if self.counts is not None:
+            fields |= asdict(self.counts)
+        if self.benchmarks:
+            fields["benchmarks"] = {name: part.to_json_object() for name, part in self.benchmarks.items()}
+        return fields
+
+    @classmethod
+    def from_json_object(cls, fields: Mapping[str, Any]) -> "Summary":
+        """Return the summary that ``to_json_object`` wrote; other keys are passed over.
+
+        KeyError, TypeError, ValueError, AttributeError or OverflowError where something is missing or of another kind.
+        """
+        pass_at = {int(k): Estimate.from_json_object(entry) for k, entry in fields["pass_at"].items()}
+        if not pass_at:
+            raise ValueError("pass_at is empty")
+        undefined = fields.get("num_undefined", {})
+        average = {"mean": fields["avg"], "low": fields["avg_low"], "high": fields["avg_high"]}
+        majority = fields.get("majority")
+        return cls(
+            n_problems=int(fields["n_problems"]),
+            avg=Estimate.from_json_object(average),
+            pass_at=pass_at,
+            num_undefined={k: int(undefined.get(str(k), 0)) for k in pass_at},
+            coverage=Estimate.from_json_object(fields["coverage"]),
+            majority=None if majority is None else Estimate.from_json_object(majority),
+            num_not_judged=int(fields.get("num_not_judged", 0)),
+            max_samples=int(fields.get("max_samples", 0)),
+            counts=_counts_from(fields),
+            greedy_logp=_number(fields["greedy_logp"]) if "greedy_logp" in fields else None,
+            benchmarks={name: cls.from_json_object(part) for name, part in fields.get("benchmarks", {}).items()},
+        )
+
+
+def _counts_from(fields: Mapping[str, Any]) -> Counts | None:
+    names = [each.name for each in dataclass_fields(Counts)]
+    if not all(name in fields for name in names):
+        return None
+    return Counts(
+        num_samples=int(fields["num_samples"]),
+        num_unparsable=int(fields["num_unparsable"]),
+        num_cut_off=int(fields["num_cut_off"]),
+        mean_tokens=_number(fields["mean_tokens"]),
+    )
+
+
+def _number(value: Any) -> float:
+    """A number of JSON, where null stands for what is not one."""
+    return math.nan if value is None else float(value)
 
 
 def powers_of_two_up_to(num_samples: int) -> list[int]:
@@ -92,6 +169,7 @@ def summarise(
         num_undefined={k: int(np.isnan(values_P).sum()) for k, values_P in pass_P.items()},
         coverage=coverage,
         majority=None if voted_P is None else _estimates([voted_P], labels_P, seed)[0],
+        max_samples=int(samples_P.max(initial=0)),
     )
 
 

@@ -27,6 +27,8 @@ class Tally:
     num_correct_P: NDArray[np.int64]
     majority_P: NDArray[np.float64] | None
     num_not_judged: int
+    golds: tuple[str | None, ...] = ()
+    """Gold answers, None where samples came without."""
 
     @property
     def max_samples(self) -> int:
@@ -54,6 +56,7 @@ class Tallier:
     def __init__(self) -> None:
         self._counts: dict[tuple[str, str], list[int]] = {}
         self._votes: dict[tuple[str, str], Counter[Hashable]] = {}
+        self._golds: dict[tuple[str, str], str] = {}
         self._all_answers_known = True
         self.num_not_judged = 0
 
@@ -64,13 +67,16 @@ class Tallier:
         *,
         benchmark: str = "",
         answer: Hashable | None = None,
+        gold: str | None = None,
         count: int = 1,
     ) -> None:
         """One sample, or ``count`` equal ones. ``correct`` None: not judged.
 
-        ``answer``: what it said, where a vote is wanted; None: nothing.
+        ``answer``: what it said, where a vote is wanted; None: nothing. ``gold``: the right answer, where it is known.
         """
         key = (benchmark, problem_id)
+        if gold is not None:
+            self._golds.setdefault(key, gold)
         counts = self._counts.setdefault(key, [0, 0])
         if correct is None:
             self.num_not_judged += count
@@ -96,4 +102,5 @@ class Tallier:
             num_correct_P=counts[:, 1],
             majority_P=np.array(votes, dtype=np.float64) if self._all_answers_known else None,
             num_not_judged=self.num_not_judged,
+            golds=tuple(self._golds.get(key) for key in self._counts),
         )

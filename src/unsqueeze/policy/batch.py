@@ -16,6 +16,7 @@ class Row:
     """One response to learn from.
 
     ``weight`` is the weight of each of its tokens in the loss and holds every denominator (``algos.aggregation``).
+    ``advantage`` is that of the response, or of each of its tokens.
     ``logp_proximal`` and ``logp_ref`` are per response token, in nats, at the temperature the loss is taken at.
     ``logp_behaviour`` is set where the sampler has weights of its own: what it gave, while ``logp_proximal`` is then
     what the trainer gives for the policy that sampled.
@@ -24,7 +25,7 @@ class Row:
     prompt_tokens: NDArray[np.int32]
     tokens: NDArray[np.int32]
     weight: float
-    advantage: float = 0.0
+    advantage: float | NDArray[np.float32] = 0.0
     logp_proximal: NDArray[np.float32] | None = None
     logp_ref: NDArray[np.float32] | None = None
     logp_behaviour: NDArray[np.float32] | None = None
@@ -49,7 +50,7 @@ class TokenBatch:
     sources: Tensor
     places: Tensor
     weights_N: Tensor
-    advantages_N: Tensor
+    advantages: Tensor
     logp_proximal_NT: Tensor | None
     logp_ref_NT: Tensor | None
     logp_behaviour_NT: Tensor | None
@@ -129,11 +130,21 @@ def collate(rows: Sequence[Row], *, pad: int, device: torch.device) -> TokenBatc
         sources=put(sources[mask]),
         places=put(np.flatnonzero(mask)),
         weights_N=torch.tensor([row.weight for row in rows], dtype=torch.float32, device=device),
-        advantages_N=torch.tensor([row.advantage for row in rows], dtype=torch.float32, device=device),
+        advantages=_advantages(rows, length_T, device),
         logp_proximal_NT=_padded([row.logp_proximal for row in rows], length_T, device),
         logp_ref_NT=_padded([row.logp_ref for row in rows], length_T, device),
         logp_behaviour_NT=_padded([row.logp_behaviour for row in rows], length_T, device),
     )
+
+
+def _advantages(rows: Sequence[Row], length: int, device: torch.device) -> Tensor:
+    """One advantage a row, shape [N], or where a row has one a token, of all tokens, [N, T]."""
+    if all(isinstance(row.advantage, float) for row in rows):
+        return torch.tensor([row.advantage for row in rows], dtype=torch.float32, device=device)
+    spread = [np.broadcast_to(np.asarray(row.advantage, dtype=np.float32), len(row.tokens)) for row in rows]
+    padded = _padded(spread, length, device)
+    assert padded is not None
+    return padded
 
 
 def _padded(arrays: Sequence[NDArray[np.float32] | None], length: int, device: torch.device) -> Tensor | None:

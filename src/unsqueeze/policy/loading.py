@@ -68,3 +68,8 @@ def messages_held_back() -> Iterator[None]:
         logger.handlers, logger.propagate = handlers, propagate
     for record in held.buffer:
         logging.getLogger(record.name).handle(record)
+
+
+def without_progress_bars() -> None:
+    """Switch off transformers' bars over the loading of a few files, which stand between a person and our own."""
+    transformers.utils.logging.disable_progress_bar()

@@ -27,8 +27,8 @@ from unsqueeze.policy.forward import TokenLogprobs
 from unsqueeze.policy.loading import load_pretrained
 
 LESS_MEMORY = (
-    "Lower rl.tokens_per_microbatch (--tokens-per-microbatch of unsqueeze irl); a run may go on with another one: "
-    "--resume --set rl.tokens_per_microbatch=…"
+    "Lower rl.tokens_per_microbatch (tokens_per_microbatch of an IRL phase by itself); a run may be resumed with "
+    "another one."
 )
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}

@@ -1,10 +1,12 @@
 """The engine that a recipe names, on a policy."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from unsqueeze.config.recipe import RolloutSettings
+from unsqueeze.extensions import ENGINES
 from unsqueeze.policy.policy import DTYPES, Policy
 from unsqueeze.rollout.hf import HfEngine
 from unsqueeze.rollout.shared import MainEngine, SharedEngine
@@ -12,28 +14,31 @@ from unsqueeze.rollout.types import Engine
 
 
 def make_engine(settings: RolloutSettings, policy: Policy) -> Engine:
-    """The engine of the settings with the weights of ``policy``, which no step has moved yet.
+    """Return the engine of the settings with the weights of ``policy``, which no step has moved yet.
 
     Each process samples its share; servers are asked by the main process.
     """
-    if policy.processes.size > 1 and settings.engine == "vllm_server":
-        return MainEngine(lambda: server_engine(settings, policy), policy.processes)
-    engine = own_engine(settings, policy)
-    return SharedEngine(engine, policy.processes) if policy.processes.size > 1 else engine
+    make: Callable[[RolloutSettings, Policy], Engine] = ENGINES.resolve(settings.engine)
+    if policy.processes.size == 1:
+        return make(settings, policy)
+    if make is server_engine:
+        return MainEngine(lambda: make(settings, policy), policy.processes)
+    return SharedEngine(make(settings, policy), policy.processes)
 
 
-def own_engine(settings: RolloutSettings, policy: Policy) -> Engine:
-    """The engine of this process."""
-    if settings.engine == "hf":
-        return HfEngine(
-            policy.model,
-            policy.tokenizer,
-            max_rows=settings.max_rows,
-            autocast_dtype=None if policy.compute_dtype is torch.float32 else policy.compute_dtype,
-            gathered=policy.gathered,
-        )
-    if settings.engine == "vllm_server":
-        return server_engine(settings, policy)
+def hf_engine(settings: RolloutSettings, policy: Policy) -> Engine:
+    """Return the engine on the training weights themselves."""
+    return HfEngine(
+        policy.model,
+        policy.tokenizer,
+        max_rows=settings.max_rows,
+        autocast_dtype=None if policy.compute_dtype is torch.float32 else policy.compute_dtype,
+        gathered=policy.gathered,
+    )
+
+
+def vllm_engine(settings: RolloutSettings, policy: Policy) -> Engine:
+    """Return vLLM in this process, with a copy of the weights."""
     from unsqueeze.rollout.vllm_engine import VllmEngine
 
     return VllmEngine(

@@ -34,10 +34,7 @@ from unsqueeze.rollout.types import Completion, Sampling
 # Prompts read together hold at most this many tokens, padding included: bounds the activations of the prefill.
 _PREFILL_TOKENS = 32_768
 
-_LESS_MEMORY = (
-    "Lower rollout.max_rows (--max-rows of unsqueeze eval and diagnose); a run may go on with another one: "
-    "--resume --set rollout.max_rows=…"
-)
+_LESS_MEMORY = "Lower rollout.max_rows (max_rows of a model that is evaluated); a run may be resumed with another one."
 
 
 class HfEngine:

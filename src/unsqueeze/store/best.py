@@ -1,11 +1,10 @@
 """Which checkpoint is best: read off the stored evaluations on validation problems, so there is no record to lose."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from unsqueeze.errors import RunError
+from unsqueeze.metrics.summary import Summary
 from unsqueeze.store.run_directory import RunDirectory
 
 
@@ -33,7 +32,7 @@ def best_checkpoint(directory: RunDirectory) -> Best | None:
     steps = set(directory.checkpoints.steps()) & set(directory.validation.steps())
     try:
         candidates = [_candidate(step, directory.validation.summary(step)) for step in sorted(steps)]
-    except (RunError, KeyError, TypeError, ValueError) as error:
+    except RunError as error:
         raise RunError(
             f"{directory.validation.folder} holds an evaluation that cannot be read: {error!s:.300} The best "
             f"checkpoint is chosen by them; move that file out of the run directory, and its checkpoint is not one of "
@@ -42,16 +41,16 @@ def best_checkpoint(directory: RunDirectory) -> Best | None:
     return max(candidates, key=lambda candidate: candidate.rank, default=None)
 
 
-def _candidate(step: int, summary: Mapping[str, Any]) -> Best:
-    n = max(map(int, summary["pass_at"]))
+def _candidate(step: int, summary: Summary) -> Best:
+    n = max(summary.pass_at)
     return Best(
         step=step,
-        num_problems=summary["n_problems"],
+        num_problems=summary.n_problems,
         n=n,
-        avg=summary["avg"],
-        pass_at_n=summary["pass_at"][str(n)]["mean"],
+        avg=summary.avg.mean,
+        pass_at_n=summary.pass_at[n].mean,
     )
 
 
-def _or_worst(value: float | None) -> float:
-    return -math.inf if value is None or math.isnan(value) else value
+def _or_worst(value: float) -> float:
+    return -math.inf if math.isnan(value) else value

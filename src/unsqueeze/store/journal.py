@@ -153,8 +153,8 @@ class Journal:
             _check_sequence(records, self.path)
         except RunError as error:
             raise RunError(
-                f"{error} Training does not depend on this file: move it out of the run directory, and --resume begins "
-                f"another."
+                f"{error} Training does not depend on this file: move it out of the run directory, and a resumed run "
+                f"begins another."
             ) from error
         return records
 

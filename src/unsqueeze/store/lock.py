@@ -36,8 +36,8 @@ class RunLock:
             holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
             os.close(descriptor)
             raise UserError(
-                f"{self.path.parent} is in use by {holder}; wait for that run to end, or name another directory "
-                f"with --run."
+                f"{self.path.parent} is in use by {holder}; wait for that run to end, or name another run directory "
+                f"(--run)."
             ) from None
         except OSError as error:
             if error.errno not in _WITHOUT_LOCKS:

@@ -1,6 +1,5 @@
 """Provenance of a run: versions, commit, machine, command line, data. The facts that go into ``run.json``."""
 
-import hashlib
 import platform
 import re
 import subprocess
@@ -47,12 +46,6 @@ def git_state(source: Path) -> dict[str, Any] | None:
         }
     except (OSError, subprocess.SubprocessError):
         return None
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's content, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _version(name: str) -> str | None:

@@ -22,7 +22,7 @@ from unsqueeze.plain_json import dumps
 from unsqueeze.store.atomic import make_folder, remove_unfinished, unfinished_name, write_atomically
 from unsqueeze.store.checkpoints import Checkpoints
 from unsqueeze.store.demos import DemoWriter
-from unsqueeze.store.evals import EvalWriter, read_summary
+from unsqueeze.store.evals import EvalWriter, read_record
 from unsqueeze.store.journal import Journal, JsonLines
 from unsqueeze.store.lock import RunLock
 from unsqueeze.store.rollouts import RolloutWriter
@@ -44,19 +44,17 @@ class RunDirectory:
         """
         run_json = path / "run.json"
         if run_json.exists():
-            raise UserError(
-                f"{path} holds a run already: go on with it by --resume, or name another directory with --run."
-            )
+            raise UserError(f"{path} holds a run already: resume it (--resume), or name another run directory (--run).")
         try:
             of_a_start = (path / "lock", unfinished_name(run_json))
             occupied = path.exists() and any(entry not in of_a_start for entry in path.iterdir())
             make_folder(path)
         except OSError as error:
             raise UserError(
-                f"the run directory {path} cannot be made ({error.strerror}): name another directory with --run."
+                f"the run directory {path} cannot be made ({error.strerror}): name another run directory (--run)."
             ) from error
         if occupied:
-            raise UserError(f"{path} is not empty and holds no run: name another directory with --run.")
+            raise UserError(f"{path} is not empty and holds no run: name another run directory (--run).")
         directory = cls(path)
         directory._lock.take()
         write_atomically(run_json, dumps(run_info, indent=2).encode() + b"\n")
@@ -87,11 +85,11 @@ class RunDirectory:
     def info(self) -> dict[str, Any]:
         """The content of ``run.json``."""
         try:
-            return read_summary(self.path / "run.json")
+            return read_record(self.path / "run.json")
         except RunError as error:
             raise RunError(
-                f"{error} It is written once, when a run starts: put a copy of it back, or start again with another "
-                f"--run."
+                f"{error} It is written once, when a run starts: put a copy of it back, or start again in another "
+                f"run directory (--run)."
             ) from error
 
     @cached_property
@@ -115,11 +113,11 @@ class RunDirectory:
     def checkpoints(self) -> Checkpoints:
         return Checkpoints(self.path / "checkpoints")
 
-    @property
+    @cached_property
     def evals(self) -> EvalWriter:
         return EvalWriter(self.path / "evals")
 
-    @property
+    @cached_property
     def validation(self) -> EvalWriter:
         return EvalWriter(self.path / "validation")
 

@@ -26,6 +26,12 @@ HELD_OUT_ONE_IN = 8
 _PROMPT = re.compile(r"Make ([0-9]{1,9}) from ([0-9]{1,9}(?: [0-9]{1,9})+)\.")
 _TRIES_WITHOUT_A_NEW_PROBLEM = 20_000
 
+MAX_RESPONSE_CHARS = 2_000
+SEPARATORS = re.compile(r"[,;\n]")
+# ASCII digits by name: \d would also take the digits of every other script. Nine digits hold any honest result.
+_NUMBER = r"(-?[0-9]{1,9})"
+_STEP = re.compile(rf"{_NUMBER}[ \t]*([-+*/])[ \t]*{_NUMBER}[ \t]*=[ \t]*{_NUMBER}")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CountdownDifficulty:
@@ -221,3 +227,18 @@ def legal_steps(table: Sequence[int], difficulty: CountdownDifficulty) -> Iterat
             result = apply_operator(operator, left, right)
             if result is not None and result <= difficulty.max_result:
                 yield left, operator, right, result
+
+
+def parse_steps(response: str) -> list[Step] | None:
+    """The steps of a response, legal or not; None where it is not a list of steps."""
+    if len(response) > MAX_RESPONSE_CHARS:
+        return None
+    steps = [parse_step(text) for text in SEPARATORS.split(response.strip())]
+    return None if None in steps else [step for step in steps if step is not None]
+
+
+# Answers to one set of problems share most of their steps. At most 16 MB, of which the longest answers are worth 4 kB.
+@lru_cache(maxsize=8192)
+def parse_step(text: str) -> Step | None:
+    match = _STEP.fullmatch(text.strip(" \t\r"))
+    return Step(int(match[1]), match[2], int(match[3]), int(match[4])) if match else None

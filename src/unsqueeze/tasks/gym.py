@@ -8,6 +8,8 @@ from unsqueeze.tasks.problem import Problem
 PREFIX = "reasoning_gym:"
 DEFAULT_SIZE = 100
 DEFAULT_SEED = 0
+UNKNOWN_GOLD = "any that scores 1"
+"""The gold answer where a data set gives none, as several puzzles do: their scorers know a right one."""
 _FORM = f"{PREFIX}NAME[:SIZE[:SEED]]"
 
 
@@ -42,7 +44,7 @@ def gym_problems(name: str, size: int, seed: int, limit: int | None = None) -> I
         yield Problem(
             id=f"{name}:{size}:{seed}:{index}",
             prompt=str(entry["question"]).strip(),
-            answer="any that scores 1" if gold is None else str(gold),
+            answer=UNKNOWN_GOLD if gold is None else str(gold),
             task="reasoning_gym",
         )
 

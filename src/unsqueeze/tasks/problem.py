@@ -4,9 +4,6 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
-
-TaskKind = Literal["countdown", "math", "reasoning_gym"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,16 +11,17 @@ class Problem:
     """One question with a checkable answer.
 
     ``prompt`` is the text of the question as a person would read it; how it is wrapped for a model (chat template,
-    beginning-of-sequence token) is the prompt builder's business. ``answer`` is the gold answer: a short LaTeX, number
-    or letter for ``math``; the target, as a decimal string, for ``countdown`` (the numbers are in the prompt); one of
-    the right answers for ``reasoning_gym``. ``option_order``: where the options of a choice were shuffled, which of
-    them stands at A, B, …, counted from 0 for the right one.
+    beginning-of-sequence token) is the prompt builder's business. ``answer`` is the gold answer as its task's
+    verifier reads it: a short LaTeX, number or letter for mathematics; the target, as a decimal string, for Countdown
+    (the numbers are in the prompt); one of the right answers of reasoning-gym. ``task`` names the task.
+    ``option_order``: where the options of a choice were shuffled, which of them stands at A, B, …, counted from 0 for
+    the right one.
     """
 
     id: str
     prompt: str
     answer: str
-    task: TaskKind
+    task: str
     option_order: tuple[int, ...] | None = None
 
 

@@ -104,7 +104,7 @@ def find_style(wanted: str, model: str, chat_template: object) -> StyleName:
         if wanted == style:
             return style
     if wanted != AUTO:
-        raise UserError(f"--prompt-style {wanted}: it must be one of {', '.join((AUTO, *STYLES))}.")
+        raise UserError(f"prompt style is {wanted!r}; it must be one of {', '.join((AUTO, *STYLES))}.")
     template = str(chat_template or "")
     name = re.sub(r"[^a-z0-9]", "", model.lower())
     if not template:

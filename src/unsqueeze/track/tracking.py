@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from unsqueeze.errors import RunError, one_line
+from unsqueeze.metrics.summary import Summary
 from unsqueeze.plain_json import dumps
 from unsqueeze.store.atomic import write_atomically
-from unsqueeze.store.evals import read_summary
+from unsqueeze.store.evals import read_record
 from unsqueeze.track.mlflow import MLflow
 from unsqueeze.track.tensorboard import TensorBoard
 from unsqueeze.track.tracker import TrackedRun, Tracker
@@ -51,14 +52,14 @@ class Tracking:
         self._step += 1
         self._log(str(record["kind"]), scalars(record))
 
-    def evaluation(self, kind: str, summary: Mapping[str, Any]) -> None:
-        """The summary of an evaluation or a validation: Avg@n, Pass@k with their intervals, greedy log-prob."""
-        values = scalars(summary)
-        for k, estimate in summary["pass_at"].items():
+    def evaluation(self, kind: str, step: int, summary: Summary) -> None:
+        """Log an evaluation or a validation after an RL step: Avg@n, Pass@k with their intervals, greedy log-prob."""
+        values = scalars(summary.to_json_object() | {"step": step})
+        for k, estimate in summary.pass_at.items():
             values |= {
-                f"pass_at_{k}": estimate["mean"],
-                f"pass_at_{k}_low": estimate["low"],
-                f"pass_at_{k}_high": estimate["high"],
+                f"pass_at_{k}": estimate.mean,
+                f"pass_at_{k}_low": estimate.low,
+                f"pass_at_{k}_high": estimate.high,
             }
         self._log(kind, values)
 
@@ -112,7 +113,7 @@ def run_id(path: Path) -> str:
     file = path / ID_FILE
     if not file.exists():
         write_atomically(file, dumps({"id": uuid.uuid4().hex}).encode() + b"\n")
-    found = read_summary(file).get("id")
+    found = read_record(file).get("id")
     if not isinstance(found, str):
         raise RunError(f"{file} holds no id; remove it, and trackers begin a run of their own.")
     return found

@@ -27,9 +27,9 @@ def take_base_evaluation(directory: RunDirectory, recipe: Recipe, others: Mappin
     for path, other in others.items():
         made = RunDirectory.open(path).evals
         if begins_as(other) == begins_as(recipe) and 0 in made.steps():
-            summary = made.summary(0) | {"made_in": str(path)}
-            directory.evals.copy(0, made, summary)
+            directory.evals.copy(0, made, made.record(0) | {"made_in": str(path)})
+            summary = made.summary(0)
             directory.journal.append(
-                "evaluated", step=0, avg=summary["avg"], greedy_logp=summary["greedy_logp"], made_in=str(path)
+                "evaluated", step=0, avg=summary.avg.mean, greedy_logp=summary.greedy_logp, made_in=str(path)
             )
             return

@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from unsqueeze.algos.advantages import informative_groups
 from unsqueeze.algos.dynamic_sampling import DynamicSampling, SamplingState, deal
+from unsqueeze.algos.groups import Estimator, Groups
 from unsqueeze.config.recipe import RlSettings
 from unsqueeze.errors import RunError
 from unsqueeze.rollout.types import Completion, Group, Rollout
 from unsqueeze.seeds import prompt_seeds
 from unsqueeze.tasks.problem import Problem
+from unsqueeze.training.estimating import estimate
 from unsqueeze.training.run import Run, int32
 from unsqueeze.training.sampler_gap import needs_proximal, with_logp_proximal
 from unsqueeze.training.stream import ProblemStream
@@ -82,7 +83,7 @@ def generate(run: Run, stream: ProblemStream, steps: range, *, phase: int) -> li
         store.write(steps[0], sampled)
         seconds = replace(seconds, store_s=time.perf_counter() - begun)
     stream.position = max(stream.position, sampled[-1].rollouts[0].group + 1)
-    batches = step_batches(sampled, steps, run.recipe.rl)
+    batches = step_batches(sampled, steps, run.recipe.rl, run.estimator)
     return [replace(batches[0], seconds=seconds), *batches[1:]]
 
 
@@ -91,7 +92,7 @@ def stored_generation(run: Run, step: int) -> list[Group]:
     try:
         return run.directory.rollouts.read(step)
     except RunError as error:
-        raise RunError(f"{error} Once it is out of the run directory, --resume makes it again.") from error
+        raise RunError(f"{error} Once it is out of the run directory, a resumed run makes it again.") from error
 
 
 def check_judged(verdicts: Sequence[Verdict], what: str) -> None:
@@ -100,7 +101,7 @@ def check_judged(verdicts: Sequence[Verdict], what: str) -> None:
         counts = ", ".join(f"{number} {verdict}" for verdict, number in Counter(verdicts).items())
         raise RunError(
             f"of {what} not one could be judged ({counts}), so they were not stored; find out what keeps the verifier "
-            f"from its work (load, memory, verify.timeout_s), then go on with --resume."
+            f"from its work (load, memory, verify.timeout_s), then resume the run (--resume)."
         )
 
 
@@ -111,10 +112,10 @@ def sample(run: Run, stream: ProblemStream, steps: range, phase: int) -> tuple[l
     if settings.dynamic_sampling is None:
         return groups, seconds
     rule = dynamic_sampling(settings, len(steps))
-    state = rule.absorb(SamplingState(), informative(groups))
+    state = rule.absorb(SamplingState(), informative(groups, run.estimator, settings))
     while count := rule.request(state):
         more, further = sample_round(run, stream, count, steps[0], phase)
-        state = rule.absorb(state, informative(more))
+        state = rule.absorb(state, informative(more, run.estimator, settings))
         groups += more
         seconds = Seconds(
             generate_s=seconds.generate_s + further.generate_s, verify_s=seconds.verify_s + further.verify_s
@@ -153,13 +154,13 @@ def sample_round(run: Run, stream: ProblemStream, count: int, step: int, phase: 
     return groups, Seconds(generate_s=generated - begun, verify_s=time.perf_counter() - generated)
 
 
-def step_batches(sampled: Sequence[Group], steps: range, settings: RlSettings) -> list[StepBatch]:
+def step_batches(sampled: Sequence[Group], steps: range, settings: RlSettings, estimator: Estimator) -> list[StepBatch]:
     """Deal what a generation sampled to the steps it serves; with dynamic sampling, what its rule keeps."""
     if settings.dynamic_sampling is None:
         dealt = deal(sampled, len(steps))
         return [StepBatch(step=step, groups=groups, sampled=groups) for step, groups in zip(steps, dealt, strict=True)]
     rule = dynamic_sampling(settings, len(steps))
-    outcome = rule.final(rule.replay(informative(sampled)))
+    outcome = rule.final(rule.replay(informative(sampled, estimator, settings)))
     dealt = deal([sampled[place] for place in outcome.kept], len(steps))
     batches = [StepBatch(step=step, groups=groups, sampled=[]) for step, groups in zip(steps, dealt, strict=True)]
     first = replace(
@@ -182,9 +183,25 @@ def dynamic_sampling(settings: RlSettings, num_steps: int) -> DynamicSampling:
     )
 
 
-def informative(groups: Sequence[Group]) -> list[bool]:
-    """Which groups hold both right and wrong answers."""
-    return [bool(flag) for flag in informative_groups(rewards_PG(groups))]
+def informative(groups: Sequence[Group], estimator: Estimator, settings: RlSettings) -> list[bool]:
+    """Tell which groups have a gradient: those in which the estimator gives a response an advantage other than 0.
+
+    It is asked with the verdicts, before any shaping of the reward for length, as in Eq. 26.
+    """
+    moves_PG = estimate(estimator, estimated_groups(groups, rewards_PG(groups)), settings.surrogate).moves_PG
+    return [bool(flag) for flag in moves_PG.any(dim=1)]
+
+
+def estimated_groups(groups: Sequence[Group], rewards: torch.Tensor) -> Groups:
+    """Return the groups as an estimator sees them, with these rewards."""
+    logp = [[rollout.completion.logp_raw for rollout in group.rollouts] for group in groups]
+    lengths_PG = torch.tensor([[len(logp_T) for logp_T in row] for row in logp], dtype=torch.int64)
+    logp_PGT = torch.zeros((*lengths_PG.shape, int(lengths_PG.max()) if lengths_PG.numel() else 0))
+    for p, row in enumerate(logp):
+        for g, logp_T in enumerate(row):
+            logp_PGT[p, g, : len(logp_T)] = torch.from_numpy(logp_T)
+    logp_sum_PG = logp_PGT.sum(dim=-1, dtype=torch.float64).float()
+    return Groups(rewards_PG=rewards, num_tokens_PG=lengths_PG, logp_sum_PG=logp_sum_PG, logp_PGT=logp_PGT)
 
 
 def rewards_PG(groups: Sequence[Group]) -> torch.Tensor:  # noqa: N802

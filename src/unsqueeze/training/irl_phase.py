@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from unsqueeze.algos.aggregation import token_weights
-from unsqueeze.algos.irl import nll_loss
 from unsqueeze.algos.objectives import LossOutput
 from unsqueeze.algos.schedule import Phase
 from unsqueeze.algos.selection import likelihood, select_demonstrations
 from unsqueeze.config.recipe import IrlSettings
+from unsqueeze.extensions import IRL_LOSSES
 from unsqueeze.policy.batch import Row, TokenBatch
 from unsqueeze.policy.optimize import StepResult, make_optimizer, optimizer_step
 from unsqueeze.policy.policy import Policy
@@ -172,7 +172,7 @@ def irl_updates(
             policy,
             optimizer,
             batch,
-            partial(demonstration_loss, kl_guard=settings.kl_guard),
+            partial(demonstration_loss, loss=IRL_LOSSES.resolve(settings.loss), kl_guard=settings.kl_guard),
             tokens_per_microbatch=tokens_per_microbatch,
             max_grad_norm=settings.max_grad_norm,
         )
@@ -205,9 +205,11 @@ def with_start_logp(policy: Policy, rows: Sequence[Row], *, max_tokens: int) -> 
     return [replace(row, logp_ref=logp_T) for row, logp_T in zip(rows, logp, strict=True)]
 
 
-def demonstration_loss(logp_NT: Tensor, entropy_NT: Tensor, batch: TokenBatch, *, kl_guard: float) -> LossOutput:
-    """The IRL loss of a token batch."""
-    return nll_loss(logp_NT, batch.mask_NT, batch.weights_N, logp_start_NT=batch.logp_ref_NT, kl_guard=kl_guard)
+def demonstration_loss(
+    logp_NT: Tensor, entropy_NT: Tensor, batch: TokenBatch, *, loss: Callable[..., LossOutput], kl_guard: float
+) -> LossOutput:
+    """Return the IRL loss of a token batch."""
+    return loss(logp_NT, batch.mask_NT, batch.weights_N, logp_start_NT=batch.logp_ref_NT, kl_guard=kl_guard)
 
 
 def demonstration_batches(count: int, batch_size: int, rng: np.random.Generator) -> Iterator[list[int]]:

@@ -5,9 +5,11 @@ demonstrations, evaluations) is read back instead of made again, and since every
 differs from a run that was never stopped.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from unsqueeze.algos.schedule import Phase
+from unsqueeze.algos.schedule import Phase, cycles
+from unsqueeze.policy.batch import Row
 from unsqueeze.policy.optimize import make_optimizer
 from unsqueeze.policy.reference import Reference
 from unsqueeze.track.tracker import TrackedRun
@@ -16,7 +18,7 @@ from unsqueeze.training.checkpoint import is_due, save_checkpoint
 from unsqueeze.training.evaluation import evaluate_policy, test_set, validation_set
 from unsqueeze.training.generate import generate, generation_steps
 from unsqueeze.training.irl_phase import choose_demonstrations, irl_phase
-from unsqueeze.training.measure import finish_phase, first_rollouts, mean_nll, start_phase
+from unsqueeze.training.measure import finish_phase, first_rollouts, mean_nll, mean_nll_at, start_phase
 from unsqueeze.training.phase_report import PhaseReport, PhaseStart
 from unsqueeze.training.resume import resume
 from unsqueeze.training.rl_step import rl_step
@@ -34,33 +36,89 @@ def train(run: Run, *, reference: Reference | None) -> list[PhaseReport]:
     Evaluations and checkpoints of step s are of the policy that goes on from there: after the IRL phase, where one
     follows step s. Raises Interrupted, with the weights whole, if the user asks to stop.
     """
-    optimizers = make_optimizers(run)
-    cursor, start = resume(run, optimizers)
-    begin_tracking(run, cursor)
-    stream = ProblemStream(run.train_problems, seed=run.recipe.seed, position=cursor.problems_taken)
-    reports: list[PhaseReport] = []
-    if cursor.step == 0:
+    training = Training(run, reference)
+    begin_tracking(run, training.cursor)
+    if training.cursor.step == 0:
         evaluate_policy(run, test_set(run), step=0)
-    phases = run.recipe.phases(len(run.train_problems))
-    for phase in phases[cursor.phase :]:
-        if start is None:
-            run.directory.journal.append("phase_started", **phase_fields(phase), policy_version=run.policy.version)
-            start = start_phase(run, phase)
-        if phase.kind == "rl":
-            cursor = rl_phase(run, phase, start, cursor, stream, optimizers, reference)
-            rows, nll_before = first_rollouts(run, phase, NLL_ROWS)
-        else:
-            demonstrations = choose_demonstrations(run, phase)
-            rows = demonstrations[:NLL_ROWS]
-            nll_before = mean_nll(run, rows)
-            irl_phase(run, phase, start, demonstrations, optimizers.irl)
-        reports.append(finish_phase(run, phase, start, rows, nll_before))
-        start = None
-        cursor = replace(cursor, phase=phase.number + 1, phase_begun=False)
-        irl_follows = any(later.kind == "irl" and later.last_step == cursor.step for later in phases[cursor.phase :])
-        if not irl_follows:
-            finish_step(run, cursor, stream, optimizers, start)
-    return reports
+    for cycle in cycles(run.recipe.phases(len(run.train_problems)), done=training.cursor.phase):
+        if cycle.rl is not None:
+            training.rl(cycle.rl)  # Eq. 3: policy gradients on verifiable rewards
+        if cycle.irl is not None:
+            training.irl(cycle.irl)  # Eq. 4: likelihood of the phase's own unlikely rollouts (L2TE)
+        training.finish_step()
+    return training.reports
+
+
+class Training:
+    """How far a run is, and what goes with it from phase to phase."""
+
+    def __init__(self, run: Run, reference: Reference | None) -> None:
+        self.run = run
+        self.reference = reference
+        self.optimizers = make_optimizers(run)
+        self.cursor, self.start = resume(run, self.optimizers)
+        self.stream = ProblemStream(run.train_problems, seed=run.recipe.seed, position=self.cursor.problems_taken)
+        self.reports: list[PhaseReport] = []
+
+    def rl(self, phase: Phase) -> None:
+        """Take the RL steps of a phase that are not done yet, and report what they did."""
+        run, start = self.run, self._begin(phase)
+        if self.reference is not None and run.recipe.rl.reference == "iteration":
+            self.reference.set_weights(start.weights)
+        generations = generation_steps(
+            phase.first_step, phase.last_step, self.cursor.step, run.recipe.rl.steps_per_generation
+        )
+        with run.progress.work(f"phase {phase.number}: RL", phase.last_step - phase.first_step + 1) as advance:
+            advance(max(0, self.cursor.step - phase.first_step + 1))
+            for steps in generations:
+                run.stop.check()
+                batches = generate(run, self.stream, steps, phase=phase.number)
+                for batch in (batch for batch in batches if batch.step > self.cursor.step):
+                    run.stop.check()
+                    rl_step(run, self.optimizers.rl, self.reference, batch, phase=phase.number)
+                    advance(1)
+                    self.cursor = replace(self.cursor, step=batch.step, phase=phase.number, phase_begun=True)
+                    if batch.step < phase.last_step:
+                        self.finish_step()
+        rows = first_rollouts(run, phase, NLL_ROWS)
+        self._end(phase, rows, mean_nll_at(run, start, rows))
+
+    def irl(self, phase: Phase) -> None:
+        """Choose demonstrations, take the IRL updates, and report what they did."""
+        start = self._begin(phase)
+        demonstrations = choose_demonstrations(self.run, phase)
+        rows = demonstrations[:NLL_ROWS]
+        nll_before = mean_nll(self.run, rows)
+        irl_phase(self.run, phase, start, demonstrations, self.optimizers.irl)
+        self._end(phase, rows, nll_before)
+
+    def finish_step(self) -> None:
+        """Evaluate and save after the step, where the recipe wants it; both at the end in any case.
+
+        What is saved was validated just before, so that of every checkpoint it is known how good it is.
+        """
+        run, step = self.run, self.cursor.step
+        is_last = step == run.recipe.rl.steps
+        every_steps = run.recipe.evaluation.every_steps
+        if is_last or (every_steps and step % every_steps == 0):
+            evaluate_policy(run, test_set(run), step=step)
+        if is_due(run.recipe.checkpoint, step, last=is_last, phase_end=not self.cursor.phase_begun):
+            evaluate_policy(run, validation_set(run), step=step)
+            save_checkpoint(run, self.cursor, self.stream.position, self.optimizers, self.start)
+
+    def _begin(self, phase: Phase) -> PhaseStart:
+        """Remember the policy as it is, unless a stopped run goes on inside the phase."""
+        if self.start is None:
+            version = self.run.policy.version
+            self.run.directory.journal.append("phase_started", **phase_fields(phase), policy_version=version)
+            self.start = start_phase(self.run, phase)
+        return self.start
+
+    def _end(self, phase: Phase, rows: Sequence[Row], nll_before: float) -> None:
+        assert self.start is not None
+        self.reports.append(finish_phase(self.run, phase, self.start, rows, nll_before))
+        self.start = None
+        self.cursor = replace(self.cursor, phase=phase.number + 1, phase_begun=False)
 
 
 def begin_tracking(run: Run, cursor: Cursor) -> None:
@@ -81,34 +139,6 @@ def begin_tracking(run: Run, cursor: Cursor) -> None:
         run.tracking.open(tracked)
 
 
-def rl_phase(
-    run: Run,
-    phase: Phase,
-    start: PhaseStart,
-    cursor: Cursor,
-    stream: ProblemStream,
-    optimizers: Optimizers,
-    reference: Reference | None,
-) -> Cursor:
-    """The RL steps of a phase that are not done yet; returns how far training is."""
-    if reference is not None and run.recipe.rl.reference == "iteration":
-        reference.set_weights(start.weights)
-    generations = generation_steps(phase.first_step, phase.last_step, cursor.step, run.recipe.rl.steps_per_generation)
-    with run.progress.work(f"phase {phase.number}: RL", phase.last_step - phase.first_step + 1) as advance:
-        advance(max(0, cursor.step - phase.first_step + 1))
-        for steps in generations:
-            run.stop.check()
-            batches = generate(run, stream, steps, phase=phase.number)
-            for batch in (batch for batch in batches if batch.step > cursor.step):
-                run.stop.check()
-                rl_step(run, optimizers.rl, reference, batch, phase=phase.number)
-                advance(1)
-                cursor = replace(cursor, step=batch.step, phase=phase.number, phase_begun=True)
-                if batch.step < phase.last_step:
-                    finish_step(run, cursor, stream, optimizers, start)
-    return cursor
-
-
 def make_optimizers(run: Run) -> Optimizers:
     """The RL optimizer, and the IRL optimizer where its state lives on from phase to phase."""
     irl = run.recipe.irl
@@ -116,22 +146,6 @@ def make_optimizers(run: Run) -> Optimizers:
         rl=make_optimizer(run.policy, run.recipe.rl),
         irl=make_optimizer(run.policy, irl) if irl and irl.optimizer_state == "persistent" else None,
     )
-
-
-def finish_step(
-    run: Run, cursor: Cursor, stream: ProblemStream, optimizers: Optimizers, start: PhaseStart | None
-) -> None:
-    """Evaluate and save after the step, where the recipe wants it; both at the end in any case.
-
-    What is saved was validated just before, so that of every checkpoint it is known how good it is.
-    """
-    is_last = cursor.step == run.recipe.rl.steps
-    every_steps = run.recipe.evaluation.every_steps
-    if is_last or (every_steps and cursor.step % every_steps == 0):
-        evaluate_policy(run, test_set(run), step=cursor.step)
-    if is_due(run.recipe.checkpoint, cursor.step, last=is_last, phase_end=not cursor.phase_begun):
-        evaluate_policy(run, validation_set(run), step=cursor.step)
-        save_checkpoint(run, cursor, stream.position, optimizers, start)
 
 
 def phase_fields(phase: Phase) -> dict[str, object]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from unsqueeze.algos.schedule import Phase
-from unsqueeze.evaluation.evaluate import greedy_logp
+from unsqueeze.evaluation.greedy import greedy_logp
 from unsqueeze.policy.batch import Row
 from unsqueeze.policy.policy import Policy
 from unsqueeze.rollout.types import Engine
@@ -38,6 +38,8 @@ def finish_phase(run: Run, phase: Phase, start: PhaseStart, own_rows: Sequence[R
     run.progress.gauge(report.greedy_logp_after)
     run.directory.journal.append("phase_finished", **report.to_json_object())
     run.tracking.phase_report(report.to_json_object())
+    for callback in run.callbacks:
+        callback.on_phase(report)
     if warning := report.warning():
         run.progress.warn(warning)
     return report
@@ -96,15 +98,27 @@ def last_rl_seconds(run: Run) -> float:
     return float(event["seconds"])
 
 
-def first_rollouts(run: Run, phase: Phase, count: int) -> tuple[list[Row], float]:
-    """The first rollouts of an RL phase, with their mean NLL under the policy that sampled them (nats per token)."""
+def first_rollouts(run: Run, phase: Phase, count: int) -> list[Row]:
+    """Return the first rollouts of an RL phase."""
     rollouts = [rollout for group in run.directory.rollouts.read(phase.first_step) for rollout in group.rollouts]
-    rollouts = rollouts[:count]
-    rows = [
-        Row(prompt_tokens=rollout.prompt_tokens, tokens=rollout.completion.tokens, weight=0.0) for rollout in rollouts
+    return [
+        Row(prompt_tokens=rollout.prompt_tokens, tokens=rollout.completion.tokens, weight=0.0)
+        for rollout in rollouts[:count]
     ]
-    logp_M = np.concatenate([rollout.completion.logp_raw for rollout in rollouts])
-    return rows, -float(np.mean(logp_M, dtype=np.float64))
+
+
+def mean_nll_at(run: Run, start: PhaseStart, rows: Sequence[Row]) -> float:
+    """Return ``mean_nll`` under the weights that a phase began with; the present ones are put back.
+
+    Both sides of a phase thus come from the trainer's own forward pass: a phase without updates changes nothing,
+    whatever log-probs the engine gave.
+    """
+    present = snapshot(run.policy)
+    run.policy.put_weights(start.weights)
+    try:
+        return mean_nll(run, rows)
+    finally:
+        run.policy.put_weights(present)
 
 
 def mean_nll(run: Run, rows: Sequence[Row]) -> float:

@@ -43,6 +43,7 @@ def estimate_parts(recipe: Recipe, parts: Parts) -> Estimate:
         measure_lengths(recipe, parts),
         device_here(policy.device),
         Layout(num_devices=policy.processes.size, on_gpu=policy.device.type == "cuda"),
+        judged_in_place=parts.task.judged_in_place,
     )
 
 
@@ -79,11 +80,12 @@ def measure_lengths(recipe: Recipe, parts: Parts) -> Lengths:
     longest = sorted(problems, key=lambda problem: len(problem.prompt))[-NUM_LONGEST:]
     spread = problems[:: max(1, len(problems) // NUM_SPREAD)]
     tokens = {problem.id: len(parts.prompts.tokens(problem)) for problem in (*longest, *spread)}
+    expected = parts.task.expected(recipe.data)
     return Lengths(
         longest_prompt=max(tokens.values()),
         mean_prompt=float(np.mean([tokens[problem.id] for problem in spread])),
         longest_response=recipe.rollout.max_tokens,
-        mean_response=assumed_response(recipe),
+        mean_response=assumed_response(recipe, None if expected is None else expected.response),
     )
 
 
@@ -94,7 +96,7 @@ def check_disk(path: Path, needed: int) -> None:
     if needed - written > free:
         raise UserError(
             f"{path} is estimated to grow by {in_bytes(needed - written)} and its disk has {in_bytes(free)} left: "
-            f"make room, name a directory on another disk with --run, or keep less (checkpoint.keep_last, "
+            f"make room, name a run directory on another disk, or keep less (checkpoint.keep_last, "
             f"checkpoint.every_steps, checkpoint.dtype=bfloat16)."
         )
 

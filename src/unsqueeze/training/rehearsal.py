@@ -1,8 +1,8 @@
 """The rehearsal of a run: everything training will do, done once and small, before the first step.
 
-Three gold answers through the verifier, one generation, one loss with its backward pass. Nothing is left of it: no
-weight moves, no gradient stays, and no random number of the run is drawn. What is wrong is an error in the first
-seconds instead of in the third hour.
+Three gold answers through the verifier, two groups through the estimator of advantages, one generation, and the losses
+of RL and IRL on it with their backward passes. Nothing is left of it: no weight moves, no gradient stays, and no random
+number of the run is drawn. What is wrong is an error in the first seconds instead of in the third hour.
 """
 
 import math
@@ -12,23 +12,27 @@ from dataclasses import replace
 
 import torch
 
+from unsqueeze.algos.groups import Estimator, Groups
+from unsqueeze.algos.objectives import LossOutput
 from unsqueeze.config.recipe import Recipe
 from unsqueeze.distributed.sharding import whole
-from unsqueeze.errors import RunError, UserError
+from unsqueeze.errors import RunError, UserError, one_line
+from unsqueeze.extensions import IRL_LOSSES, is_place
 from unsqueeze.policy.batch import Row, collate
 from unsqueeze.policy.policy import Policy
 from unsqueeze.policy.reference import Reference
 from unsqueeze.rollout.engines import make_engine
 from unsqueeze.rollout.types import Completion, Engine, Sampling
 from unsqueeze.seeds import prompt_seeds
-from unsqueeze.tasks.countdown import CountdownDifficulty, parse_prompt, render_steps
-from unsqueeze.tasks.countdown_solutions import find_solution
 from unsqueeze.tasks.problem import Problem
+from unsqueeze.tasks.task import Task
+from unsqueeze.training.estimating import estimate, estimator_of
+from unsqueeze.training.irl_phase import demonstration_loss, with_start_logp, with_weights
 from unsqueeze.training.rl_step import surrogate_loss
 from unsqueeze.training.run import int32
 from unsqueeze.training.setup import Parts
 from unsqueeze.verify.verdict import Verdict, Verifier
-from unsqueeze.verify.verifiers import make_verifier
+from unsqueeze.verify.verifiers import FunctionVerifier, make_verifier
 
 NUM_GOLD_ANSWERS = 3
 NUM_TOKENS = 4
@@ -43,24 +47,44 @@ def rehearse(recipe: Recipe, parts: Parts) -> None:
     sampler = recipe.rollout
     if sampler.engine == "vllm":
         sampler = sampler.model_copy(update={"engine": "hf"})
-    with parts.policy.processes.agreeing(), closing(make_verifier(recipe.data, recipe.verify)) as verifier:
-        check_gold_answers(verifier, parts.data.train, recipe)
+    with parts.policy.processes.agreeing():
+        check_verifier(recipe, parts)
+    check_estimator(parts.own.estimator or estimator_of(recipe.rl), recipe)
     prompt = parts.prompts.tokens(parts.data.train[0])
     with closing(make_engine(sampler, parts.policy)) as engine, leaving_no_trace(parts.policy):
         engine.sync(parts.policy)
         completion = check_generation(engine, prompt, recipe)
         check_loss(parts.policy, parts.reference, prompt, completion, recipe)
+        check_irl_loss(parts.policy, prompt, completion, recipe)
 
 
-def check_gold_answers(verifier: Verifier, problems: Sequence[Problem], recipe: Recipe) -> None:
+def check_verifier(recipe: Recipe, parts: Parts) -> None:
+    """Give the verifier gold answers; of one that is not the task's the form of a right answer is not known, so that
+    it is only tried, where it is a function.
+    """
+    given = parts.own.verifier
+    if given is None:
+        with closing(make_verifier(parts.task, recipe.verify)) as verifier:
+            if recipe.verify.verifier is None or not is_place(recipe.verify.verifier):
+                check_gold_answers(verifier, parts.data.train, recipe, parts.task)
+                return
+        given = verifier
+    if isinstance(given, FunctionVerifier):
+        problem = parts.data.train[0]
+        given.try_out(problem, problem.answer)
+
+
+def check_gold_answers(verifier: Verifier, problems: Sequence[Problem], recipe: Recipe, task: Task) -> None:
     """The first, a middle and the last problem's gold answers, given as responses, must be correct.
 
     UserError naming the problem if one is not: no answer to it could earn credit. RunError if the verifier is too slow.
     """
     places = {round(i * (len(problems) - 1) / (NUM_GOLD_ANSWERS - 1)) for i in range(NUM_GOLD_ANSWERS)}
     chosen = [problems[place] for place in sorted(places)]
-    responses = [gold_response(problem, recipe) for problem in chosen]
-    for problem, response, judgement in zip(chosen, responses, verifier.verify(chosen, responses), strict=True):
+    golds = [(problem, task.gold_response(problem, recipe.data)) for problem in chosen]
+    known = [(problem, response) for problem, response in golds if response is not None]
+    judgements = verifier.verify([problem for problem, _ in known], [response for _, response in known])
+    for (problem, response), judgement in zip(known, judgements, strict=True):
         found = (
             f"the gold answer of problem {problem.id}, {problem.answer[:80]!r}, was given to the verifier as the "
             f"response {response[:120]!r} and found {judgement.verdict} ({judgement.reason})"
@@ -75,17 +99,22 @@ def check_gold_answers(verifier: Verifier, problems: Sequence[Problem], recipe: 
             )
 
 
-def gold_response(problem: Problem, recipe: Recipe) -> str:
-    r"""A response that says the gold answer: the steps of a solution in Countdown, ``\boxed{}`` elsewhere.
+def check_estimator(estimator: Estimator, recipe: Recipe) -> None:
+    """Ask the estimator about two groups: one right answer among wrong ones, and none right and one not judged; with
+    ``rl.overlong`` the first response of either is too long by half.
 
-    A box earns credit under every rule of ``verify.credit``, and is what models are asked for.
+    UserError where it refuses its options or gives what cannot be trained on.
     """
-    if problem.task != "countdown":
-        return f"\\boxed{{{problem.answer}}}"
-    numbers, target = parse_prompt(problem.prompt)
-    steps = find_solution(numbers, target, CountdownDifficulty(**recipe.data.countdown.model_dump()))
-    assert steps is not None, "every Countdown problem is made from a solution"
-    return render_steps(steps)
+    rewards_PG = torch.zeros(2, recipe.rl.group_size)
+    rewards_PG[0, 0], rewards_PG[1, -1] = 1.0, math.nan
+    if recipe.rl.overlong is not None:
+        rewards_PG[:, 0] -= 0.5
+    lengths_PG = torch.full(rewards_PG.shape, NUM_TOKENS)
+    logp_PGT = torch.full((*rewards_PG.shape, NUM_TOKENS), -0.5)
+    groups = Groups(
+        rewards_PG=rewards_PG, num_tokens_PG=lengths_PG, logp_sum_PG=logp_PGT.sum(dim=-1), logp_PGT=logp_PGT
+    )
+    estimate(estimator, groups, recipe.rl.surrogate)
 
 
 def check_generation(engine: Engine, prompt: Sequence[int], recipe: Recipe) -> Completion:
@@ -119,15 +148,50 @@ def check_loss(
         row = replace(row, logp_ref=logp_ref[0])
     batch = collate([row], pad=policy.pad, device=policy.device)
     logp_NT, entropy_NT = policy.logprobs(batch, temperature=temperature, with_entropy=settings.entropy_coefficient > 0)
-    loss = surrogate_loss(logp_NT, entropy_NT, batch, settings=recipe.rl).loss
-    loss.backward()
+    with refused_as(f"rl.loss {recipe.rl.loss}"):
+        output = surrogate_loss(logp_NT, entropy_NT, batch, settings=recipe.rl)
+    check_gradient(policy, output, f"rl.loss {recipe.rl.loss}", recipe)
+
+
+def check_irl_loss(policy: Policy, prompt: Sequence[int], completion: Completion, recipe: Recipe) -> None:
+    """The loss of an IRL update on one response, and its gradient. RunError if either is not finite."""
+    settings = recipe.irl
+    if settings is None:
+        return
+    rows = with_weights([Row(prompt_tokens=int32(prompt), tokens=completion.tokens, weight=0.0)], settings)
+    if settings.kl_guard > 0:
+        rows = with_start_logp(policy, rows, max_tokens=recipe.rl.tokens_per_microbatch)
+    batch = collate(rows, pad=policy.pad, device=policy.device)
+    logp_NT, entropy_NT = policy.logprobs(batch)
+    loss = IRL_LOSSES.resolve(settings.loss)
+    with refused_as(f"irl.loss {settings.loss}"):
+        output = demonstration_loss(logp_NT, entropy_NT, batch, loss=loss, kl_guard=settings.kl_guard)
+    check_gradient(policy, output, f"irl.loss {settings.loss}", recipe)
+
+
+def check_gradient(policy: Policy, output: object, name: str, recipe: Recipe) -> None:
+    """UserError for what is no loss, RunError for a loss or a gradient that is not finite."""
+    if not isinstance(output, LossOutput):
+        raise UserError(f"{name} gave a {type(output).__name__}; a loss gives algos.objectives.LossOutput.")
+    policy.model.zero_grad(set_to_none=True)
+    output.loss.backward()
     gradients = [p.grad for _, p in policy.trainable() if p.grad is not None]
     norm = whole(torch.nn.utils.get_total_norm(gradients)).item()
-    if not (math.isfinite(loss.item()) and math.isfinite(norm)):
+    if not (math.isfinite(output.loss.item()) and math.isfinite(norm)):
         raise RunError(
-            f"the loss of one response is {loss.item()} and its gradient norm {norm} before any training: the weights "
-            f"of {recipe.model.path!r} are damaged, or model.compute_dtype {recipe.model.compute_dtype!r} overflows."
+            f"the loss of one response is {output.loss.item()} and its gradient norm {norm} before any training: the "
+            f"weights of {recipe.model.path!r} are damaged, or model.compute_dtype {recipe.model.compute_dtype!r} "
+            f"overflows."
         )
+
+
+@contextmanager
+def refused_as(name: str) -> Iterator[None]:
+    """Turn what a loss raises for its arguments into a UserError."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{name} cannot be called as a loss is: {one_line(error)} (docs/algorithms.md).") from error
 
 
 @contextmanager

@@ -71,9 +71,9 @@ def way_out(run: Run, optimizers: Optimizers) -> str:
         later = ", ".join(checkpoints.path(other).name for other in steps if other > step)
         return (
             f"Checkpoint {checkpoints.path(step).name} is whole: move {later} out of {checkpoints.folder}, and "
-            f"--resume goes on from there with the rollouts that are stored."
+            f"the resumed run goes on from there with the rollouts that are stored."
         )
     return (
-        f"No older checkpoint can be gone on from: move all that is in {checkpoints.folder} elsewhere, and --resume "
-        f"repeats the run from its beginning with the rollouts that are stored."
+        f"No older checkpoint can be gone on from: move all that is in {checkpoints.folder} elsewhere, and "
+        f"the resumed run repeats everything from its beginning with the rollouts that are stored."
     )

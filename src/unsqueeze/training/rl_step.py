@@ -1,7 +1,7 @@
 """One RL step: compare judged rollouts inside each group, and step on the clipped surrogate."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
@@ -10,19 +10,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unsqueeze.algos.advantages import group_advantages
 from unsqueeze.algos.aggregation import token_weights
+from unsqueeze.algos.groups import Estimator
 from unsqueeze.algos.mismatch import truncated_importance
-from unsqueeze.algos.objectives import LossOutput, clipped_surrogate_loss
+from unsqueeze.algos.objectives import LossOutput
 from unsqueeze.algos.overlong import overlong_punishment
 from unsqueeze.config.recipe import RlSettings
+from unsqueeze.extensions import LOSSES
 from unsqueeze.policy.batch import Row, TokenBatch
 from unsqueeze.policy.optimize import StepResult, optimizer_step
 from unsqueeze.policy.reference import Reference
 from unsqueeze.rollout.types import Group, Rollout, StopReason
-from unsqueeze.training.generate import StepBatch, informative, rewards_PG
+from unsqueeze.training.estimating import estimate
+from unsqueeze.training.generate import StepBatch, estimated_groups, informative, rewards_PG
 from unsqueeze.training.run import Run
 from unsqueeze.training.sampler_gap import correction_level, gap_metrics
+
+Loss = Callable[..., LossOutput]
 
 
 def rl_step(
@@ -34,7 +38,7 @@ def rl_step(
     """
     settings = run.recipe.rl
     begun = time.perf_counter()
-    rows = rl_rows(batch.groups, settings, max_tokens=run.recipe.rollout.max_tokens)
+    rows = rl_rows(batch.groups, settings, run.estimator, max_tokens=run.recipe.rollout.max_tokens)
     if reference is not None:
         rows = with_reference(rows, reference, run)
     result = None
@@ -55,7 +59,7 @@ def rl_step(
         phase=phase,
         step=batch.step,
         policy_version=run.policy.version,
-        **rollout_metrics(batch.groups),
+        **rollout_metrics(batch.groups, run.estimator, settings),
         **sampling_metrics(batch),
         **gap_metrics(batch.groups, settings),
         **update_metrics(result),
@@ -65,40 +69,42 @@ def rl_step(
     )
 
 
-def rl_rows(groups: Sequence[Group], settings: RlSettings, *, max_tokens: int) -> list[Row]:
-    """The rows that carry gradient, with advantages (Eq. 25) and weights over the WHOLE batch.
+def rl_rows(groups: Sequence[Group], settings: RlSettings, estimator: Estimator, *, max_tokens: int) -> list[Row]:
+    """Return the rows that carry gradient, with advantages (Eq. 25) and weights over the WHOLE batch.
 
-    Without a KL or entropy term a response of advantage 0 adds nothing to the gradient and is left out; the
-    denominators count it all the same, so this saves time and changes nothing. Rollouts that were not judged are no
-    part of the batch: they are not in the denominators either.
+    The estimator says which responses are part of the batch. Without a KL or entropy term one of advantage 0 adds
+    nothing to the gradient and is left out; the denominators count it all the same, so this saves time and changes
+    nothing. Rollouts that were not judged are no part of the batch: they are not in the denominators either.
     """
     surrogate = settings.surrogate
     rollouts_N = [rollout for group in groups for rollout in group.rollouts]
     lengths_N = torch.tensor([len(rollout.completion.tokens) for rollout in rollouts_N], dtype=torch.int64)
     rewards = rewards_PG(groups)
-    judged_N = ~torch.isnan(rewards).flatten()
-    if not judged_N.any():
+    if not rollouts_N:
         return []
     if settings.overlong is not None:
         rewards = rewards + overlong_punishment(
             lengths_N, max_tokens=max_tokens, soft_cache_length=settings.overlong.soft_cache_length
         ).view_as(rewards)
-    advantages_N = group_advantages(rewards, surrogate.advantage_scale).flatten()
+    advantages = estimate(estimator, estimated_groups(groups, rewards), surrogate)
+    trains_N, values_N = advantages.trains_PG.flatten(), advantages.values.flatten(0, 1)
+    if not trains_N.any():
+        return []
     weights_N = token_weights(
         lengths_N,
         surrogate.aggregation,
-        num_rollouts=int(judged_N.sum()),
-        num_tokens=int(lengths_N[judged_N].sum()),
+        num_rollouts=int(trains_N.sum()),
+        num_tokens=int(lengths_N[trains_N].sum()),
         max_tokens=max_tokens,
     )
     regularised = surrogate.kl_coefficient > 0 or surrogate.entropy_coefficient > 0
-    carries_gradient_N = judged_N & (advantages_N.ne(0) | regularised)
+    carries_gradient_N = trains_N if regularised else advantages.moves_PG.flatten()
     return [
         Row(
             prompt_tokens=rollouts_N[i].prompt_tokens,
             tokens=rollouts_N[i].completion.tokens,
             weight=float(weights_N[i]),
-            advantage=float(advantages_N[i]),
+            advantage=float(values_N[i]) if values_N.ndim == 1 else values_N[i, : lengths_N[i]].numpy(),
             **behaviour(rollouts_N[i]),
         )
         for i in carries_gradient_N.nonzero().flatten().tolist()
@@ -125,10 +131,11 @@ def surrogate_loss(logp_NT: Tensor, entropy_NT: Tensor, batch: TokenBatch, *, se
             level=correction_level(settings),
             cap=settings.sampler_cap,
         )
-    return clipped_surrogate_loss(
+    loss: Loss = LOSSES.resolve(settings.loss)
+    return loss(
         logp_NT,
         batch.logp_proximal_NT,
-        batch.advantages_N,
+        batch.advantages,
         batch.mask_NT,
         batch.weights_N,
         settings.surrogate,
@@ -146,18 +153,19 @@ def with_reference(rows: Sequence[Row], reference: Reference, run: Run) -> list[
     return [replace(row, logp_ref=logp_T) for row, logp_T in zip(rows, logp, strict=True)]
 
 
-def rollout_metrics(groups: Sequence[Group]) -> dict[str, Any]:
-    """What the rollouts trained on were like. ``entropy`` is −mean log-prob of the sampled tokens: nats per token."""
+def rollout_metrics(groups: Sequence[Group], estimator: Estimator, settings: RlSettings) -> dict[str, Any]:
+    """What the rollouts trained on were like. ``entropy`` estimates that of the distribution that
+    drew the tokens, at its temperature: −mean ``logp_behaviour``, nats per token."""
     if not groups:
         return {"reward": None}
     rewards = rewards_PG(groups)
     completions = [rollout.completion for group in groups for rollout in group.rollouts]
     lengths = [len(completion.tokens) for completion in completions]
-    logp_M = np.concatenate([completion.logp_raw for completion in completions])
+    logp_M = np.concatenate([completion.logp_behaviour for completion in completions])
     judged = rewards[~torch.isnan(rewards)]
     return {
         "reward": float(judged.mean()) if judged.numel() else None,
-        "informative_groups": float(np.mean(informative(groups))),
+        "informative_groups": float(np.mean(informative(groups, estimator, settings))),
         "not_judged": rewards.numel() - judged.numel(),
         "entropy": -float(np.mean(logp_M, dtype=np.float64)),
         "response_tokens_mean": float(np.mean(lengths)),

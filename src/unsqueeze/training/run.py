@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unsqueeze.algos.groups import Estimator
 from unsqueeze.config.recipe import Recipe
 from unsqueeze.policy.policy import Policy
 from unsqueeze.progress import Progress, StopRequest
@@ -14,7 +15,9 @@ from unsqueeze.rollout.types import Engine, Sampling
 from unsqueeze.seeds import derive_seed
 from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.tasks.problem import Problem
+from unsqueeze.tasks.task import Task
 from unsqueeze.track.tracking import Tracking
+from unsqueeze.training.callbacks import Callback
 from unsqueeze.training.probe import Probe
 from unsqueeze.verify.verdict import Verifier
 
@@ -28,7 +31,9 @@ class Run:
     recipe: Recipe
     policy: Policy
     engine: Engine
+    task: Task
     verifier: Verifier
+    estimator: Estimator
     prompt_tokens: Callable[[Problem], Sequence[int]]
     train_problems: Sequence[Problem]
     test_problems: Sequence[Problem]
@@ -37,6 +42,7 @@ class Run:
     tracking: Tracking
     stop: StopRequest
     validation_problems: Sequence[Problem] = ()
+    callbacks: Sequence[Callback] = ()
 
     @property
     def rollout_sampling(self) -> Sampling:
@@ -80,6 +86,8 @@ class Run:
         self.directory.metrics.append(fields)
         self.progress.step(fields)
         self.tracking.optimizer_step(fields)
+        for callback in self.callbacks:
+            callback.on_step(fields)
 
 
 def int32(tokens: Sequence[int]) -> NDArray[np.int32]:

@@ -1,6 +1,7 @@
 """Whether a stopped run may go on with the recipe and the data given now: what differs, and what may differ."""
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from unsqueeze.config.load import check_recipe
@@ -27,20 +28,33 @@ MAY_CHANGE = (
 """Settings, and sections of them, that say how the work is done and not what is learned: what helps after a fault."""
 
 
-def check_same_run(directory: RunDirectory, recipe: Recipe, data: Mapping[str, Any]) -> None:
-    """UserError naming the first setting that may not change, or fact about the data, in which it is another run."""
+def check_same_run(
+    directory: RunDirectory,
+    recipe: Recipe,
+    data: Mapping[str, Any],
+    own: Mapping[str, str | None] = MappingProxyType({}),
+) -> None:
+    """Check that a run goes on as what it was started as.
+
+    UserError naming the first setting that may not change, fact about the data, or code of the user's ``own``, in which
+    it is another run.
+    """
     for name, (before, now) in differences(_recipe_of(directory), recipe.model_dump(mode="json")):
         if not _may_change(name):
             raise UserError(
                 f"{directory.path} was started with {name} {_short(before)}, and {_short(now)} is given now; only "
                 f"{', '.join(MAY_CHANGE)} may change when a run goes on. Resume it with what its run.json holds, or "
-                f"name another directory with --run."
+                f"name another run directory (--run)."
             )
-    data_then = directory.info.get("data")
-    for name, (before, now) in differences(data_then if isinstance(data_then, Mapping) else {}, data):
+    for name, (before, now) in differences(_section(directory, "data"), data):
         raise UserError(
             f"{directory.path} was started with other data: {name} was {_short(before)} and is {_short(now)} now. Put "
-            f"the data back, or name another directory with --run."
+            f"the data back, or name another run directory (--run)."
+        )
+    for name, (before, now) in differences(_section(directory, "own"), own):
+        raise UserError(
+            f"{directory.path} was started with {name} {before or 'of its recipe'}, and {now or 'that of the recipe'} "
+            f"is given now; resume it from Python with the same {name}, or name another run directory (--run)."
         )
 
 
@@ -58,6 +72,12 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[t
             yield from ((f"{key}.{name}", values) for name, values in differences(old, new))
         elif old != new:
             yield key, (old, new)
+
+
+def _section(directory: RunDirectory, name: str) -> Mapping[str, Any]:
+    """Return a part of run.json; an empty one where there is none."""
+    section = directory.info.get(name)
+    return section if isinstance(section, Mapping) else {}
 
 
 def _recipe_of(directory: RunDirectory) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 """From a recipe to the parts of a run: everything that can be wrong with the input is found here, before training."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from unsqueeze.algos.groups import Estimator
 from unsqueeze.config.recipe import Recipe
 from unsqueeze.distributed.processes import ONE, Processes
 from unsqueeze.errors import UnsqueezeError, UserError
@@ -18,12 +20,32 @@ from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.store.shared import SharedDirectory
 from unsqueeze.tasks.prompts import PromptBuilder
 from unsqueeze.tasks.styles import wording_of_settings
+from unsqueeze.tasks.task import Data, Task, task_named
 from unsqueeze.track.tracking import Tracking
-from unsqueeze.training.data import Data, load_data
+from unsqueeze.training.callbacks import Callback
+from unsqueeze.training.estimating import estimator_of
 from unsqueeze.training.run import Run
 from unsqueeze.training.same_run import check_same_run
 from unsqueeze.verify.shared import SharedVerifier
-from unsqueeze.verify.verifiers import make_verifier
+from unsqueeze.verify.verdict import Verifier
+from unsqueeze.verify.verifiers import Borrowed, make_verifier, name_of, start
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Own:
+    """What a caller gives in Python beside the recipe; None is what the recipe says."""
+
+    data: Data | None = None
+    verifier: Verifier | None = None
+    estimator: Estimator | None = None
+    callbacks: Sequence[Callback] = ()
+
+    def record(self) -> dict[str, str | None]:
+        """Return the names of what is not in the recipe, for ``run.json``."""
+        return {
+            "verifier": None if self.verifier is None else name_of(self.verifier),
+            "advantages": None if self.estimator is None else name_of(self.estimator),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +56,28 @@ class Parts:
     reference: Reference | None
     prompts: PromptBuilder
     data: Data
+    task: Task
+    own: Own
 
 
-def load_parts(recipe: Recipe, processes: Processes = ONE) -> Parts:
-    """Load data, model and tokenizer, and check that every prompt fits. Raises UserError before anything is written."""
+def load_parts(
+    recipe: Recipe,
+    processes: Processes = ONE,
+    own: Own = Own(),
+    data: Data | None = None,
+) -> Parts:
+    """Load data, model and tokenizer, and check that every prompt fits. Raises UserError before anything is written.
+
+    ``data``: that of the recipe, where it is loaded.
+    """
     if recipe.threads is not None:
         torch.set_num_threads(recipe.threads)
     if recipe.rollout.engine == "vllm":
         from unsqueeze.rollout.vllm_engine import import_vllm
 
         import_vllm()
-    data = load_data(recipe.data)
+    task = task_named(recipe.data.kind if own.data is None else own.data.train[0].task)
+    data = data or own.data or task.load(recipe.data)
     if recipe.rl.prompts_per_step > len(data.train):
         raise UserError(
             f"rl.prompts_per_step is {recipe.rl.prompts_per_step}, but there are only {len(data.train)} training "
@@ -57,7 +90,7 @@ def load_parts(recipe: Recipe, processes: Processes = ONE) -> Parts:
         tokenizer=policy.tokenizer, wording=wording_of_settings(recipe.prompt.model_dump(mode="json"))
     )
     _check_prompts(recipe, policy, prompts, data)
-    return Parts(policy, make_reference(policy, recipe), prompts, data)
+    return Parts(policy, make_reference(policy, recipe), prompts, data, task, own)
 
 
 def open_directory(recipe: Recipe, parts: Parts, path: Path) -> RunDirectory:
@@ -80,7 +113,7 @@ def open_own(recipe: Recipe, parts: Parts, path: Path) -> RunDirectory:
         return RunDirectory.create(path, run_info(recipe, parts))
     directory = RunDirectory.resume(path)
     try:
-        check_same_run(directory, recipe, data_info(parts.data))
+        check_same_run(directory, recipe, data_info(parts.data), parts.own.record())
     except UnsqueezeError:
         directory.close()
         raise
@@ -92,16 +125,21 @@ def put_together(
 ) -> Run:
     """The parts of a run as one value; starts the engine and the verifier."""
     policy = parts.policy
-    verifier = make_verifier(recipe.data, recipe.verify)
+    own = parts.own
+    verifier = make_verifier(parts.task, recipe.verify) if own.verifier is None else Borrowed(own.verifier)
+    start(verifier)
     return Run(
         recipe=recipe,
         policy=policy,
         engine=make_engine(recipe.rollout, policy),
+        task=parts.task,
+        estimator=own.estimator or estimator_of(recipe.rl),
         verifier=SharedVerifier(verifier, policy.processes) if policy.processes.size > 1 else verifier,
         prompt_tokens=parts.prompts.tokens,
         train_problems=parts.data.train,
         test_problems=parts.data.test,
         validation_problems=parts.data.validation,
+        callbacks=own.callbacks,
         directory=directory,
         progress=progress,
         tracking=Tracking(recipe.trackers if policy.processes.is_main else (), warn=progress.warn),
@@ -114,6 +152,7 @@ def run_info(recipe: Recipe, parts: Parts) -> dict[str, Any]:
     return {
         "recipe": recipe.model_dump(mode="json"),
         "data": data_info(parts.data),
+        "own": parts.own.record(),
         "hub_commits": dict(parts.data.hub_commits),
         "num_parameters": sum(parameter.numel() for _, parameter in parts.policy.trainable()),
         "device": str(parts.policy.device),
@@ -141,7 +180,7 @@ def _check_prompts(recipe: Recipe, policy: Policy, prompts: PromptBuilder, data:
     if strange is not None:
         raise UserError(
             f"problem {strange} holds text that the tokenizer of {recipe.model.path!r} has no token for; change the "
-            f"problems (for Countdown, data.countdown), or use a model that knows them."
+            f"problems (data), or use a model that knows them."
         )
     context = policy.context
     longest = max(tokens, key=lambda problem_id: len(tokens[problem_id]))

@@ -26,13 +26,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from unsqueeze.digests import sha256_of
 from unsqueeze.distributed.processes import Processes
 from unsqueeze.distributed.sharding import from_piece, like, piece, whole
 from unsqueeze.errors import RunError
 from unsqueeze.plain_json import dumps
 from unsqueeze.policy.batch import Row
 from unsqueeze.policy.policy import Policy
-from unsqueeze.store.provenance import sha256_of
 from unsqueeze.training.phase_report import PhaseStart
 from unsqueeze.training.probe import ProbeSamples
 from unsqueeze.training.state_fields import checked_fields

@@ -3,7 +3,9 @@
 import json
 import re
 from collections.abc import Sequence
+from importlib import metadata
 
+from unsqueeze.config.recipe import VerifySettings
 from unsqueeze.tasks.gym import place_of
 from unsqueeze.tasks.problem import Problem
 from unsqueeze.verify.extract import Credit, last_boxed
@@ -39,6 +41,11 @@ class GymVerifier:
             workers=workers, timeout_s=timeout_s, memory_mb=max(memory_mb, MEMORY_MB), grader="reasoning_gym"
         )
 
+    @property
+    def name(self) -> str:
+        """The scorer and what else verdicts depend on."""
+        return f"reasoning-gym {metadata.version('reasoning-gym')}, credit {self._credit}"
+
     def verify(self, problems: Sequence[Problem], responses: Sequence[str]) -> list[Judgement]:
         """CORRECT at a score of 1. UNPARSABLE where no answer stands where one may."""
         answers = [find_answer(response, self._credit) for response in responses]
@@ -58,3 +65,13 @@ class GymVerifier:
 
     def close(self) -> None:
         self._pool.close()
+
+
+def make_gym_verifier(settings: VerifySettings) -> GymVerifier:
+    """Return the verifier of these settings."""
+    return GymVerifier(
+        workers=settings.workers,
+        timeout_s=settings.timeout_s,
+        memory_mb=settings.memory_mb,
+        credit=settings.credit,
+    )

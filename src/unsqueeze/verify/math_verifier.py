@@ -6,9 +6,11 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from importlib import metadata
 from types import TracebackType
 from typing import Self
 
+from unsqueeze.config.recipe import VerifySettings
 from unsqueeze.errors import UserError
 from unsqueeze.tasks.problem import Problem
 from unsqueeze.verify.bare import bare_answer
@@ -39,10 +41,10 @@ from unsqueeze.verify.textual import (
 )
 from unsqueeze.verify.verdict import Judgement, Verdict
 
-DEFAULT_TIMEOUT_S = 10.0
-DEFAULT_MEMORY_MB = 320
-DEFAULT_WORKERS = 2
+_DEFAULTS = VerifySettings()
 _MAX_CACHED_CHARACTERS = 1000
+# Counted up whenever the rules of docs/verify.md change a verdict: verdicts that were kept under another name are old.
+_RULES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +71,10 @@ class MathVerifier:
 
     def __init__(
         self,
-        workers: int = DEFAULT_WORKERS,
-        timeout_s: float = DEFAULT_TIMEOUT_S,
-        memory_mb: int = DEFAULT_MEMORY_MB,
-        credit: Credit = "boxed",
+        workers: int = _DEFAULTS.workers,
+        timeout_s: float = _DEFAULTS.timeout_s,
+        memory_mb: int = _DEFAULTS.memory_mb,
+        credit: Credit = _DEFAULTS.credit,
         cache_size: int = 32_768,
     ) -> None:
         self._credit = check_credit(credit)
@@ -82,6 +84,11 @@ class MathVerifier:
         self._lock = threading.Lock()
         self._owner = os.getpid()
         self._finalizer = weakref.finalize(self, _close_if_owner, self._pool, self._owner)
+
+    @property
+    def name(self) -> str:
+        """The grader and what else verdicts depend on."""
+        return f"math-verify {metadata.version('math-verify')}, rules {_RULES}, credit {self._credit}"
 
     def start(self) -> None:
         """Load Math-Verify in the background, while something else is done."""
@@ -230,6 +237,11 @@ class MathVerifier:
             self._owner = os.getpid()
             self._finalizer.detach()
             self._finalizer = weakref.finalize(self, _close_if_owner, self._pool, self._owner)
+
+
+def make_math_verifier(settings: VerifySettings) -> MathVerifier:
+    """Return a verifier of these settings, its workers not yet started."""
+    return MathVerifier(settings.workers, settings.timeout_s, settings.memory_mb, settings.credit)
 
 
 def _close_if_owner(pool: WorkerPool, owner: int) -> None:

@@ -1,12 +1,21 @@
-"""Group-relative advantages."""
+"""Group-relative advantages: rewards less the mean of their group."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unsqueeze.algos.surrogate import AdvantageScale
+from unsqueeze.algos.groups import Advantages, Groups
+from unsqueeze.algos.surrogate import AdvantageScale, Surrogate
 
 STD_EPSILON = 1e-4
+
+
+def group_relative(groups: Groups, settings: Surrogate) -> Advantages:
+    """A = (R − mean) / (std + 1e-4) inside each group (Eq. 25): GRPO, DAPO, GSPO; without the division Dr. GRPO.
+
+    Every judged response trains. A group whose rewards are all equal has advantages of exactly 0.
+    """
+    return Advantages(group_advantages(groups.rewards_PG, settings.advantage_scale), groups.judged_PG)
 
 
 def group_advantages(rewards_PG: Float[Tensor, "P G"], scale: AdvantageScale = "sample_std") -> Float[Tensor, "P G"]:

@@ -1,51 +1,49 @@
-"""The problems of a run: to train on, held out for testing, and held out to choose the best checkpoint by."""
+"""Mathematics with short gold answers, from JSON Lines files (``jsonl``) and data sets of the hub (``hub``)."""
 
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 
 from unsqueeze.config.recipe import DataSettings
+from unsqueeze.digests import sha256_of
 from unsqueeze.errors import UserError
-from unsqueeze.store.provenance import sha256_of
-from unsqueeze.tasks.countdown import CountdownDifficulty, countdown_problems, countdown_validation_problems
 from unsqueeze.tasks.hub import PREFIX, HubProblems, load_hub_problems, parse_source
 from unsqueeze.tasks.jsonl import load_jsonl_problems
 from unsqueeze.tasks.known import format_of
 from unsqueeze.tasks.problem import Problem
 from unsqueeze.tasks.records import plain, uniform_subset
+from unsqueeze.tasks.task import Data, Sizes, Task, options_of
 
 
-@dataclass(frozen=True, slots=True)
-class Data:
-    """Problems to train on, to test on, and to choose the best checkpoint by; no problem in two of them."""
+class MathTask(Task):
+    """Problems of files and data sets, judged as mathematics."""
 
-    train: Sequence[Problem]
-    test: Sequence[Problem]
-    validation: Sequence[Problem] = ()
-    sha256: Mapping[str, str] = field(default_factory=dict)
-    """Of the files, or the problems of the data sets, that they come from."""
-    hub_commits: Mapping[str, str] = field(default_factory=dict)
-    """Which commits of data sets of the hub were read."""
+    name = "math"
+    title = "problems of files and of data sets of the hub"
+
+    def load(self, settings: DataSettings) -> Data:
+        """Read the problems. Raises UserError naming file, line and field, or a problem that is in two sets.
+
+        Asking for validation problems changes no test problem, and a training problem only where they are set apart
+        from a training file of which all the rest is trained on.
+        """
+        options_of(settings, {})
+        return _read(settings)
+
+    def sizes(self, settings: DataSettings) -> Sizes:
+        return Sizes(
+            train=settings.num_train or count_lines(settings.train_path),
+            test=settings.num_test or count_lines(settings.test_path),
+            validation=settings.num_validation or count_lines(settings.validation_path),
+        )
 
 
-def load_data(settings: DataSettings) -> Data:
-    """Make or read the problems. Raises UserError naming file, line and field, or a problem that is in two sets.
-
-    Asking for validation problems changes no test problem, and a training problem only where they are set apart from a
-    training file of which all the rest is trained on.
-    """
-    return _countdown_data(settings) if settings.kind == "countdown" else _read_data(settings)
-
-
-def _countdown_data(settings: DataSettings) -> Data:
-    difficulty = CountdownDifficulty(**settings.countdown.model_dump())
-    assert settings.num_train is not None
-    assert settings.num_test is not None
-    train, test = countdown_problems(settings.num_train, settings.num_test, settings.seed, difficulty)
-    if settings.num_validation is None:
-        return Data(train, test)
-    return Data(train, test, countdown_validation_problems(settings.num_validation, settings.seed, difficulty, train))
+def count_lines(path: str | None) -> int | None:
+    """Count the problems of a file; None without it."""
+    if path is None or not Path(path).is_file():
+        return None
+    with Path(path).open("rb") as file:
+        return sum(1 for line in file if line.strip())
 
 
 class Sources:
@@ -82,7 +80,7 @@ class Sources:
         return load_hub_problems(source, reader=reader, id_field=id_field, name=name)
 
 
-def _read_data(settings: DataSettings) -> Data:
+def _read(settings: DataSettings) -> Data:
     assert settings.train_path is not None
     assert settings.test_path is not None
     sources = Sources(settings)

@@ -1,0 +1,1 @@
+"""Estimators of advantages, one file each: a module defines the function of its own name (``algos.groups``)."""

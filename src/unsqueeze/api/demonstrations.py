@@ -1,0 +1,236 @@
+"""SPS between the epochs of any trainer: choose demonstrations among rollouts, and one IRL phase on a checkpoint."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from unsqueeze.algos.selection import Likelihood, Pool
+from unsqueeze.config.load import checked
+from unsqueeze.config.recipe import IrlSettings, ModelSettings
+from unsqueeze.errors import UserError
+from unsqueeze.evaluation.settings import checkpoint_of
+from unsqueeze.interop.demonstrations import distinct, read_demonstrations, read_prompts
+from unsqueeze.interop.rollout_files import rollout_files
+from unsqueeze.interop.select import Selection, demonstrations, run_prompt, select_from_files
+from unsqueeze.plain_json import dumps
+from unsqueeze.policy.batch import Row
+from unsqueeze.policy.loading import without_progress_bars
+from unsqueeze.policy.policy import DTYPES, Policy
+from unsqueeze.progress import Progress, Silent, StopRequest
+from unsqueeze.rollout.hf import HfEngine
+from unsqueeze.store.atomic import atomic_directory, atomic_file
+from unsqueeze.store.provenance import provenance
+from unsqueeze.training.irl_alone import IrlOutcome, irl_alone
+from unsqueeze.training.phase_report import PhaseReport
+from unsqueeze.training.probe import Probe
+
+NUM_WATCHED = 16
+"""Prompts on which the KL is watched."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """Demonstrations that were chosen: to be gone through once or more, and what there was to choose from."""
+
+    files: Sequence[str]
+    source: str
+    selection: Selection
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Yield one plain object a demonstration: ``messages``, or ``prompt`` and ``completion``, and what is known."""
+        return demonstrations(self.files, self.selection, run_prompt(self.source))
+
+    def __len__(self) -> int:
+        return len(self.selection.chosen)
+
+    def describe(self) -> str:
+        return self.selection.describe()
+
+
+def select(
+    rollouts: str | Path,
+    *,
+    k: int = 3,
+    pool: str = "negatives_first",
+    quantile: float = 0.5,
+    likelihood: str = "mean",
+    seed: int = 0,
+    out: str | Path | None = None,
+) -> Selected:
+    """Choose demonstrations for IRL among rollouts: the ones the policy finds unlikely (L2TE, arXiv 2604.16995).
+
+    ``rollouts`` is a run, a folder of Parquet or JSONL files, or one file, of ours or of any other trainer. ``out`` is
+    a JSON Lines file to write, replaced once all are chosen.
+    """
+    if pool not in get_args(Pool):
+        raise UserError(f"pool is {pool!r}; it must be one of {', '.join(get_args(Pool))}.")
+    if likelihood not in get_args(Likelihood):
+        raise UserError(f"likelihood is {likelihood!r}; it must be one of {', '.join(get_args(Likelihood))}.")
+    if k < 1:
+        raise UserError(f"k is {k}; give 1 or more.")
+    if not 0 < quantile <= 1:
+        raise UserError(f"quantile is {quantile}; give a share above 0 and up to 1.")
+    source = str(rollouts)
+    files = rollout_files(source)
+    if out is not None and any(Path(out).absolute() == Path(file).absolute() for file in files):
+        raise UserError(f"{out} is a file of rollouts itself; name another for the demonstrations.")
+    chosen = select_from_files(files, k, pool=pool, quantile=quantile, likelihood=likelihood, seed=seed)  # type: ignore[arg-type]
+    selected = Selected(files, source, chosen)
+    if out is not None:
+        with atomic_file(Path(out), replace=True) as path, path.open("w", encoding="ascii") as stream:
+            for demonstration in selected:
+                stream.write(dumps(demonstration) + "\n")
+    return selected
+
+
+@dataclass(frozen=True, slots=True)
+class IrlResult:
+    """What one IRL phase did, where the new checkpoint is, and on which prompts it was watched."""
+
+    path: Path
+    outcome: IrlOutcome
+    settings: IrlSettings
+    watched: str
+
+    @property
+    def report(self) -> PhaseReport:
+        return self.outcome.report
+
+    @property
+    def updates(self) -> list[dict[str, Any]]:
+        """The line of metrics of every optimizer step."""
+        return self.outcome.updates
+
+    @property
+    def warnings(self) -> list[str]:
+        """What no one may miss."""
+        told = self.report.warning()
+        found = [] if told is None else [told.replace("irl.learning_rate", "learning_rate")]
+        if self.outcome.budget_unspent:
+            found.append(
+                f"all {self.report.num_updates} updates were taken without spending kl_budget "
+                f"{self.settings.kl_budget:g} nats/token; raise steps or learning_rate."
+            )
+        return found
+
+
+def irl(
+    model: str | Path,
+    demos: str | Path,
+    *,
+    out: str | Path,
+    learning_rate: float = 5e-5,
+    steps: int = 4,
+    passes: float | None = None,
+    batch_size: int = 512,
+    kl_budget: float | None = None,
+    kl_guard: float = 0.0,
+    aggregation: str = "sequence_mean",
+    schedule: str = "constant",
+    max_grad_norm: float = 1.0,
+    held_out: str | Path | None = None,
+    max_tokens: int | None = None,
+    tokens_per_microbatch: int = 16384,
+    gradient_checkpointing: bool = False,
+    device: str = "auto",
+    compute_dtype: str = "float32",
+    dtype: str = "float32",
+    seed: int = 0,
+    progress: Progress | None = None,
+    stop: StopRequest | None = None,
+) -> IrlResult:
+    """Raise the likelihood of demonstrations: the inverse-RL phase of SPS, between two epochs of any trainer.
+
+    The checkpoint in ``out`` (which must not exist) is in Hugging Face format, with ``irl_report.json`` beside it.
+    Raises Interrupted, with nothing written, if ``stop`` is asked.
+    """
+    if Path(out).exists():
+        raise UserError(f"{out} exists already; name a folder that does not.")
+    if dtype not in DTYPES:
+        raise UserError(f"dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}.")
+    if tokens_per_microbatch < 1:
+        raise UserError(f"tokens_per_microbatch is {tokens_per_microbatch}; give 1 or more.")
+    model_settings = checked(
+        ModelSettings,
+        {
+            "path": checkpoint_of(str(model)),
+            "device": device,
+            "compute_dtype": compute_dtype,
+            "gradient_checkpointing": gradient_checkpointing,
+        },
+        "model",
+    )
+    settings = checked(
+        IrlSettings,
+        {
+            "learning_rate": learning_rate,
+            "steps": steps,
+            "passes": passes,
+            "batch_size": batch_size,
+            "kl_budget": kl_budget,
+            "kl_guard": kl_guard,
+            "aggregation": aggregation,
+            "schedule": schedule,
+            "max_grad_norm": max_grad_norm,
+        },
+        "irl",
+    )
+    without_progress_bars()
+    policy = Policy.load(model_settings)
+    read = read_demonstrations(str(demos), policy.tokenizer, context=policy.context)
+    prompts = [one.prompt_tokens for one in read]
+    if held_out is not None:
+        prompts = list(read_prompts(str(held_out), policy.tokenizer))
+        if not prompts:
+            raise UserError(f"{held_out}: no prompts to watch; it needs one JSON object a line, with prompt.")
+    watched = distinct(prompts, NUM_WATCHED)
+    probe = Probe(
+        prompts=tuple(tuple(prompt.tolist()) for prompt in watched),
+        max_tokens=longest_response([len(one.tokens) for one in read], watched, policy.context, max_tokens),
+        max_batch_tokens=tokens_per_microbatch,
+    )
+    outcome = irl_alone(
+        policy,
+        HfEngine(policy.model, policy.tokenizer),
+        [Row(prompt_tokens=one.prompt_tokens, tokens=one.tokens, weight=0.0) for one in read],
+        settings,
+        probe,
+        seed=seed,
+        progress=progress or Silent(),
+        check_stop=(stop or StopRequest()).check,
+    )
+    record = {
+        "report": outcome.report.to_json_object(),
+        "updates": outcome.updates,
+        "model": model_settings.model_dump(mode="json"),
+        "irl": settings.model_dump(mode="json", exclude={"every_passes", "every_steps", "k", "pool", "quantile"}),
+        "demos": str(demos),
+        "num_demonstrations": len(read),
+        "watched": {
+            "from": str(held_out or demos),
+            "num_prompts": len(watched),
+            "max_tokens": probe.max_tokens,
+        },
+        "seed": seed,
+        **provenance(),
+    }
+    with atomic_directory(Path(out)) as aside:
+        policy.save(aside, dtype=DTYPES[dtype])
+        (aside / "irl_report.json").write_text(dumps(record, indent=2) + "\n", encoding="ascii")
+    return IrlResult(
+        Path(out), outcome, settings, "the demonstrations' prompts" if held_out is None else "held-out prompts"
+    )
+
+
+def longest_response(lengths: list[int], watched: list[Any], context: int | None, given: int | None) -> int:
+    """Return how many tokens to draw from watched prompts: as given, or as the longest demonstration."""
+    room = None if context is None else context - max(len(prompt) for prompt in watched)
+    wanted = max(lengths) if given is None else given
+    if wanted < 1 or (given is not None and room is not None and given > room):
+        raise UserError(
+            f"max_tokens is {given}; give 1 to {room}, what the longest watched prompt leaves of the context."
+        )
+    if room is not None and room < 1:
+        raise UserError(f"a watched prompt fills the model's context of {context} tokens; give shorter ones.")
+    return wanted if room is None else min(wanted, room)

@@ -1,0 +1,98 @@
+"""Tables of ``unsqueeze train``: what a run will need, and what training did."""
+
+from collections.abc import Mapping, Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from unsqueeze.api.training import Trained, TrainedArm
+from unsqueeze.cli.evaluate import TABLE_KS, percent
+from unsqueeze.cost.units import in_bytes, in_time
+from unsqueeze.metrics.summary import Summary
+from unsqueeze.progress import Progress
+from unsqueeze.store.best import Best
+from unsqueeze.training.arms import CheckedArm
+
+NO_BEST = (
+    "No checkpoint is called the best: there are no validation problems (data.num_validation), and test problems must "
+    "not choose."
+)
+
+
+def print_plans(console: Console, arms: Mapping[str, CheckedArm]) -> None:
+    """Print the plan of every arm in a few lines."""
+    for name, arm in arms.items():
+        for line in plan_lines(arm):
+            console.print(f"{name}: {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+def plan_lines(arm: CheckedArm) -> list[str]:
+    """Return the plan of one arm in a few lines."""
+    work, disk, rl, irl = arm.estimate.workload, arm.estimate.disk, arm.recipe.rl, arm.recipe.irl
+    phases = f"{work.rl_phases} RL" + (f" and {work.irl_phases} IRL" if irl else "")
+    updates = f", {work.irl_updates} IRL updates" if irl else ""
+    return [
+        f"{phases} phase{'s' if work.rl_phases + work.irl_phases > 1 else ''}: {rl.steps} RL steps of "
+        f"{rl.prompts_per_step} × {rl.group_size} rollouts{updates}; {work.evaluations} evaluations of "
+        f"{work.problems_per_evaluation} × {arm.recipe.evaluation.n} samples; {work.checkpoints} "
+        f"checkpoint{'s' if work.checkpoints > 1 else ''}",
+        f"estimated: {in_bytes(arm.estimate.memory.peak)} of memory, {in_time(arm.estimate.duration.total)} "
+        f"({arm.estimate.duration.irl_share:.1%} of RL's for IRL), {in_bytes(disk.total)} of disk "
+        f"({in_bytes(arm.free_space)} free); how: docs/planning.md",
+        f"tried in {arm.seconds:.1f} s: data, prompts, model, gold answers, a generation, a loss",
+    ]
+
+
+def print_results(console: Console, progress: Progress, trained: Trained) -> None:
+    """Print the table of all arms, what no one may miss, and where everything is."""
+    arms = list(trained.arms.values())
+    console.print(table_caption(arms[0]), highlight=False, soft_wrap=True)
+    console.print(results_table(arms))
+    for arm in arms:
+        for warning in filter(None, (report.warning() for report in arm.reports)):
+            progress.warn(f"{arm.name}: {warning}")
+        if arm.best:
+            progress.say(f"{arm.name}: {describe_best(arm.best, arm)}")
+    if not any(arm.best for arm in arms):
+        progress.say(NO_BEST)
+    for arm in arms:
+        progress.say(f"{arm.name}: {arm.path}")
+
+
+def describe_best(best: Best, arm: TrainedArm) -> str:
+    """Say which checkpoint is best, on which problems it was chosen, and how to name it."""
+    return (
+        f"best checkpoint after step {best.step}, chosen on {best.num_problems} validation problems: "
+        f"Avg@{best.n} {100 * best.avg:.1f}, Pass@{best.n} {100 * best.pass_at_n:.1f}; "
+        f"unsqueeze eval {arm.path / 'checkpoints' / 'best'}"
+    )
+
+
+def table_caption(arm: TrainedArm) -> str:
+    """Caption the numbers of the table."""
+    summary = arm.before
+    return (
+        f"{summary.n_problems} held-out problems, {summary.max_k} samples each at temperature {arm.temperature}; % "
+        f"with 95 % intervals over problems, log-probs in nats per token"
+    )
+
+
+def results_table(arms: Sequence[TrainedArm]) -> Table:
+    """Return base, then a line an arm: Avg@n, Pass@k with 95 % intervals, greedy log-prob, minutes."""
+    first = arms[0].before
+    ks = sorted({k for k in TABLE_KS if k < first.max_k} | {first.max_k})
+    table = Table(box=box.SIMPLE)
+    table.add_column("", overflow="fold")  # a name is shown whole, however narrow the terminal
+    for heading in (f"Avg@{first.max_k}", *(f"Pass@{k}" for k in ks)):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("greedy\nlog-prob", justify="right")
+    table.add_column("minutes", justify="right")
+    table.add_row("base", *_cells(first, ks), "")
+    for arm in arms:
+        table.add_row(arm.name, *_cells(arm.after, ks), f"{arm.minutes:.1f}")
+    return table
+
+
+def _cells(summary: Summary, ks: Sequence[int]) -> list[str]:
+    return [*map(percent, [summary.avg, *(summary.pass_at[k] for k in ks)]), f"{summary.greedy_logp:.3f}"]

@@ -1,0 +1,53 @@
+"""Sums of stored samples."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from unsqueeze.evaluation.votes import as_vote
+from unsqueeze.metrics.summary import Counts, Summary, summaries_by_benchmark, summarise_tally
+from unsqueeze.metrics.tally import Tallier, Tally
+from unsqueeze.rollout.types import StopReason
+from unsqueeze.verify.verdict import Verdict
+
+
+def summarise_samples(samples: pa.Table, ks: Sequence[int], *, seed: int) -> Summary:
+    """Sum up samples: over all benchmarks, stratified by them, and each by itself under ``benchmarks``."""
+    tally = tally_of(samples)
+    whole = _with_counts(summarise_tally(tally, ks, seed=seed), samples)
+    parts = summaries_by_benchmark(tally, ks, seed=seed) or dict.fromkeys(tally.strata, whole)
+    return replace(
+        whole,
+        benchmarks={
+            name: _with_counts(part, samples.filter(pc.field("benchmark") == name)) for name, part in parts.items()
+        },
+    )
+
+
+def _with_counts(summary: Summary, samples: pa.Table) -> Summary:
+    return replace(summary, num_not_judged=samples["correct"].null_count, counts=counts_of(samples), benchmarks={})
+
+
+def tally_of(samples: pa.Table) -> Tally:
+    """Count the samples of every problem, in the order in which the problems first stand there."""
+    tallier = Tallier()
+    columns = (samples[name].to_pylist() for name in ("benchmark", "problem_id", "gold", "correct", "extracted"))
+    for (benchmark, problem_id, gold, correct, extracted), count in Counter(zip(*columns, strict=True)).items():
+        answer = as_vote(extracted)
+        tallier.add(problem_id, correct, benchmark=benchmark or "", answer=answer, gold=gold, count=count)
+    return tallier.tally()
+
+
+def counts_of(samples: pa.Table) -> Counts:
+    """Count the samples, how long they are, and how many were cut off, unparsable or not judged."""
+    mean_tokens = pc.mean(samples["num_tokens"]).as_py()
+    return Counts(
+        num_samples=samples.num_rows,
+        num_unparsable=samples.filter(pc.field("verdict") == Verdict.UNPARSABLE.value).num_rows,
+        num_cut_off=samples.filter(pc.field("stop_reason") == StopReason.LENGTH.value).num_rows,
+        mean_tokens=math.nan if mean_tokens is None else mean_tokens,
+    )

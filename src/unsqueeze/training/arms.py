@@ -1,0 +1,172 @@
+"""The arms of a recipe, checked together and trained one after the other."""
+
+import time
+from collections.abc import Mapping
+from contextlib import closing, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from unsqueeze.config.recipe import Recipe
+from unsqueeze.cost.estimate import Estimate
+from unsqueeze.device_errors import device_errors
+from unsqueeze.distributed.processes import ONE, Processes, connection_errors
+from unsqueeze.errors import Interrupted, RunError, UnsqueezeError, UserError
+from unsqueeze.metrics.summary import Summary
+from unsqueeze.progress import Progress, StopRequest
+from unsqueeze.store.best import Best, best_checkpoint
+from unsqueeze.store.run_directory import RunDirectory
+from unsqueeze.tasks.task import Data
+from unsqueeze.training.base_evaluation import take_base_evaluation
+from unsqueeze.training.loop import train
+from unsqueeze.training.phase_report import PhaseReport
+from unsqueeze.training.preflight import free_space, preflight
+from unsqueeze.training.same_run import changed_settings
+from unsqueeze.training.setup import Own, Parts, load_parts, open_directory, put_together
+
+ENDS = ("finished", "interrupted", "failed")
+"""Events that close one process's work on a run, and say how long it took."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArmResult:
+    """What an arm came to, from the files in its directory."""
+
+    name: str
+    path: Path
+    before: Summary
+    after: Summary
+    minutes: float
+    reports: list[PhaseReport]
+    best: Best | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedArm:
+    """An arm that was tried: what it will need and has, how long the trial took, and what of its parts is kept."""
+
+    recipe: Recipe
+    estimate: Estimate
+    free_space: int
+    seconds: float
+    data: Data
+    parts: Parts | None
+    """Everything, ready to be trained with; None where several arms would hold a model each until their turn."""
+
+
+def check_directories(directory: Path, paths: Mapping[str, Path], *, resume: bool) -> None:
+    """Check that a run that exists is gone on with only by ``resume``, and that nothing else is resumed."""
+    present = [path for path in (directory, *paths.values()) if (path / "run.json").exists()]
+    if present and not resume:
+        raise UserError(
+            f"{present[0]} holds a run already; resume it (--resume), or name another run directory (--run)."
+        )
+    if resume and not present:
+        raise UserError(f"{directory} holds no run to resume; leave resume (--resume) out to start one there.")
+
+
+def check_arms(
+    arms: Mapping[str, Recipe],
+    paths: Mapping[str, Path],
+    processes: Processes = ONE,
+    own: Own = Own(),  # noqa: B008 - frozen
+) -> dict[str, CheckedArm]:
+    """Try every arm before the first is trained, so that a mistake in the last is found in the first seconds.
+
+    Arms with the same data load it once, and a single arm keeps all its parts, to be trained with: nothing is loaded
+    twice but the models of several arms, of which there is one at a time. Raises UserError or RunError saying what is
+    wrong.
+    """
+    checked: dict[str, CheckedArm] = {}
+    for name, arm in arms.items():
+        begun = time.perf_counter()
+        data = next((other.data for other in checked.values() if other.recipe.data == arm.data), None)
+        with processes.agreeing():
+            parts = load_parts(arm, processes, own, data)
+        estimate = preflight(arm, parts, paths[name])
+        checked[name] = CheckedArm(
+            recipe=arm,
+            estimate=estimate,
+            free_space=free_space(paths[name]),
+            seconds=time.perf_counter() - begun,
+            data=parts.data,
+            parts=parts if len(arms) == 1 else None,
+        )
+    return checked
+
+
+def train_arm(
+    name: str,
+    recipe: Recipe,
+    path: Path,
+    progress: Progress,
+    stop: StopRequest,
+    processes: Processes = ONE,
+    begun_here: Mapping[Path, Recipe] = MappingProxyType({}),
+    *,
+    own: Own = Own(),  # noqa: B008 - frozen
+    data: Data | None = None,
+    parts: Parts | None = None,
+) -> ArmResult:
+    """Train one arm in its directory, or go on with it; a stop or a failure is journalled and let through.
+
+    ``begun_here``: runs that this process began before; one that begins alike lends its evaluation before training.
+    ``data`` or all ``parts``: those of the recipe, where they are loaded.
+    """
+    if parts is None:
+        with stop.awaited(), processes.agreeing():
+            parts = load_parts(recipe, processes, own, data)
+    with closing(open_directory(recipe, parts, path)) as directory:
+        journal = directory.journal
+        if not any(event["event"] == "finished" for event in journal.read()):
+            begun = time.perf_counter()
+            if journal.read():
+                journal.append("resumed", changed=changed_settings(directory, recipe))
+            else:
+                journal.append("started")
+            run = put_together(recipe, parts, directory, progress=progress, stop=stop)
+            try:
+                with (
+                    stop.awaited(),
+                    connection_errors(),
+                    device_errors(
+                        "training", "Lower rollout.max_rows and rl.tokens_per_microbatch; a resumed run may."
+                    ),
+                ):
+                    take_base_evaluation(directory, recipe, begun_here)
+                    train(run, reference=parts.reference)
+                best = best_checkpoint(directory)
+                journal.append("finished", seconds=time.perf_counter() - begun, best=best and asdict(best))
+            except (Interrupted, KeyboardInterrupt):
+                directory.last_words("interrupted", seconds=time.perf_counter() - begun)
+                raise
+            except UnsqueezeError as error:
+                with suppress(RunError):  # the journal may be what cannot be written; the first error is to be seen
+                    directory.last_words("failed", error=str(error), seconds=time.perf_counter() - begun)
+                raise
+            finally:
+                run.tracking.close()
+                run.verifier.close()
+                run.engine.close()
+        return arm_result(name, recipe, directory)
+
+
+def arm_result(name: str, recipe: Recipe, directory: RunDirectory) -> ArmResult:
+    """Read what a finished arm left on disk."""
+    events = directory.journal.read()
+    try:
+        seconds = sum(event["seconds"] for event in events if event["event"] in ENDS)
+        # A phase that was cut off and went on may stand in the journal twice; the last word counts.
+        reports = {event["phase"]: event for event in events if event["event"] == "phase_finished"}
+        phases = [PhaseReport.from_json_object(report) for report in reports.values()]
+    except (KeyError, TypeError) as error:
+        raise RunError(f"{directory.journal.path} has an event without {error}; the file was edited.") from error
+    return ArmResult(
+        name=name,
+        path=directory.path,
+        before=directory.evals.summary(0),
+        after=directory.evals.summary(recipe.rl.steps),
+        minutes=seconds / 60,
+        reports=phases,
+        best=best_checkpoint(directory),
+    )

@@ -1,0 +1,67 @@
+"""The estimator of advantages that a recipe names, asked so that its mistakes become one sentence."""
+
+import inspect
+from functools import partial
+from typing import Any
+
+import torch
+
+from unsqueeze.algos.groups import Advantages, Estimator, Groups
+from unsqueeze.algos.surrogate import Surrogate
+from unsqueeze.config.recipe import RlSettings
+from unsqueeze.errors import UserError
+from unsqueeze.extensions import ADVANTAGES
+
+
+def estimator_of(settings: RlSettings) -> Estimator:
+    """Return the estimator of the settings, with its options. UserError if there is none, or they do not fit it."""
+    name, options = settings.surrogate.advantage, settings.advantage_options
+    found: Any = ADVANTAGES.resolve(name)
+    if not callable(found):
+        raise UserError(f"rl.advantage is {name!r}, which is a {type(found).__name__}; it must be a function.")
+    try:
+        inspect.signature(found).bind(None, None, **options)
+    except TypeError as error:
+        known = ", ".join(option_names(found)) or "none"
+        raise UserError(f"rl.advantage_options do not fit {name}: {error}; its options are: {known}.") from None
+    estimator: Estimator = partial(found, **options) if options else found
+    return estimator
+
+
+def option_names(estimator: Estimator) -> list[str]:
+    """Return the arguments of an estimator beside the groups and the settings."""
+    return list(inspect.signature(estimator).parameters)[2:]
+
+
+def estimate(estimator: Estimator, groups: Groups, settings: Surrogate) -> Advantages:
+    """Return the advantages of groups; what was not judged does not train, whatever the estimator says of it.
+
+    UserError where the estimator refuses its options, or gives what cannot be trained on.
+    """
+    try:
+        given = estimator(groups, settings)
+    except ValueError as error:
+        raise UserError(f"{_called(estimator)}: {error}") from error
+    if not isinstance(given, Advantages):
+        raise UserError(f"{_called(estimator)} gave a {type(given).__name__}; it must give algos.groups.Advantages.")
+    shape_PG, shape_PGT = groups.rewards_PG.shape, groups.logp_PGT.shape
+    if given.trains_PG.shape != shape_PG or given.values.shape not in (shape_PG, shape_PGT):
+        raise UserError(
+            f"{_called(estimator)} gave values of the shape {list(given.values.shape)} and trains_PG of the shape "
+            f"{list(given.trains_PG.shape)}; trains_PG must be {list(shape_PG)}, and values that or {list(shape_PGT)}."
+        )
+    trains_PG = given.trains_PG.bool() & groups.judged_PG
+    values = given.values.detach().float()
+    of_tokens = values.ndim == 3
+    counts = trains_PG[:, :, None] & groups.mask_PGT if of_tokens else trains_PG
+    if not torch.isfinite(values[counts]).all():
+        raise UserError(
+            f"{_called(estimator)} gave an advantage that is not finite to a response that trains; rewards are NaN "
+            f"where an answer was not judged, and must not reach the others."
+        )
+    return Advantages(torch.where(counts, values, 0.0), trains_PG)
+
+
+def _called(estimator: Any) -> str:
+    function = estimator.func if isinstance(estimator, partial) else estimator
+    return f"the estimator of advantages {getattr(function, '__qualname__', type(function).__name__)}"
