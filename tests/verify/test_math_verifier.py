@@ -218,6 +218,7 @@ def _has_math_signs(answer: str) -> bool:
 ON_PURPOSE = {
     ("f(x) = c", "$f(x)=c$", "correct"),
     ("T^{*} = T", "$T^{*}=T$", "correct"),
+    (r"Y(t) = \pm \sin t", r"\boxed{Y(t)=\pm\sint}", "correct"),
     (r"p \equiv 1 \pmod{4}", r"\boxed{p\equiv1\pmod{4}}", "correct"),
     ("p = vv^*", "The final answer is $p=vv^*$.", "correct"),
     (r"\aleph_0 \alpha", r"So it is $\boxed{\aleph_0\alpha}$.", "correct"),
