@@ -30,15 +30,16 @@ _SPACING = re.compile(r"\\[,;:! ]|\\q?quad(?![A-Za-z])|~")
 # A letter alone; one in brackets before anything; one with a mark before a space and the option's text.
 _ALONE = re.compile(r"([A-Ja-j])\s*[.:),]?")
 _IN_BRACKETS = re.compile(r"[(\[]\s*([A-Ja-j])\s*[)\]]\s*[.:,]?\s*(.*)", re.DOTALL)
-_WITH_TEXT = re.compile(r"([A-Ja-j])\s?[.:)]\s+(.*)|([A-Ja-j])\s?\)(\S.*)", re.DOTALL)
+_WITH_TEXT = re.compile(r"([A-Ja-j])\s?[.:)]\s+(.*)|([A-Ja-j])\s?\)(\S.*)|([A-J]),\s((?:because|since|as)\s.*)", re.DOTALL)
 _OTHER_LETTER = re.compile(
     r"[\s,]*(?:or|and|and/or|/|&|,|\\text\{\s*(?:or|and)\s*\})[\s,]*[\"'*($\[{<]*\s*([A-J])(?![A-Za-z0-9'’])",
     re.IGNORECASE,
 )
+_NAMED = re.compile(r"^(?:option|choice|answer)\s{1,3}(?=[(\[]?[A-J](?![A-Za-z]))", re.IGNORECASE)
 _FURTHER_LETTERS = re.compile(r"^\s*[(\[]?[A-J][)\].:]*(?:\s*[(\[]?[A-J][)\].:]*)*\s*$|(?:^|[\s,;])[(\[]?[A-J][.:)]\s")
 _CONNECTED = re.compile(r"(?:or|and|/|,|&)(?![A-Za-z])", re.IGNORECASE)
 
-_WORDS = "answer|option|choice|antwort|ответ|réponse|reponse|respuesta|risposta|resposta|答案|选项|答え|答|정답|답"
+_WORDS = "answer|option|choice|antwort|ответ|réponse|reponse|respuesta|risposta|resposta|答案|选项|答え|答|정답|답|正解"
 _OPEN = r"(?:[\s*\"'`$(\[{<]|\\[(\[]|\\(?:text|textbf|mathrm|mathbf|boxed|fbox)\s{0,3}\{)"
 _LETTER = r"(?P<letter>[A-J](?<!I)(?![A-Za-z0-9'’]|\s?=)|(?<=[(\[{*])[a-j](?=[)\]}*]))"
 _IS = r"(?i:is|are|must be|should be|would be|has to be|was|lautet|ist|est|es|è|é)"
@@ -47,11 +48,11 @@ _FILLER = (
     r"|likely|indeed|obviously|option|choice|answer|letter|the|correct|best|to be))"
 )
 _STATED = re.compile(
-    rf"(?i:{_WORDS})[*_]{{0,3}}(?:\s{{1,3}}{_IS}{_FILLER}{{0,4}}\s?:?|\s?[:=]|\s?[为是은는])(?:{_OPEN}|(?i:option|choice)\s)"
+    rf"(?i:{_WORDS})[*_]{{0,3}}(?:\s{{1,3}}{_IS}{_FILLER}{{0,4}}\s?:?|\s?[:=]|\s?[为是은는は])(?:{_OPEN}|(?i:option|choice)\s)"
     rf"{{0,12}}{_LETTER}"
 )
 _CHOSEN = re.compile(
-    rf"(?i:pick|choose|chose|select|go with|going with|it's|it is|must be|has to be|故选|选择|选|應選)"
+    rf"(?i:pick|choose|chose|select|go with|going with|it's|it is|must be|has to be|leaves|leaving|故选|选择|选|應選)"
     rf"(?:\s(?i:option|choice|answer|letter))?:?{_OPEN}{{0,8}}{_LETTER}"
 )
 _SHUT = r"[\"'`*)\]$}>]{0,4}\s{1,3}"
@@ -60,7 +61,7 @@ _LEFT_OVER = re.compile(
     r"(?i:is|remains|can be|works|fits|could be)\b"
 )
 _LABELLED = re.compile(
-    rf"(?:(?i:option|choice|answer){_OPEN}{{1,8}}|(?:^|[.\n])[\s*(]{{0,4}}){_LETTER}{_SHUT}(?i:is|looks)\s{{1,3}}(?i:the\s)?(?i:correct|right|answer|best)"
+    rf"(?:(?i:option|choice|answer){_OPEN}{{1,8}}|(?:^|[.,\n])[\s*(]{{0,4}}){_LETTER}{_SHUT}(?i:is|looks|seems)\s{{1,3}}(?i:the\s)?(?i:correct|right|answer|best)"
 )
 _NEGATED = re.compile(r"\b(?:not|isn't|never|neither|cannot|can't|n't)\s*[*_\"'(]*$", re.IGNORECASE)
 _CLOSED = re.compile(r"[\"'`*)\]}>$\s]{0,6}")
@@ -103,17 +104,20 @@ def letter_and_text(text: str) -> tuple[str, str] | None:
     flat = _SPACING.sub(" ", text)
     for _ in range(3):
         flat = _STYLES.sub(r"\1 ", flat)
-    flat = re.sub(r"\*\*", "", flat).strip().strip("$").strip()
+    flat = _NAMED.sub("", re.sub(r"\*\*", "", flat).strip().strip("$").strip())
+    if _ALONE.fullmatch(flat):
+        return flat[0].upper(), ""
     if match := _IN_BRACKETS.fullmatch(flat):
         letter, rest = match[1], match[2]
     elif match := _WITH_TEXT.fullmatch(flat):
-        letter, rest = match[1] or match[3], match[2] if match[1] else match[4]
+        letter, rest = (group for group in match.groups() if group is not None)
     else:
         first = re.match(r"[\s($*\[]*([A-J])(?![A-Za-z0-9'’])[)\]*$]*", flat)
         return (HEDGE, "") if first and _OTHER_LETTER.match(flat, first.end()) else None
     if (_CONNECTED.match(rest) and _OTHER_LETTER.match(" " + rest)) or _FURTHER_LETTERS.search(rest):
         return HEDGE, ""
-    if re.match(r"[-+*/^=<>_]", rest):
+    is_sign = re.match(r"[-+][^\s]", rest) is not None and flat[: -len(rest)].endswith(" ")
+    if re.match(r"[-+*/^=<>_]", rest) and not is_sign:
         return None  # (A) + 3 is a formula
     return letter.upper(), rest.strip()
 

@@ -21,7 +21,7 @@ _NEAR = 12
 # ``\boxed{…}``, ``\boxed {…}``, ``\fbox{…}``, ``\boxed5``; what opens a box is made ``\boxed{`` by ``one_spelling``.
 _BOX = "\\boxed{"
 _OTHER_BOXES = re.compile(
-    r"\\(?:boxed[ \t]{1,4}|fbox[ \t]{0,4})\{|\\(?:boxed|fbox)[ \t]{0,4}(-?\d{1,30}(?:\.\d{1,30})?)"
+    r"\\(?:boxed\s{1,4}|f(?:rame)?box\s{0,4})\{|\\(?:boxed|fbox)[ \t]{0,4}(-?\d{1,30}(?:\.\d{1,30})?)"
 )
 
 # What may follow the box for it to be the last thing said: closers of its own math, full stops, emphasis.

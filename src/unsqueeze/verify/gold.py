@@ -25,6 +25,7 @@ _STATED = re.compile(
 )
 _MAX_WORDS = 12
 _SENTENCE_WORDS = 6
+_NO_ANSWERS = frozenset(["n/a", "nan", "null", "tbd"])
 _MAX_GOLD = 4_000
 _MAX_SOLUTION = 100_000
 
@@ -101,7 +102,7 @@ def _is_spelled_number(text: str) -> bool:
 
 
 def _is_readable(text: str) -> bool:
-    if _DRAWING.search(text) or not _SOMETHING.search(text):
+    if text.strip().lower() in _NO_ANSWERS or _DRAWING.search(text) or not _SOMETHING.search(text):
         return False
     braces = re.sub(r"\\[{}]", "", text)
     depth = 0

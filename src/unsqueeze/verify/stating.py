@@ -38,7 +38,7 @@ def stated_answer(text: str) -> str | None:
 
 def says_no_answer(text: str) -> bool:
     """Tell whether a response gives no answer for certain: it breaks off, or states several, one after the other."""
-    return _breaks_off(text) or _states_several(text)
+    return _breaks_off(text) or _states_several(text) or _RANGE.search(text[-_MAX_RANGE:]) is not None
 
 
 def _breaks_off(text: str) -> bool:
@@ -75,6 +75,8 @@ def _plain(value: str) -> str:
 
 
 _NUMBER = r"(?:\$[^$\n]{1,60}\$|-?\d+(?:[.,/]\d+)*)"
+_MAX_RANGE = 150
+_RANGE = re.compile(rf"(?i:between)\s+{_NUMBER}\s+and\s+{_NUMBER}[^\d$\\]*$")
 _ALTERNATIVES = re.compile(rf"{_NUMBER}(?:\s*,\s*{_NUMBER}){{0,8}}\s*,?\s+or\s+{_NUMBER}")
 
 

@@ -11,6 +11,8 @@ from unsqueeze.verify.stating import stated_answer
 from unsqueeze.verify.texts import MAX_TEXT, is_plain, number_in_words, plain_words
 from unsqueeze.verify.verdict import Judgement, Verdict
 
+_MAX_SENTENCE = 10
+_DOUBT = frozenset("or not no if either neither never unless maybe perhaps".split())
 UNREADABLE_GOLD = "the gold answer cannot be read"
 
 
@@ -65,7 +67,15 @@ def _judged_text(reference: Gold, gold: str, candidate: str | None) -> Judgement
         return Judgement(Verdict.UNPARSABLE, None, "no answer was found in the response")
     if reference.spelled and given != reference.text and any(character.isdigit() for character in candidate):
         return Judgement(Verdict.CRASHED, candidate, UNREADABLE_GOLD + " as a number")
-    return equal_or_not(given == reference.text, candidate, "text")
+    return equal_or_not(given is not None and _says(given, reference.text), candidate, "text")
+
+
+def _says(given: str, text: str) -> bool:
+    """Tell whether a short text is the reference, or a sentence that ends with it: ``the winner is tom``."""
+    words = given.split()
+    if given == text or len(words) > _MAX_SENTENCE or not _DOUBT.isdisjoint(words):
+        return given == text
+    return given.endswith((f" is {text}", f" are {text}", f" is a {text}", f" is the {text}", f" is an {text}"))
 
 
 def text_candidate(response: str, credit: Credit) -> str | None:
