@@ -80,9 +80,7 @@ def test_bare_answers_are_read_as_mathematics(text: str) -> None:
     assert read_gold(text).formula in (f"${text}$", "")
 
 
-@pytest.mark.parametrize(
-    "text", ["12 dollars", "I think it is 5 or so", "$5$", r"\(5\)", r"\boxed{5}", "5\n6", "", "x" * 401]
-)
+@pytest.mark.parametrize("text", ["I think it is 5 or so", "$5$", r"\(5\)", r"\boxed{5}", "5\n6", "", "x" * 401])
 def test_what_is_no_bare_answer_is_left_as_it_stands(text: str) -> None:
     assert bare_answer(text) is None
 

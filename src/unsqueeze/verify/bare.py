@@ -24,6 +24,7 @@ _ANNOUNCED_WITHOUT_SPACES = re.compile(
 )
 _ABOUT = re.compile(r"(?:about|approximately|roughly|around|exactly|approx\.?|~|≈|\\approx|\\sim|=)\s*", re.IGNORECASE)
 _WRAPPED = re.compile(r"\*{1,3}([^*]+)\*{1,3}|`([^`]+)`|\"([^\"]+)\"|_{2}([^_]+)_{2}|<([^<>]+)>|#\s?([^#]+)")
+_SAID = re.compile(r"^.*\b(?:is|are|equals)\s([^.=]*)$")
 _IDEOGRAPHS = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _TRAILING = re.compile(r"[\s.,;:]+$")
 
@@ -70,7 +71,7 @@ def reads_as_formula(text: str) -> bool:
 
 def _all_with_units(text: str) -> bool:
     parts = re.split(r",|;|\band\b", text)
-    return len(parts) > 1 and all(split_unit(part.strip(), spaced=True).unit for part in parts)
+    return all(split_unit(part.strip(), spaced=True).unit for part in parts)
 
 
 def bare_answer(text: str) -> str | None:
@@ -83,9 +84,14 @@ def bare_answer(text: str) -> str | None:
     if not stripped or len(stripped) > _MAX_BARE or "\n" in stripped or _UNESCAPED_MATH.search(stripped):
         return None
     stripped = latex_of_unicode(undecorated(plain_characters(stripped)))
-    if not stripped or not (_SPACED_NUMBER.fullmatch(stripped) or reads_as_formula(stripped)):
+    if not stripped:
         return None
-    return f"${stripped}$"
+    if _SPACED_NUMBER.fullmatch(stripped) or reads_as_formula(stripped):
+        return f"${stripped}$"
+    said = _SAID.search(stripped)
+    if said and "\\" in said[1] and reads_as_formula(said[1]):
+        return f"${said[1]}$"
+    return None
 
 
 def short_text(text: str) -> str | None:

@@ -30,7 +30,9 @@ _SPACING = re.compile(r"\\[,;:! ]|\\q?quad(?![A-Za-z])|~")
 # A letter alone; one in brackets before anything; one with a mark before a space and the option's text.
 _ALONE = re.compile(r"([A-Ja-j])\s*[.:),]?")
 _IN_BRACKETS = re.compile(r"[(\[]\s*([A-Ja-j])\s*[)\]]\s*[.:,]?\s*(.*)", re.DOTALL)
-_WITH_TEXT = re.compile(r"([A-Ja-j])\s?[.:)]\s+(.*)|([A-Ja-j])\s?\)(\S.*)|([A-J]),\s((?:because|since|as)\s.*)", re.DOTALL)
+_WITH_TEXT = re.compile(
+    r"([A-Ja-j])\s?[.:)]\s+(.*)|([A-Ja-j])\s?\)(\S.*)|([A-J]),\s((?:because|since|as)\s.*)", re.DOTALL
+)
 _OTHER_LETTER = re.compile(
     r"[\s,]*(?:or|and|and/or|/|&|,|\\text\{\s*(?:or|and)\s*\})[\s,]*[\"'*($\[{<]*\s*([A-J])(?![A-Za-z0-9'’])",
     re.IGNORECASE,
@@ -52,7 +54,7 @@ _STATED = re.compile(
     rf"{{0,12}}{_LETTER}"
 )
 _CHOSEN = re.compile(
-    rf"(?i:pick|choose|chose|select|go with|going with|it's|it is|must be|has to be|leaves|leaving|故选|选择|选|應選)"
+    rf"(?i:i'd say|i would say|hence choice|hence option|so choice|so option|pick|choose|chose|select|go with|going with|it's|it is|must be|has to be|leaves|leaving|故选|选择|选|應選)"
     rf"(?:\s(?i:option|choice|answer|letter))?:?{_OPEN}{{0,8}}{_LETTER}"
 )
 _SHUT = r"[\"'`*)\]$}>]{0,4}\s{1,3}"
@@ -168,7 +170,8 @@ def find_choice(response: str, credit: Credit) -> str | None:
     stripped = text.strip()
     first, several_lines, _ = stripped[:_MAX_OPTION].partition("\n")
     if not several_lines:
-        return _letter_of(stripped) or _letter_alone(_LINE_MARKS.sub("", stripped, count=1)) or _last_statement(text)
+        whole = _letter_of(stripped) or _letter_alone(_LINE_MARKS.sub("", stripped, count=1))
+        return (_last_statement(text) or whole) if whole == HEDGE else whole or _last_statement(text)
     last = stripped[-_MAX_OPTION:].rpartition("\n")[2]
     letter = stated = _last_statement(text)
     if stated != HEDGE:

@@ -16,8 +16,13 @@ from sympy import Rational, Tuple  # type: ignore[import-untyped]
 
 from unsqueeze.verify.job import Where
 from unsqueeze.verify.reading import Reading, read_boxed
+from unsqueeze.verify.units import Quantity, canonical_unit
 
 _MIXED = re.compile(r"(-?)(\d{1,9})\s+(\d{1,6})\s*/\s*(\d{1,6})\s*")
+# A number that goes on in LaTeX or Unicode is a part of a formula.
+_GOES_ON = re.compile(r"\s?(?:\\(?:pi|sqrt|frac|cdot|times)|[π√^])")
+_UNIT_WORDS = re.compile(r"\s?([A-Za-z]{2,}(?:/[A-Za-z]+(?:\^\d)?)?)(?:\s(?:per\s)?[A-Za-z]+)?")
+_MAX_UNIT = 40
 _NEXT_GROUPS = tuple(f"next{place}_" for place in range(1, 6))
 Patterns = list[tuple[int, list[tuple[Any, bool]]]]
 
@@ -58,10 +63,23 @@ def find(text: str, patterns: Patterns, *, spaced: bool) -> Reading | None:
 
 def _read_expression(match: re.Match[str]) -> Reading:
     expression, text = extract_expr(match)
+    rest = match.string[match.end() : match.end() + _MAX_UNIT]
+    if expression is not None and _GOES_ON.match(rest):
+        return Reading(None, "")
     if expression is None and (mixed := _MIXED.fullmatch(text.strip().rstrip(")"))) and int(mixed[4]):
         value = int(mixed[2]) + Rational(int(mixed[3]), int(mixed[4]))
         return Reading(-value if mixed[1] else value, text)
-    return Reading(expression, text)
+    return Reading(expression, text, _with_unit(text, rest))
+
+
+def _with_unit(value: str, rest: str) -> Quantity | None:
+    """The number with the unit of measure that follows it in prose (``15 hours``). None where none does."""
+    words = _UNIT_WORDS.match(rest)
+    for text in (words[0], words[1]) if words else ():
+        unit = canonical_unit(text.strip())
+        if unit is not None and unit[1]:
+            return Quantity(value, *unit)
+    return None
 
 
 def _read_latex(match: re.Match[str], spaced: bool) -> Reading:

@@ -31,7 +31,7 @@ from unsqueeze.verify.gold import Gold, read_gold
 from unsqueeze.verify.job import Grade, Job
 from unsqueeze.verify.normalise import plain_characters, spaced_ideographs
 from unsqueeze.verify.pool import WorkerPool
-from unsqueeze.verify.stating import alternatives, says_no_answer
+from unsqueeze.verify.stating import alternatives, ends_open, says_no_answer
 from unsqueeze.verify.textual import (
     UNREADABLE_GOLD,
     equal_or_not,
@@ -179,7 +179,7 @@ class MathVerifier:
             content = boxes.content
         if content is not None:
             return _Grading(Job(reference.formula, f"\\boxed{{{content}}}", "box"), content, whole)
-        bare = bare_answer(response) if self._credit == "anywhere" else None
+        bare = bare_answer(response) if self._credit == "anywhere" and not ends_open(response) else None
         if bare is not None:
             return _Grading(Job(reference.formula, bare, "anywhere"), bare[1:-1], whole)
         several = alternatives(response) if self._credit == "anywhere" else None

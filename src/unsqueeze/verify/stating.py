@@ -20,6 +20,9 @@ _DANGLING_TEXT = (
 _DANGLING = frozenset(_DANGLING_TEXT.split())
 _MAX_AFTER = 4
 _MIN_WORDS = 4
+_MIN_NEW = 6
+_OPERATORS = ("=", "+", "\\times", "\\cdot")
+_ANSWERED = re.compile(r"\banswer\b|####", re.IGNORECASE)
 _FINISHED = re.compile(r"[.!?。)\]}$*\"'`%\d°;:,]\s*$|[^\x00-\x7f]\s*$")
 _WORDS = re.compile(r"[A-Za-z]+")
 
@@ -41,14 +44,23 @@ def says_no_answer(text: str) -> bool:
     return _breaks_off(text) or _states_several(text) or _RANGE.search(text[-_MAX_RANGE:]) is not None
 
 
+def ends_open(text: str) -> bool:
+    """Tell whether a text ends with a sign after which something must follow (``4 + 5 =``)."""
+    return text[-_MAX_TAIL:].rstrip().endswith(_OPERATORS)
+
+
 def _breaks_off(text: str) -> bool:
     """Tell whether a text ends within a sentence that goes on after its last number or formula."""
     tail = text[-_MAX_TAIL:].rstrip()
-    if not tail or _FINISHED.search(tail):
+    if not tail or ends_open(tail):
+        return bool(tail)
+    if _FINISHED.search(tail):
         return False
     sentence = re.split(r"[.!?:](?=\s)|\n", tail)[-1]
     if len(sentence.split()) < 6 or not re.search(r"\d|\$|\\", sentence):
-        return _ends_dangling(sentence) and len(sentence.split()) >= _MIN_WORDS
+        num_words = len(sentence.split())
+        is_new = num_words >= _MIN_NEW and len(sentence) < len(tail) and not _ANSWERED.search(tail)
+        return is_new or (_ends_dangling(sentence) and num_words >= _MIN_WORDS)
     if re.search(r"\banswer\b", sentence, re.IGNORECASE) and not _ends_dangling(sentence):
         return False
     after = re.split(r"[\d$\\}]", sentence)[-1]

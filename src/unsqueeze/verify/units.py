@@ -215,4 +215,6 @@ def units_conflict(gold: Quantity, given: Quantity) -> bool:
     if gold.unit is None or given.unit is None or not (gold.known and given.known):
         return False
     one, other = sorted(_SAME.get(unit, unit) for unit in (gold.unit, given.unit))
-    return one != other and not (one == "degree" and other in ("degree C", "degree F"))
+    if one == "degree" and other in ("degree C", "degree F"):
+        return False
+    return one != other and (one, other) != ("lb", "pound sterling")
