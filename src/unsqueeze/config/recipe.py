@@ -109,8 +109,8 @@ class DataSettings(Settings):
     test_path: str | None = None
     """Held-out problems, named in the same way."""
     validation_path: str | None = None
-    """Validation problems, named in the same way, by which the best checkpoint is chosen; null takes num_validation of those for
-    training."""
+    """Validation problems, named in the same way, by which the best checkpoint is chosen; null takes num_validation of
+    those for training."""
     problem_field: str = "problem"
     """The field of the question, in every file and data set."""
     answer_field: str = "answer"
