@@ -26,7 +26,7 @@ test-slow: .venv/installed-slow ## the tests that take minutes; downloads a mode
 	$(BIN)/python -m pytest -m "slow and not gpu and not vllm" $(ARGS)
 
 test-vllm: .venv-vllm/installed ## the tests against vLLM on a CPU, in an environment of their own (2 GB)
-	OMP_NUM_THREADS=1 .venv-vllm/bin/python -m pytest -m vllm tests/test_vllm_*.py $(ARGS)
+	OMP_NUM_THREADS=1 .venv-vllm/bin/python -m pytest -m vllm tests/rollout/test_vllm_*.py $(ARGS)
 
 lint: .venv/installed-dev ## ruff: rules and format
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""How the terms of single tokens become one loss: denominators passed in, so that parts add up to the whole."""
+"""Aggregate the terms of single tokens into one loss: denominators passed in, so that parts add up to the whole."""
 
 import torch
 from jaxtyping import Float, Int

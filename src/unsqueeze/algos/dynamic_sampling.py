@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class SamplingState:
-    """What one generation has seen: for each round, whether each of its groups is informative."""
+    """History of one generation: for each round, whether each of its groups is informative."""
 
     rounds: tuple[tuple[bool, ...], ...] = ()
 
@@ -55,13 +55,13 @@ class SampledGroups:
 
     @property
     def num_missing(self) -> int:
-        """How many informative groups the batch is short of its target."""
+        """Number of informative groups that the batch is short of its target."""
         return max(0, self.target_groups - self.num_informative_kept)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DynamicSampling:
-    """How many prompts to sample next, and which groups to train on.
+    """Rule of how many prompts to sample next, and which groups to train on.
 
     ``keep``  Asks for as many prompts as should, at the share of informative groups seen so far, fill the batch; never
               more than a full batch a round. Trains on every informative group that was found, and on no other.
@@ -91,7 +91,7 @@ class DynamicSampling:
             raise ValueError(f"max_resample_times is {self.max_resample_times}; it must be 0 or more.")
 
     def request(self, state: SamplingState) -> int:
-        """How many prompts to sample next; 0 when the generation is over."""
+        """Return how many prompts to sample next; 0 when the generation is over."""
         if not state.rounds:
             return self.target_groups
         missing = self.target_groups - len(self._examined(state))
@@ -126,7 +126,7 @@ class DynamicSampling:
         return state
 
     def final(self, state: SamplingState) -> SampledGroups:
-        """Which groups to train on, once ``request`` says 0."""
+        """Return the groups to train on, once ``request`` says 0."""
         flags = [flag for flags in state.rounds for flag in flags]
         if self.rule == "keep":
             kept = self._examined(state)

@@ -46,7 +46,7 @@ def truncated_importance(
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """How far sampler and trainer are apart on tokens the sampler drew.
+    """Distance of sampler and trainer on tokens the sampler drew.
 
     ``abs_mean``   mean |logp_proximal − logp_behaviour|, nats per token
     ``abs_max``    the largest of them

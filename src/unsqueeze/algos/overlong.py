@@ -7,7 +7,7 @@ from torch import Tensor
 def overlong_punishment(
     lengths_N: Int[Tensor, " N"], *, max_tokens: int, soft_cache_length: int
 ) -> Float[Tensor, " N"]:
-    """What is added to the reward of a response of this many tokens, in [−1, 0].
+    """Return what is added to the reward of a response of this many tokens, in [−1, 0].
 
     With L_max = ``max_tokens``, the generation limit, and L_cache = ``soft_cache_length`` (the name is ms-swift's):
 

@@ -1,4 +1,4 @@
-"""Which phase comes next (Algorithm 1): RL over the data, IRL on what it gave, RL again from the reshaped policy."""
+"""The schedule of phases (Algorithm 1): RL over the data, IRL on what it gave, RL again from the reshaped policy."""
 
 import math
 from collections.abc import Sequence

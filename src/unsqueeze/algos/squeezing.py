@@ -133,7 +133,7 @@ class SqueezingTrace:
 
     @property
     def gain(self) -> Array:
-        """What every outcome has won or lost by the end."""
+        """Gain or loss of every outcome by the end."""
         gain: Array = self.probabilities[-1] - self.probabilities[0]
         return gain
 

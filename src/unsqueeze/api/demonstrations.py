@@ -86,7 +86,7 @@ def select(
 
 @dataclass(frozen=True, slots=True)
 class IrlResult:
-    """What one IRL phase did, where the new checkpoint is, and on which prompts it was watched."""
+    """Result of one IRL phase: what it did, where the new checkpoint is, and on which prompts it was watched."""
 
     path: Path
     outcome: IrlOutcome
@@ -104,7 +104,7 @@ class IrlResult:
 
     @property
     def warnings(self) -> list[str]:
-        """What no one may miss."""
+        """List what no one may miss."""
         told = self.report.warning()
         found = [] if told is None else [told.replace("irl.learning_rate", "learning_rate")]
         if self.outcome.budget_unspent:

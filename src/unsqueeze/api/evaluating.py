@@ -27,7 +27,7 @@ from unsqueeze.verify.verifiers import as_verifier
 __all__ = ["Diagnoses", "LoadedModel", "ServedSource", "diagnose", "evaluate", "load_model", "served"]
 
 Model = str | Path | LoadedModel | ServedSource | Callable[[], LoadedModel | ServedSource]
-"""Where a model is, one that is loaded or served, or a function that loads one once all else is found right."""
+"""A model: where it is, one that is loaded or served, or a function that loads one once all else is found right."""
 
 Tasks = str | Path | Problem | Sequence[str | Path | Problem]
 """Names or paths of problem sets, or problems of one's own."""
@@ -117,7 +117,7 @@ class Diagnoses:
     tasks: Mapping[str, Diagnosis]
     record: Mapping[str, Any]
     lacking: str | None
-    """What a server does not give."""
+    """Numbers that a server does not give."""
 
 
 def diagnose(

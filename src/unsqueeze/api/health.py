@@ -1,4 +1,4 @@
-"""What works on this machine, found out by trying it."""
+"""Find out what works on this machine, by trying it."""
 
 import time
 from collections.abc import Callable
@@ -19,7 +19,7 @@ EXTRAS = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found of one thing. ``needed`` things must work; of the others ``advice`` says how to get them."""
+    """Finding about one thing. ``needed`` things must work; of the others ``advice`` says how to get them."""
 
     name: str
     works: bool
@@ -43,7 +43,7 @@ def doctor() -> list[Finding]:
 
 
 def tried(name: str, check: Callable[[], list[Finding]]) -> list[Finding]:
-    """What a check finds; that it failed, if it fails, whatever the reason."""
+    """Return what a check finds; that it failed, if it fails, whatever the reason."""
     try:
         return check()
     except Exception as error:  # noqa: BLE001 - whatever is broken here is what this command is to report

@@ -26,7 +26,7 @@ ASSUMED_PROMPT_TOKENS = 512
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What an arm of a recipe needs on given devices; ``to_fit`` holds settings that would make it fit."""
+    """Estimate of what an arm of a recipe needs on given devices; ``to_fit`` holds settings that would make it fit."""
 
     path: str
     num_parameters: int

@@ -64,7 +64,7 @@ class TrainedArm:
 
     @property
     def minutes(self) -> float:
-        """How long it took, in all the processes that worked on it one after the other."""
+        """Minutes that it took, in all the processes that worked on it one after the other."""
         return self.result.minutes
 
     @property
@@ -231,7 +231,7 @@ def check(
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What is to be trained, and where."""
+    """Request for training: what, and where."""
 
     arms: Mapping[str, Recipe]
     directory: Path

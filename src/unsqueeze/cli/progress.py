@@ -1,4 +1,4 @@
-"""How a run looks in a terminal: bars with time left and one live line; plain lines where output is not a terminal."""
+"""Display of a run in a terminal: bars with time left and one live line; plain lines where output is not a terminal."""
 
 import time
 from collections.abc import Iterator, Mapping

@@ -38,7 +38,7 @@ def _section(annotation: Any) -> type[BaseModel] | None:
 
 
 def _values(annotation: Any) -> str:
-    """What may stand there, in the words of YAML."""
+    """Describe the values that may stand there, in the words of YAML."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _values(arguments[0])

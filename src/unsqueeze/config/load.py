@@ -1,4 +1,4 @@
-"""From a file (or the name of a shipped recipe) and overrides to a checked recipe, or to one clear sentence."""
+"""Load a file (or a shipped recipe by name) with overrides as a checked recipe, or say in one sentence why not."""
 
 import difflib
 import reprlib
@@ -24,7 +24,7 @@ _MOST_NAMED = 5
 """Further settings that a message names, beside the first that is wrong."""
 
 _MESSAGES = {"model_type": "this is a section; give the settings in it, as section.key or as a mapping"}
-"""Where pydantic's own words speak of classes."""
+"""Messages that replace pydantic's own where they speak of classes."""
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -132,7 +132,7 @@ def _from_yaml(text: str) -> Any:
 
 
 def _shown(value: object) -> str:
-    """What was given, as a message repeats it: short, whatever it is."""
+    """Shorten what was given for a message: short, whatever it is."""
     text = _SHORTENER.repr(value)
     return text if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + "…"
 

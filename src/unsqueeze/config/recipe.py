@@ -1,4 +1,4 @@
-"""What a run is: every setting of a recipe, its default and its meaning.
+"""Every setting of a recipe, its default and its meaning.
 
 Defaults are a vetted setting for a small run; the recipes that ship state theirs. Values that follow from others are
 properties, never fields. Errors raised here are turned into one sentence by ``unsqueeze.config.load``.
@@ -55,7 +55,7 @@ Options = Annotated[dict[str, Any], AfterValidator(_plain)]
 
 class LoraSettings(Settings):
     rank: int = Field(16, ge=1)
-    """Of the adapters' matrices."""
+    """Rank of the adapters' matrices."""
     alpha: int = Field(32, ge=1)
     """The adapters' output is scaled by alpha / rank."""
     target_modules: tuple[str, ...] | Literal["all-linear"] = "all-linear"
@@ -66,7 +66,7 @@ class ModelSettings(Settings):
     path: str = "countdown-0.4m"
     """A folder in Hugging Face format, a hub name, or the name of a model that ships inside the package."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to train. `auto` takes a GPU where there is one."""
+    """The device to train on. `auto` takes a GPU where there is one."""
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of forward and backward passes. The weights themselves are kept in fp32 while training."""
     gradient_checkpointing: bool = False
@@ -85,7 +85,7 @@ class CountdownSettings(Settings):
     max_number: int = Field(15, ge=1)
     """Numbers are drawn from min_number to this."""
     operators: str = Field("+-*", pattern=r"^[-+*/]+$")
-    """Which of + - * / are allowed; / only where it leaves no remainder."""
+    """Allowed operators of + - * /; / only where it leaves no remainder."""
     min_target: int = Field(10, ge=1)
     """Lowest target."""
     max_target: int | None = Field(None, ge=1)
@@ -103,26 +103,26 @@ class DataSettings(Settings):
     others make their problems. What was read is in run.json: a hash, and the commit.
     """
     seed: int = 0
-    """Of the making of problems, or of the drawing of subsets. Not the seed of the run."""
+    """Seed of the making of problems, or of the drawing of subsets. Not the seed of the run."""
     train_path: str | None = None
     """jsonl: the file of training problems; hub: the data set, or a file."""
     test_path: str | None = None
-    """Likewise of held-out problems."""
+    """Held-out problems, named in the same way."""
     validation_path: str | None = None
-    """Likewise of validation problems, by which the best checkpoint is chosen; null takes num_validation of those for
-    training."""
+    """Validation problems, named in the same way, by which the best checkpoint is chosen; null takes num_validation of
+    those for training."""
     problem_field: str = "problem"
     """The field of the question, in every file and data set."""
     answer_field: str = "answer"
     """The field of the gold answer."""
     num_train: int | None = Field(None, ge=1)
-    """How many training problems. jsonl, hub: a uniform random subset of this size; null takes all. Others: so many are
-    made; null is 800, unless the task says another number.
+    """Number of training problems. jsonl, hub: a uniform random subset of this size; null takes all. Others: so many
+    are made; null is 800, unless the task says another number.
     """
     num_test: int | None = Field(None, ge=1)
-    """How many held-out problems, likewise; where they are made, null is 96, unless the task says another number."""
+    """Number of held-out problems, likewise; where they are made, null is 96, unless the task says another number."""
     num_validation: int | None = Field(None, ge=1)
-    """How many validation problems, never trained on and none of the held-out ones: made, drawn from validation_path,
+    """Number of validation problems, never trained on and none of the held-out ones: made, drawn from validation_path,
     or set apart from the training problems. null takes a whole validation_path; without one there are none, and no
     checkpoint is called the best."""
     options: Options = {}
@@ -149,8 +149,9 @@ class DataSettings(Settings):
 
 class PromptSettings(Settings):
     style: Literal["qwen-math", "deepseek-r1", "chat", "plain"] | None = None
-    """How models of a family are asked for reasoning and a boxed answer; the fields below override single parts. Null
-    gives the problem as it is."""
+    """The way in which models of a family are asked for reasoning and a boxed answer; the fields below override single
+    parts. Null gives the problem as it is.
+    """
     mode: Literal["plain", "chat"] | None = None
     """`chat` wraps the problem in the tokenizer's chat template; `plain`, the default, gives the template as it is."""
     template: str | None = None
@@ -158,7 +159,7 @@ class PromptSettings(Settings):
     system: str | None = None
     """chat: the system message."""
     opening: str | None = None
-    """How every response begins; part of the prompt."""
+    """The beginning of every response; part of the prompt."""
 
 
 class VllmSettings(Settings):
@@ -167,7 +168,7 @@ class VllmSettings(Settings):
     kv_cache_gib: float | None = Field(None, gt=0)
     """Memory of the KV cache; null: on a GPU what the share above leaves, on a CPU 1 GiB."""
     dtype: Literal["float32", "bfloat16"] | None = None
-    """Of vLLM's copy of the weights; null: model.compute_dtype."""
+    """Precision of vLLM's copy of the weights; null: model.compute_dtype."""
     max_model_len: int | None = Field(None, ge=1)
     """Longest prompt with its response, in tokens; null: the model's context."""
     enforce_eager: bool = False
@@ -183,24 +184,26 @@ class ServerSettings(Settings):
     model: str | None = None
     """The name of the model there; null: the only one there is."""
     weights_folder: str | None = None
-    """Where new weights are written for the servers to read; shared by all machines. Null: a temporary folder, which
-    does where all run on this machine."""
+    """The folder in which new weights are written for the servers to read; shared by all machines. Null: a temporary
+    folder, which does where all run on this machine.
+    """
     dtype: Literal["float32", "bfloat16"] | None = None
-    """Of the written weights; null: model.compute_dtype."""
+    """Precision of the written weights; null: model.compute_dtype."""
     timeout_s: float = Field(1800.0, gt=0)
     """Seconds a server may take over one response, or over new weights."""
 
 
 class RolloutSettings(Settings):
     engine: str = "hf"
-    """What samples: `hf`, the training weights themselves; `vllm`, vLLM in the same process with a copy of them;
-    `vllm_server`, one or more `vllm serve`, here or elsewhere; or package.module:function of your own."""
+    """The engine that samples: `hf`, the training weights themselves; `vllm`, vLLM in the same process with a copy of
+    them; `vllm_server`, one or more `vllm serve`, here or elsewhere; or package.module:function of your own.
+    """
     vllm: VllmSettings = VllmSettings()
-    """Of the vllm engine alone."""
+    """Settings of the vllm engine alone."""
     server: ServerSettings = ServerSettings()
-    """Of the vllm_server engine alone."""
+    """Settings of the vllm_server engine alone."""
     temperature: float = Field(1.0, gt=0)
-    """Of the training rollouts (1.0 in the paper)."""
+    """Temperature of the training rollouts (1.0 in the paper)."""
     top_p: float = Field(1.0, gt=0, le=1)
     """Nucleus that is sampled from; 1: no cut."""
     top_k: int = Field(0, ge=0)
@@ -230,7 +233,7 @@ class VerifySettings(Settings):
     memory_mb: int = Field(320, ge=192)
     """Address space of a worker, MB."""
     verifier: str | None = None
-    """Who judges: a name (docs/verify.md), or package.module:function of your own; null: the task's own."""
+    """Verifier: a name (docs/verify.md), or package.module:function of your own; null: the task's own."""
 
     @model_validator(mode="after")
     def _verifier_is_known(self) -> Self:
@@ -244,20 +247,20 @@ _Decay = Annotated[float, Field(ge=0, lt=1)]
 
 class OptimizerSettings(Settings):
     learning_rate: float = Field(gt=0)
-    """Of AdamW."""
+    """Step size of AdamW."""
     betas: tuple[_Decay, _Decay] = (0.9, 0.99)
-    """Of AdamW: how slowly its moments forget."""
+    """Decay rates of AdamW's two moments."""
     epsilon: float = Field(1e-8, gt=0)
-    """Of AdamW."""
+    """Term that keeps AdamW's division from one by zero."""
     weight_decay: float = Field(0.0, ge=0)
-    """Of AdamW, decoupled."""
+    """Decoupled weight decay of AdamW."""
     max_grad_norm: float = Field(1.0, gt=0)
     """Gradients are scaled down to this norm where theirs is larger."""
 
 
 class DynamicSamplingSettings(Settings):
     max_resample_times: int = Field(3, ge=0)
-    """How often more prompts may be drawn to fill a batch up with informative groups."""
+    """Rounds of further prompts that may be drawn to fill a batch up with informative groups."""
     rule: Literal["keep", "ms_swift"] = "keep"
     """`keep` trains on every informative group that was found; `ms_swift` reproduces that trainer's rule."""
 
@@ -277,7 +280,7 @@ class RlSettings(OptimizerSettings):
     group_size: int = Field(8, ge=2)
     """Rollouts of one prompt, G."""
     learning_rate: float = Field(5e-5, gt=0)
-    """Of AdamW, constant."""
+    """Learning rate of AdamW, constant."""
     tokens_per_microbatch: int = Field(16384, ge=1)
     """Padded tokens, prompt and response, of one forward and backward pass: memory and speed, not the result."""
     steps_per_generation: int = Field(1, ge=1)
@@ -287,7 +290,7 @@ class RlSettings(OptimizerSettings):
     overlong: OverlongSettings | None = None
     """Soft punishment of overlong responses (DAPO); null leaves the reward 0 or 1."""
     reference: Literal["base", "iteration"] = "base"
-    """What the KL term pulls towards: the base policy, or the policy at the start of the RL phase."""
+    """The policy that the KL term pulls towards: the base policy, or the policy at the start of the RL phase."""
     sampler_correction: Correction | None = None
     """Truncated importance sampling for what the sampler's log-probs differ from the trainer's: a weight per `token`,
     per `sequence`, or `none`, which only measures it. null: per token where the engine has weights of its own; with
@@ -297,7 +300,7 @@ class RlSettings(OptimizerSettings):
     ratio: Ratio | None = None
     """Importance ratio. This and those below: null is what the algorithm says (docs/algorithms.md)."""
     aggregation: Aggregation | None = None
-    """How the surrogate is averaged over tokens and responses."""
+    """Average of the surrogate over tokens and responses."""
     clip_low: float | None = Field(None, ge=0, le=1)
     """ε_low: the ratio is clipped at 1 − this."""
     clip_high: float | None = Field(None, ge=0)
@@ -343,7 +346,7 @@ class IrlSettings(OptimizerSettings):
     k: int = Field(3, ge=1)
     """Demonstrations selected from the rollouts of each group."""
     pool: Pool = "negatives_first"
-    """Which rollouts of a group may be selected."""
+    """Rollouts of a group that may be selected."""
     quantile: float = Field(0.5, gt=0, le=1)
     """The share of them, the least likely, that is drawn from."""
     likelihood: Likelihood = "mean"
@@ -357,17 +360,17 @@ class IrlSettings(OptimizerSettings):
     kl_guard: float = Field(0.0, ge=0)
     """Weight of a KL penalty (k3) towards the policy at the start of the phase, on the demonstrations."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """How the learning rate goes over the steps of one phase; the latter two fall towards zero."""
+    """Course of the learning rate over the steps of one phase; the latter two fall towards zero."""
     optimizer_state: Literal["fresh", "persistent"] = "fresh"
-    """Whether AdamW's moments start anew with every phase."""
+    """AdamW's moments: anew with every phase, or kept."""
     batch_size: int = Field(512, ge=1)
     """Demonstrations of one optimizer step."""
     learning_rate: float = Field(5e-5, gt=0)
-    """Of AdamW; one to two times that of RL is what moves a policy (docs/paper.md)."""
+    """Learning rate of AdamW; one to two times that of RL is what moves a policy (docs/paper.md)."""
     loss: str = "nll"
     """The loss of an update: a name (docs/algorithms.md), or package.module:function of your own."""
     aggregation: Literal["sequence_mean", "token_mean"] = "sequence_mean"
-    """How the NLL is averaged: every response weighs the same, or every token."""
+    """Average of the NLL: every response weighs the same, or every token."""
 
     @model_validator(mode="after")
     def _one_phase_length(self) -> Self:
@@ -377,7 +380,7 @@ class IrlSettings(OptimizerSettings):
         return self
 
     def num_updates(self, num_demonstrations: int) -> int:
-        """How many optimizer steps a phase takes at most: none without demonstrations."""
+        """Return how many optimizer steps a phase takes at most: none without demonstrations."""
         if num_demonstrations == 0:
             return 0
         if self.passes is None:
@@ -392,7 +395,7 @@ class EvaluationSettings(Settings):
     validation_n: int = Field(32, ge=1)
     """Responses sampled for each validation problem, where there are any, whenever a checkpoint is saved."""
     temperature: float = Field(0.7, ge=0)
-    """Of the samples."""
+    """Temperature of the samples."""
     top_p: float = Field(1.0, gt=0, le=1)
     """Nucleus that is sampled from; 1: no cut."""
     top_k: int = Field(0, ge=0)
@@ -429,12 +432,12 @@ class TrackingSettings(Settings):
     project: str = Field("unsqueeze", min_length=1)
     """wandb and trackio: the project; mlflow: the experiment."""
     name: str | None = None
-    """Of the run there; null is the recipe's name and the run directory's."""
+    """Name of the run there; null is the recipe's name and the run directory's."""
 
 
 class ParallelSettings(Settings):
     strategy: Literal["ddp", "fsdp"] = "ddp"
-    """Where several processes train: each holds the whole model (`ddp`), or a piece of every weight (`fsdp`)."""
+    """Layout where several processes train: each holds the whole model (`ddp`), or a piece of every weight (`fsdp`)."""
 
 
 class Recipe(Settings):
@@ -443,21 +446,21 @@ class Recipe(Settings):
     name: RunName
     """Names the run directory, where none is given."""
     description: str = ""
-    """For people."""
+    """Description for people."""
     seed: int = Field(0, ge=0, lt=2**32)
     """Every random draw of the run follows from it."""
     threads: int | None = Field(None, ge=1)
     """CPU threads; null leaves the choice to PyTorch."""
     model: ModelSettings = ModelSettings()
-    """What is trained."""
+    """The model that is trained."""
     data: DataSettings = DataSettings()
-    """What it is trained and tested on."""
+    """The problems that it is trained and tested on."""
     prompt: PromptSettings = PromptSettings()
-    """How problems are put to the model."""
+    """The wording in which problems are put to the model."""
     rollout: RolloutSettings = RolloutSettings()
-    """How answers are sampled for training."""
+    """Sampling of answers for training."""
     verify: VerifySettings = VerifySettings()
-    """How mathematical answers are judged."""
+    """Judging of mathematical answers."""
     rl: RlSettings = RlSettings()
     """The RL phases."""
     irl: IrlSettings | None = None
@@ -465,11 +468,11 @@ class Recipe(Settings):
     evaluation: EvaluationSettings = EvaluationSettings()
     """Before training, at the end, and in between."""
     checkpoint: CheckpointSettings = CheckpointSettings()
-    """What is saved, and what stays."""
+    """Checkpoints that are saved, and those that stay."""
     trackers: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = ()
     """Services that draw curves of the metrics, beside the files of the run. Each needs the extra of its name."""
     tracking: TrackingSettings = TrackingSettings()
-    """What the trackers call the run."""
+    """Names of the run in the trackers."""
     parallel: ParallelSettings = ParallelSettings()
     """Several processes."""
     arms: dict[RunName, dict[str, Any]] | None = Field(None, min_length=1)

@@ -1,4 +1,6 @@
-"""How long a run takes: operations over what a device does of them in a second, and what every call costs anyway."""
+"""Estimate how long a run takes: operations over what a device does of them in a second, and what every call costs
+anyway.
+"""
 
 import math
 from dataclasses import dataclass
@@ -56,7 +58,7 @@ class Speed:
 
     @property
     def flops_per_s(self) -> float:
-        """What one device does in a second of dense work."""
+        """Operations that one device does in a second of dense work."""
         return self.device.peak(self.recipe.model.compute_dtype) * self.device.efficiency
 
     def generate_s(self, num_prompts: int, n: int) -> float:
@@ -99,7 +101,9 @@ class Speed:
 
 
 def forward_flops(shape: ModelShape, context: float) -> float:
-    """Of one token that looks back at ``context`` others: two for every weight it meets, and 4LA for each of those."""
+    """Operations of one token that looks back at ``context`` others: two for every weight it meets, and 4LA for each of
+    those.
+    """
     return 2 * shape.matmul_parameters + 4 * shape.layers * shape.attention_width * context
 
 

@@ -1,4 +1,4 @@
-"""Everything that is estimated of one run, put together."""
+"""Put together all that is estimated of one run."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ def assumed_response(recipe: Recipe, expected: float | None) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problems:
-    """How many problems a run has of each kind."""
+    """Numbers of problems of each kind in a run."""
 
     train: int
     test: int

@@ -1,4 +1,4 @@
-"""What a recipe asks for, counted: steps, rollouts, tokens, evaluations, checkpoints."""
+"""Count what a recipe asks for: steps, rollouts, tokens, evaluations, checkpoints."""
 
 import math
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ class Workload:
 
     @property
     def evaluation_samples(self) -> int:
-        """Of all evaluations and validations."""
+        """Samples of all evaluations and validations."""
         return self.evaluations * self.samples_per_evaluation + self.validations * self.samples_per_validation
 
 

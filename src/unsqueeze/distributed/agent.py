@@ -14,7 +14,7 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Subproce
 from torch.distributed.elastic.rendezvous.static_tcp_rendezvous import StaticTCPRendezvous
 
 GRACE_S = 5
-"""How long the others get to end by themselves once one has ended with an error, and again after SIGTERM."""
+"""Time that the others get to end by themselves once one has ended with an error, and again after SIGTERM."""
 
 
 class Agent(LocalElasticAgent):
@@ -60,7 +60,7 @@ class Agent(LocalElasticAgent):
         return super()._monitor_workers(worker_group)
 
     def _hand_on_wishes(self) -> None:
-        """As SIGTERM: who does not listen yet, or no longer, ends by it without a word; by SIGINT, with a traceback."""
+        """Send SIGTERM: who does not listen yet, or no longer, ends without a word; by SIGINT, with a traceback."""
         if self._handed_on < len(self._wishes):
             self._handed_on = len(self._wishes)
             for process in self._processes:

@@ -18,15 +18,15 @@ from unsqueeze.distributed.pulse import shown
 from unsqueeze.errors import LostProcessError, RunError, UnsqueezeError, UserError, one_line
 
 PATIENCE = timedelta(minutes=30)
-"""How long a process waits for others that live: long enough for one whose rollouts all go to the limit."""
+"""Patience of a process with others that live: long enough for one whose rollouts all go to the limit."""
 
 GRACE_S = 20.0
-"""How long a process that lost another waits to be ended by what started it, which can tell the reason."""
+"""Time that a process that lost another waits to be ended by what started it, which can tell the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a process stands: its number of ``size``, and its number on its own machine."""
+    """Place of a process: its number of ``size``, and its number on its own machine."""
 
     rank: int
     size: int
@@ -125,7 +125,7 @@ def meet(place: Place) -> Any:
 
 
 def is_first_to_tell(store: Any, error: UnsqueezeError) -> bool:
-    """Whether this process is the one to tell the user of its error."""
+    """Tell whether this process is the one to tell the user of its error."""
     if isinstance(error, LostProcessError):
         import time
 

@@ -21,7 +21,7 @@ _WISHES = (signal.SIGINT, signal.SIGTERM)
 
 _LAUNCHER = "UNSQUEEZE_LAUNCHER"
 _WATCH_S = 0.5
-"""How often a process looks whether its launcher lives."""
+"""Interval at which a process looks whether its launcher lives."""
 
 
 def run_processes(command: Sequence[str], count: int) -> int:
@@ -84,7 +84,7 @@ def noting_signals() -> Iterator[list[int]]:
 
 @contextmanager
 def environment_with(variables: Mapping[str, str]) -> Iterator[None]:
-    """For the duration, ``variables`` are in the environment, which the agent hands on to the processes it starts."""
+    """Put ``variables`` into the environment for the duration, which the agent hands on to the processes it starts."""
     before = dict(os.environ)
     os.environ.update(variables)
     try:
@@ -102,7 +102,7 @@ def silence_agent() -> None:
 
 
 def say_stopped() -> None:
-    """For processes that were ended before they could say it: while they started, or tried everything once."""
+    """Say it for processes that were ended before they could: while they started, or tried everything once."""
     print("stopped as asked, before training began; what is on disk is as it was.", file=sys.stderr)
 
 

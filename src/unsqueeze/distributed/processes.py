@@ -26,7 +26,7 @@ class Processes:
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the process that writes files and speaks to the user."""
+        """Tell whether this is the process that writes files and speaks to the user."""
         return self.rank == 0
 
     def gather(self, value: T) -> list[T]:
@@ -42,7 +42,7 @@ class Processes:
         return list(values)
 
     def any(self, flag: bool) -> bool:
-        """Whether ``flag`` is set in at least one process."""
+        """Tell whether ``flag`` is set in at least one process."""
         return flag
 
     def sum_tensors(self, tensors: Iterable["Tensor"]) -> None:
@@ -50,7 +50,7 @@ class Processes:
 
     @contextmanager
     def agreeing(self) -> Iterator[None]:
-        """What each process does alone in the block; an error or a wish to stop, in any of them, is raised in all."""
+        """Let each process work alone in the block; an error or a request to stop, in any of them, is raised in all."""
         yield
 
 
@@ -131,7 +131,7 @@ class ManyProcesses(Processes):
 
 @contextmanager
 def meeting() -> Iterator[None]:
-    """What ``torch.distributed`` raises where a process is missing, as LostProcessError."""
+    """Translate what ``torch.distributed`` raises where a process is missing into LostProcessError."""
     try:
         yield
     except RuntimeError as error:  # gloo raises this, NCCL a subclass of it
@@ -140,7 +140,7 @@ def meeting() -> Iterator[None]:
 
 @contextmanager
 def connection_errors() -> Iterator[None]:
-    """The same where other work may fail too: FSDP2 gathers weights inside of forward and backward passes."""
+    """Translate likewise where other work may fail too: FSDP2 gathers weights inside of forward and backward passes."""
     try:
         yield
     except UnsqueezeError:

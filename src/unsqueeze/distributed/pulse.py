@@ -12,18 +12,19 @@ from contextlib import contextmanager
 from typing import Any
 
 PULSE_S = 1.0
-"""How often each process shows that it lives."""
+"""Interval in which each process shows that it lives."""
 
 SILENCE_S = 60.0
-"""How long one may show nothing until the others end: far more than anything here holds Python's lock."""
+"""Silence of one after which the others end: far more than anything here holds Python's lock."""
 
 END_S = 2.0
-"""How long a process that ends waits for these threads; one whose store does not answer would take far longer."""
+"""Time that a process that ends waits for these threads; one whose store does not answer would take far longer."""
 
 
 @contextmanager
 def shown(store: Any, rank: int, size: int) -> Iterator[None]:
-    """For the duration, process ``rank`` of ``size`` shows that it lives, and ends with a message if the next does not.
+    """Show, for the duration, that process ``rank`` of ``size`` shows that it lives, and ends with a message if the
+    next does not.
 
     Silence is counted in this process's own time, so that none is blamed after all were stopped together.
     """

@@ -1,4 +1,4 @@
-"""Which problems a task means: Countdown, a benchmark known by name, a data set of the hub, or a JSONL file."""
+"""Find the problems of a task: Countdown, a benchmark known by name, a data set of the hub, or a JSONL file."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -38,14 +38,14 @@ class Benchmark:
 
     @property
     def option_orders(self) -> dict[str, str]:
-        """How options were shuffled, by problem: ``2031`` shows the right one, which is 0, as B."""
+        """Order in which options were shuffled, by problem: ``2031`` shows the right one, which is 0, as B."""
         orders = ((problem.id, problem.option_order) for problem in self.problems)
         return {problem_id: "".join(map(str, order)) for problem_id, order in orders if order is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Where:
-    """Where tasks are looked for, and the fields of those whose format is not known by their name."""
+    """Places in which tasks are looked for, and the fields of those whose format is not known by their name."""
 
     data_dir: Path
     limit: int | None = None
@@ -115,7 +115,7 @@ def _made(task: Task, limit: int | None) -> Benchmark:
 
 
 def _load_known(known: KnownSet, where: Where) -> Benchmark:
-    """From the data directory, else from the hub."""
+    """Load from the data directory, else from the hub."""
     reader = or_plain(known.reader)
     if path := _find_file(known.file_names, where.data_dir):
         return _from_file(path, known.name, reader, known.id_field, where.limit)

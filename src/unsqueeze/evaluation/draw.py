@@ -19,7 +19,7 @@ STORED_AFTER_S = 5.0
 
 
 class Sink(Protocol):
-    """Where judged samples go; they are on the disk when ``add`` returns."""
+    """Destination of judged samples; they are on the disk when ``add`` returns."""
 
     def add(self, samples: Sequence[EvalSample]) -> None: ...
 

@@ -1,4 +1,4 @@
-"""Which weights a folder holds, told apart without reading gigabytes."""
+"""Tell apart which weights a folder holds, without reading gigabytes."""
 
 import hashlib
 from pathlib import Path

@@ -133,7 +133,7 @@ def _beside(folder: Path) -> dict[str, Any]:
 
 
 def _verifiers_in(source: str) -> dict[str, str]:
-    """Who judged the samples of a path, where they are of our form and say it."""
+    """Name who judged the samples of a path, where they are of our form and say it."""
     path = Path(sample_source(source))
     if path.suffix != ".parquet" or not path.is_file():
         return {}

@@ -28,7 +28,7 @@ ENGINES = ("hf", "vllm")
 
 
 class Source(Protocol):
-    """What an evaluation asks: a model with the means to draw from it."""
+    """Source of answers for an evaluation: a model with the means to draw from it."""
 
     @property
     def sampler(self) -> Sampler: ...
@@ -108,7 +108,7 @@ class LoadedModel:
         """Find out nothing: what a loaded model takes is known."""
 
     def identity(self) -> dict[str, Any]:
-        """Of a folder its weights, not its name."""
+        """Return the weights of a folder, not its name."""
         weights = fingerprint(self.path)
         return {
             "hub_name": self.name if weights is None else None,
@@ -186,7 +186,7 @@ class ServedSource:
         }
 
     def told(self) -> dict[str, Any]:
-        """Where the samples came from last: the same model may be served elsewhere tomorrow."""
+        """Return where the samples came from last: the same model may be served elsewhere tomorrow."""
         return {"servers": self.engine.replicas.names, "server_version": self.engine.reported.version}
 
     def draw(

@@ -59,7 +59,7 @@ class EvalSettings:
 
     @property
     def drawn(self) -> dict[str, Any]:
-        """What samples depend on, beside the prompts and their longest length."""
+        """Return what samples depend on, beside the prompts and their longest length."""
         return {"temperature": self.temperature, "top_p": self.top_p, "top_k": self.top_k}
 
     @property

@@ -1,4 +1,4 @@
-"""From files of samples to a tally: who solved what, how often."""
+"""Tally files of samples: who solved what, how often."""
 
 from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
@@ -109,7 +109,7 @@ def _gold(record: Record) -> str | None:
 
 
 def _outcomes(records: list[Record], verifier: MathVerifier) -> Iterator[tuple[bool | None, Hashable | None, bool]]:
-    """Of every sample: is it correct (None: not judged), what it answered, and whether that is known."""
+    """Yield for every sample: is it correct (None: not judged), what it answered, and whether that is known."""
     unjudged = [record for record in records if not is_judged(record)]
     for record in unjudged:
         if not {"gold", "prediction"} <= set(record.fields):

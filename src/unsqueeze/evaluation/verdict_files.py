@@ -48,7 +48,7 @@ def chunked(
 
 
 def count_samples(source: str) -> int | None:
-    """How many samples a file holds, every one checked to have its fields. None for standard input, read but once."""
+    """Count the samples of a file, every one checked to have its fields. None for standard input, read but once."""
     if source == STANDARD:
         return None
     if is_parquet(source):

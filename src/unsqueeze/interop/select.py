@@ -37,7 +37,7 @@ class Choice:
 
 @dataclass(slots=True)
 class Selection:
-    """What was chosen, by place in the reading of all files, and what there was to choose from."""
+    """Choice among rollouts, by place in the reading of all files, and what there was to choose from."""
 
     chosen: dict[int, Choice] = field(default_factory=dict)
     num_rollouts: int = 0

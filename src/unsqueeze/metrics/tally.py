@@ -1,4 +1,4 @@
-"""How many samples of every problem there are, and how many are correct: what every estimate starts from.
+"""Counts of samples and of correct ones for every problem: the start of every estimate.
 
 Axes: P problems.
 """

@@ -1,4 +1,4 @@
-"""Which checkpoint is best: read off the stored evaluations on validation problems, so there is no record to lose."""
+"""Find the best checkpoint: read off the stored evaluations on validation problems, so there is no record to lose."""
 
 import math
 from dataclasses import dataclass

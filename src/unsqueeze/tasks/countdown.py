@@ -35,7 +35,7 @@ _STEP = re.compile(rf"{_NUMBER}[ \t]*([-+*/])[ \t]*{_NUMBER}[ \t]*=[ \t]*{_NUMBE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CountdownDifficulty:
-    """What the problems look like. The defaults are the setting the embedded model was trained for.
+    """Difficulty of the problems. The defaults are the setting the embedded model was trained for.
 
     ``max_result`` bounds every intermediate result of the solutions the generator draws. It keeps the vocabulary of a
     small model small; it is no rule of the game, and the checker does not ask for it. ``max_target`` None is the same.
@@ -125,7 +125,7 @@ def make_problem(numbers: Sequence[int], target: int) -> Problem:
 
 
 def is_held_out(numbers: Sequence[int], target: int) -> bool:
-    """Whether a problem is on the test side: one key in eight, by CRC-32 of the sorted numbers and the target."""
+    """Tell whether a problem is on the test side: one key in eight, by CRC-32 of the sorted numbers and the target."""
     return zlib.crc32(render_prompt(numbers, target).encode()) % HELD_OUT_ONE_IN == 0
 
 

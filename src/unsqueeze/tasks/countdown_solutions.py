@@ -1,4 +1,6 @@
-"""Which solutions of a Countdown problem are really different: a canonical form, and all of them by trying."""
+"""Tell apart the solutions of a Countdown problem that are really different: a canonical form, and all of them by
+trying.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -33,7 +33,7 @@ class HubSource:
 
     @property
     def name(self) -> str:
-        """What its results are kept under."""
+        """The name that its results are kept under."""
         short = self.path.rpartition("/")[2]
         return short if self.config is None else f"{short}:{self.config}"
 

@@ -105,7 +105,9 @@ def find_known(name: str) -> KnownSet | None:
 
 
 def format_of(source: HubSource, problem_field: str, answer_field: str) -> tuple[Reader, str | None]:
-    """How to read a data set, and its field of ids: in its own format where it is known and no fields are named."""
+    """Return the reader of a data set, and its field of ids: in its own format where it is known and no fields are
+    named.
+    """
     known = next((known for known in KNOWN if known.hub.path == source.path), None)
     if known is None or (problem_field, answer_field) != DEFAULT_FIELDS:
         return plain(problem_field, answer_field), None

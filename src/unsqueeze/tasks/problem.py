@@ -1,4 +1,4 @@
-"""What is asked: one problem with its gold answer."""
+"""One problem with its gold answer."""
 
 import hashlib
 import json

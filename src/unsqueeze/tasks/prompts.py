@@ -1,4 +1,4 @@
-"""From a problem to the tokens a model is given."""
+"""Turn a problem into the tokens a model is given."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

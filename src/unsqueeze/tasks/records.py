@@ -1,4 +1,4 @@
-"""From one record of a data set, whatever its format, to a question and its gold answer."""
+"""Turn one record of a data set, whatever its format, into a question and its gold answer."""
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -11,7 +11,7 @@ from unsqueeze.utf8 import is_utf8
 Record = Mapping[str, object]
 LETTERS = "ABCDEFGHIJ"
 ORDER_SEED = 0
-"""Of the order in which shuffled options are shown. It does not depend on the seed of the samples."""
+"""Seed of the order in which shuffled options are shown. It does not depend on the seed of the samples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Question:
 
 
 Reader = Callable[[Record, str, str], Question]
-"""Of a record, where it stands (for messages), and the problem's id."""
+"""Function of a record, where it stands (for messages), and the problem's id."""
 
 
 def plain(problem_field: str = "problem", answer_field: str = "answer") -> Reader:

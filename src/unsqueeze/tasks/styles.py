@@ -1,4 +1,4 @@
-r"""How the models of a family want to be asked.
+r"""Prompt styles of model families.
 
 A style says where the request for reasoning and a ``\boxed{}`` answer stands, and how the response opens:
 
@@ -22,7 +22,7 @@ STYLES: tuple[StyleName, ...] = ("qwen-math", "deepseek-r1", "chat", "plain")
 AUTO = "auto"
 
 Asks = Literal["math", "choice", "tags", "nothing"]
-"""What a problem set asks for: a boxed answer, a boxed letter, an answer between tags, or what the problem says."""
+"""Request of a problem set: a boxed answer, a boxed letter, an answer between tags, or what the problem says."""
 
 PLACE = "{problem}"
 PLAIN_TEMPLATE = PLACE
@@ -69,7 +69,7 @@ class Wording:
         return [*before, {"role": "user", "content": self.text(problem)}]
 
     def prompt(self, problem: str) -> str | list[dict[str, str]]:
-        """What an engine that takes words is given: a chat, or one text."""
+        """Return the prompt of an engine that takes words: a chat, or one text."""
         return self.messages(problem) if self.mode == "chat" else self.text(problem) + self.opening
 
 
@@ -77,7 +77,7 @@ AS_IT_IS = Wording()
 
 
 def wording(style: StyleName, asks: Asks) -> Wording:
-    """How a style asks. What Qwen2.5-Math's system message asks for is not asked again in the user's turn."""
+    """Return the wording of a style. What Qwen2.5-Math's system message asks for is not repeated in the user's turn."""
     template = _TEMPLATES[asks]
     if style == "qwen-math":
         return Wording(mode="chat", template=PLAIN_TEMPLATE if asks == "math" else template, system=REQUEST)
@@ -87,7 +87,9 @@ def wording(style: StyleName, asks: Asks) -> Wording:
 
 
 def wording_of_settings(settings: Mapping[str, Any]) -> Wording:
-    """That of a recipe's ``prompt``: its style's (asking for mathematics), with the single fields that are given."""
+    """Return the wording of a recipe's ``prompt``: its style's (asking for mathematics), with the single fields that
+    are given.
+    """
     style = settings.get("style")
     base = AS_IT_IS if style is None else wording(style, "math")
     given = {name: settings.get(name) for name in ("mode", "template", "system", "opening")}

@@ -56,14 +56,14 @@ class Task(ABC):
     """
 
     name: ClassVar[str]
-    """What problems are marked with (``Problem.task``): a name of ``extensions.TASKS``. A class that gives none is
+    """Mark of problems (``Problem.task``): a name of ``extensions.TASKS``. A class that gives none is
     called by its place, ``package.module:Class``."""
     title: ClassVar[str] = ""
     """One line for lists."""
     named_is_enough: ClassVar[bool] = False
     """The name alone says which problems are held out, without files and options: ``--task NAME`` may ask for them."""
     verifier: ClassVar[str] = "math"
-    """Who judges: a name of ``extensions.VERIFIERS``, or ``package.module:function``."""
+    """Verifier: a name of ``extensions.VERIFIERS``, or ``package.module:function``."""
     judged_in_place: ClassVar[bool] = False
     """The verifier takes no time worth counting and no process of its own."""
     asks: ClassVar[Asks] = "math"

@@ -30,7 +30,7 @@ ENDS = ("finished", "interrupted", "failed")
 
 @dataclass(frozen=True, slots=True)
 class ArmResult:
-    """What an arm came to, from the files in its directory."""
+    """Outcome of an arm, from the files in its directory."""
 
     name: str
     path: Path
@@ -51,7 +51,7 @@ class CheckedArm:
     seconds: float
     data: Data
     parts: Parts | None
-    """Everything, ready to be trained with; None where several arms would hold a model each until their turn."""
+    """Parts, ready to be trained with; None where several arms would hold a model each until their turn."""
 
 
 def check_directories(directory: Path, paths: Mapping[str, Path], *, resume: bool) -> None:

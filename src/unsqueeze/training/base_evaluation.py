@@ -12,7 +12,7 @@ _AFTER_THE_BEGINNING = {"name", "description", "rl", "irl", "checkpoint", "arms"
 
 
 def begins_as(recipe: Recipe) -> dict[str, Any]:
-    """What the evaluation before training depends on: model, data, prompts, sampling, judging, seed, threads."""
+    """Return what the evaluation before training depends on: model, data, prompts, sampling, judging, seed, threads."""
     return recipe.model_dump(exclude=_AFTER_THE_BEGINNING)
 
 

@@ -1,4 +1,4 @@
-"""When a checkpoint is saved, what is in it, and which ones stay."""
+"""Save checkpoints when they are due, and remove those that need not stay."""
 
 from collections.abc import Set
 from dataclasses import asdict, replace
@@ -13,7 +13,9 @@ from unsqueeze.training.state import WEIGHTS, Cursor, Optimizers, save_policy, s
 
 
 def is_due(settings: CheckpointSettings, step: int, *, last: bool, phase_end: bool) -> bool:
-    """Whether a checkpoint is to be saved after ``step``: every so many, at phase ends if asked for, and at the end."""
+    """Tell whether a checkpoint is to be saved after ``step``: every so many, at phase ends if asked for, and at the
+    end.
+    """
     regular = settings.every_steps is not None and step % settings.every_steps == 0
     return last or regular or (settings.keep_phase_ends and phase_end)
 
@@ -48,7 +50,7 @@ def save_checkpoint(run: Run, cursor: Cursor, position: int, optimizers: Optimiz
 
 
 def remove_old_checkpoints(run: Run) -> None:
-    """All that neither ``checkpoint.keep_last`` nor ``lasting_steps`` keeps."""
+    """Remove what neither ``checkpoint.keep_last`` nor ``lasting_steps`` keeps."""
     if run.recipe.checkpoint.keep_last is not None:
         run.directory.checkpoints.retain(run.recipe.checkpoint.keep_last, lasting_steps(run))
 

@@ -28,7 +28,7 @@ from unsqueeze.verify.verdict import Verdict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seconds:
-    """What a generation cost; zeros for the later steps it serves."""
+    """Time that a generation took; zeros for the later steps it serves."""
 
     generate_s: float = 0.0
     verify_s: float = 0.0
@@ -38,7 +38,7 @@ class Seconds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepBatch:
-    """What one optimizer step learns from: ``groups``, out of everything its generation ``sampled``.
+    """Batch that one optimizer step learns from: ``groups``, out of everything its generation ``sampled``.
 
     ``num_resamples`` counts rounds of further prompts, ``num_missing`` and ``num_informative_lost`` the informative
     groups that the generation fell short of, and those that were found but not used; all 0 without dynamic sampling.

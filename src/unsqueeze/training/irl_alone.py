@@ -25,7 +25,7 @@ NLL_ROWS = 512
 
 @dataclass(frozen=True, slots=True)
 class IrlOutcome:
-    """What the phase did, its updates as lines of metrics, and whether a KL budget was left unspent."""
+    """Outcome of the phase: its report, its updates as lines of metrics, and whether a KL budget was left unspent."""
 
     report: PhaseReport
     updates: list[dict[str, Any]]

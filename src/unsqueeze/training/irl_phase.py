@@ -133,11 +133,11 @@ class IrlUpdate:
         }
 
     def met_budget(self, settings: IrlSettings) -> bool:
-        """Whether this update spent the KL budget, where there is one."""
+        """Tell whether this update spent the KL budget, where there is one."""
         return bool(settings.kl_budget and self.kl_moved is not None and self.kl_moved >= settings.kl_budget)
 
     def budget_unspent(self, settings: IrlSettings, total: int) -> bool:
-        """Whether this was the last update that was allowed and the budget is not spent."""
+        """Tell whether this was the last update that was allowed and the budget is not spent."""
         return settings.kl_budget is not None and self.number == total and not self.met_budget(settings)
 
 

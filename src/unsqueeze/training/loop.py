@@ -50,7 +50,7 @@ def train(run: Run, *, reference: Reference | None) -> list[PhaseReport]:
 
 
 class Training:
-    """How far a run is, and what goes with it from phase to phase."""
+    """Progress of a run, and what goes with it from phase to phase."""
 
     def __init__(self, run: Run, reference: Reference | None) -> None:
         self.run = run

@@ -46,7 +46,7 @@ def finish_phase(run: Run, phase: Phase, start: PhaseStart, own_rows: Sequence[R
 
 
 def measure_start(policy: Policy, engine: Engine, probe: Probe, *, seed: int) -> PhaseStart:
-    """What is to be remembered of a policy before a phase: its weights, samples of it, how peaked it is."""
+    """Remember a policy before a phase: its weights, samples of it, how peaked it is."""
     engine.sync(policy)
     return PhaseStart(
         weights=snapshot(policy),
@@ -68,7 +68,7 @@ def measure_report(
     own_rows: Sequence[Row],
     nll_before: float,
 ) -> PhaseReport:
-    """What a phase that began at ``start`` did to the policy, and to ``own_rows``, whose NLL was ``nll_before``."""
+    """Report what a phase begun at ``start`` did to the policy, and to ``own_rows``, whose NLL was ``nll_before``."""
     engine.sync(policy)
     change = weight_change(policy, start.weights)
     return PhaseReport(
@@ -92,7 +92,7 @@ def measure_report(
 
 
 def last_rl_seconds(run: Run) -> float:
-    """How long the last RL phase took, from the journal."""
+    """Read from the journal how long the last RL phase took."""
     event = run.directory.journal.last("phase_finished", kind="rl")
     assert event is not None, "an IRL phase follows an RL phase"
     return float(event["seconds"])

@@ -1,4 +1,4 @@
-"""What a phase really did: to the weights, to its own batch, and to the policy on held-out prompts.
+"""Report of what a phase really did: to the weights, to its own batch, and to the policy on held-out prompts.
 
 A step size can be so small that rounding eats it (``docs/paper.md``): the report says how many weights moved at all,
 and how many would have moved had they been stored in bf16.
@@ -49,7 +49,7 @@ class PhaseReport:
 
     @property
     def did_nothing(self) -> bool:
-        """Whether the policy is, for all that held-out prompts can tell, the one from before."""
+        """Tell whether the policy is, for all that held-out prompts can tell, the one from before."""
         return self.share_moved == 0 or self.kl_moved < NOTHING_MOVED_NATS
 
     def to_json_object(self) -> dict[str, object]:
@@ -77,7 +77,7 @@ class PhaseReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PhaseStart:
-    """What is remembered of the moment a phase began, to tell afterwards what it did.
+    """Memory of the moment a phase began, to tell afterwards what it did.
 
     ``seconds_before`` is the time the phase had taken when it was saved, for one that goes on after a stop.
     """
@@ -108,7 +108,7 @@ def snapshot(policy: Policy) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def weight_change(policy: Policy, before: Mapping[str, Tensor]) -> WeightChange:
-    """How the trained weights differ from a snapshot of them."""
+    """Measure how the trained weights differ from a snapshot of them."""
     squares, reference, moved, moved_bf16, count = 0.0, 0.0, 0.0, 0.0, 0.0
     for name, parameter in policy.trainable():
         now, then = piece(parameter.detach()).cpu(), before[name]

@@ -25,7 +25,7 @@ NUM_LONGEST, NUM_SPREAD = 16, 64
 
 
 def preflight(recipe: Recipe, parts: Parts, path: Path) -> Estimate:
-    """Everything that can be found out in seconds about a run in the directory ``path``. UserError or RunError."""
+    """Find out what can be found out in seconds about a run in the directory ``path``. UserError or RunError."""
     rehearse(recipe, parts)
     estimate = estimate_parts(recipe, parts)
     parts.policy.processes.on_main(lambda: check_disk(path, estimate.disk.total))
@@ -66,7 +66,9 @@ def shape_of(model: PreTrainedModel, *, without: int = 0) -> ModelShape:
 
 
 def device_here(device: torch.device) -> Device:
-    """What is known of the device: that of its name, an H100 where its name is not known; a CPU with its threads."""
+    """Return what is known of the device: that of its name, an H100 where its name is not known; a CPU with its
+    threads.
+    """
     if device.type != "cuda":
         cpu, threads = DEVICES["cpu"], torch.get_num_threads()
         return replace(cpu, peak_fp32=threads * cpu.peak_fp32, peak_bf16=threads * cpu.peak_bf16)

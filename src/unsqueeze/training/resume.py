@@ -1,4 +1,4 @@
-"""Where a stopped run goes on, and the way out where something needed for that is damaged."""
+"""Find where a stopped run goes on, and the way out where something needed for that is damaged."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,7 +60,7 @@ def _check_place(path: Path, cursor: Cursor, step: int, phases: Sequence[Phase])
 
 
 def way_out(run: Run, optimizers: Optimizers) -> str:
-    """Which checkpoints to move away so that the run can go on. Leaves the policy anyhow: the run cannot go on now."""
+    """Say which checkpoints to move away so that the run can go on. Leaves the policy anyhow: the run cannot go on."""
     checkpoints = run.directory.checkpoints
     steps = checkpoints.steps()
     for step in reversed(steps[:-1]):

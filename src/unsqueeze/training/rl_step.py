@@ -112,7 +112,9 @@ def rl_rows(groups: Sequence[Group], settings: RlSettings, estimator: Estimator,
 
 
 def behaviour(rollout: Rollout) -> dict[str, Any]:
-    """Whose log-probs the ratio is taken against: the trainer's own where they were measured, else the sampler's."""
+    """Return the log-probs that the ratio is taken against: the trainer's own where they were measured, else the
+    sampler's.
+    """
     sampler = rollout.completion.logp_behaviour
     if rollout.logp_proximal is None:
         return {"logp_proximal": sampler}
@@ -154,7 +156,7 @@ def with_reference(rows: Sequence[Row], reference: Reference, run: Run) -> list[
 
 
 def rollout_metrics(groups: Sequence[Group], estimator: Estimator, settings: RlSettings) -> dict[str, Any]:
-    """What the rollouts trained on were like. ``entropy`` estimates that of the distribution that
+    """Describe the rollouts trained on. ``entropy`` estimates that of the distribution that
     drew the tokens, at its temperature: −mean ``logp_behaviour``, nats per token."""
     if not groups:
         return {"reward": None}
@@ -174,7 +176,7 @@ def rollout_metrics(groups: Sequence[Group], estimator: Estimator, settings: RlS
 
 
 def sampling_metrics(batch: StepBatch) -> dict[str, int]:
-    """What was sampled for this step, and what became of it."""
+    """Count what was sampled for this step, and what became of it."""
     rollouts = [rollout for group in batch.sampled for rollout in group.rollouts]
     return {
         "num_groups": len(batch.groups),
@@ -194,7 +196,7 @@ def device_metrics(device: torch.device) -> dict[str, float]:
 
 
 def update_metrics(result: StepResult | None) -> dict[str, Any]:
-    """What the update was like; an update that did not take place has no loss."""
+    """Measure the update; one that did not take place has no loss."""
     if result is None:
         return {"updated": False, "loss": None, "grad_norm": None}
     return {"updated": True, "loss": result.loss, "grad_norm": result.grad_norm, **result.metrics}

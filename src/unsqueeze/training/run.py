@@ -26,7 +26,7 @@ NUM_PROBE_PROMPTS = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """Everything a phase needs. Only the policy's weights change."""
+    """The parts of a run that a phase needs. Only the policy's weights change."""
 
     recipe: Recipe
     policy: Policy

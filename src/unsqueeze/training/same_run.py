@@ -1,4 +1,4 @@
-"""Whether a stopped run may go on with the recipe and the data given now: what differs, and what may differ."""
+"""Check that a stopped run may go on with the recipe and the data given now: what differs, and what may differ."""
 
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
@@ -59,7 +59,7 @@ def check_same_run(
 
 
 def changed_settings(directory: RunDirectory, recipe: Recipe) -> dict[str, Any]:
-    """What is set otherwise than when the run was started: its value now, by dotted name."""
+    """Return what is set otherwise than when the run was started: its value now, by dotted name."""
     found = differences(_recipe_of(directory), recipe.model_dump(mode="json"))
     return {name: now for name, (_, now) in found}
 

@@ -1,4 +1,4 @@
-"""Where the engine has weights of its own: the trainer's log-probs of what it sampled, and how far they are apart."""
+"""The trainer's log-probs of what an engine with weights of its own sampled, and how far they are apart."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -15,12 +15,12 @@ from unsqueeze.training.run import Run
 
 
 def needs_proximal(run: Run) -> bool:
-    """Whether rollouts are to carry the trainer's log-probs; always where the engine has weights of its own."""
+    """Tell whether rollouts are to carry the trainer's log-probs; always where the engine has weights of its own."""
     return run.recipe.rl.sampler_correction is not None or run.engine.policy_version is not None
 
 
 def correction_level(settings: RlSettings) -> Correction:
-    """What is corrected where rollouts carry the trainer's log-probs."""
+    """Return what is corrected where rollouts carry the trainer's log-probs."""
     return settings.sampler_correction or "token"
 
 
@@ -37,7 +37,7 @@ def with_logp_proximal(run: Run, groups: Sequence[Group]) -> list[Group]:
 
 
 def gap_metrics(groups: Sequence[Group], settings: RlSettings) -> dict[str, float]:
-    """How far sampler and trainer are apart on the tokens of these groups; nothing where they are one.
+    """Measure how far sampler and trainer are apart on the tokens of these groups; nothing where they are one.
 
     ``sampler_gap`` mean |difference| in nats per token, ``sampler_gap_max`` the largest, ``sampler_kl`` KL(sampler ‖
     policy) in nats per token, ``sampler_ratio`` the mean ratio, ``sampler_truncated`` the share of tokens whose weight

@@ -1,4 +1,4 @@
-"""From a recipe to the parts of a run: everything that can be wrong with the input is found here, before training."""
+"""Make the parts of a run from a recipe: everything that can be wrong with the input is found here, before training."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ from unsqueeze.verify.verifiers import Borrowed, make_verifier, name_of, start
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Own:
-    """What a caller gives in Python beside the recipe; None is what the recipe says."""
+    """Parts that a caller gives in Python beside the recipe; None is what the recipe says."""
 
     data: Data | None = None
     verifier: Verifier | None = None
@@ -50,7 +50,7 @@ class Own:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a recipe needs before it has a run directory."""
+    """Parts that a recipe needs before it has a run directory."""
 
     policy: Policy
     reference: Reference | None
@@ -163,7 +163,7 @@ def run_info(recipe: Recipe, parts: Parts) -> dict[str, Any]:
 
 
 def data_info(data: Data) -> dict[str, Any]:
-    """How many problems there are, and what is in the files or data sets they come from."""
+    """Count the problems, and hash the files or data sets they come from."""
     return {
         "num_train": len(data.train),
         "num_test": len(data.test),

@@ -1,4 +1,4 @@
-"""What a checkpoint holds beside the exported policy, so that training goes on as if it had never stopped.
+"""State that a checkpoint holds beside the exported policy, so that training goes on as if it had never stopped.
 
 ``state/`` is plain data: safetensors and JSON.
 
@@ -44,7 +44,7 @@ STATE = "state.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cursor:
-    """How far training is: RL steps done, the phase to go on with, and what goes with them.
+    """Progress of training: RL steps done, the phase to go on with, and what goes with them.
 
     ``phase_begun`` says whether that phase is under way, or is to begin.
     """
@@ -75,7 +75,7 @@ def save_policy(folder: Path, policy: Policy, dtype: torch.dtype, weights: Mappi
 
 
 def whole_state(policy: Policy, optimizers: Optimizers, start: PhaseStart | None) -> dict[str, dict[str, Tensor]]:
-    """What goes into each safetensors file, in the main process; the others lend their pieces, and get nothing."""
+    """Return what goes into each safetensors file, in the main process; others lend their pieces, and get nothing."""
     files = {WEIGHTS: {name: parameter.detach() for name, parameter in policy.trainable()}}
     for kind, optimizer in optimizers.by_name().items():
         files[_optimizer(kind)] = _optimizer_tensors(policy, optimizer)
@@ -132,7 +132,7 @@ def load_state(folder: Path, policy: Policy, optimizers: Optimizers) -> tuple[Cu
 
 @contextmanager
 def _damage(path: Path) -> Iterator[None]:
-    """Whatever is wrong with what was read, as RunError."""
+    """Translate whatever is wrong with what was read into RunError."""
     try:
         yield
     except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
@@ -198,7 +198,9 @@ def _whole(tensors: Mapping[str, Tensor], policy: Policy) -> dict[str, Tensor]:
 
 @contextmanager
 def _refusals(folder: Path) -> Iterator[None]:
-    """What the libraries' own writers raise where the file system refuses, as RunError. OSError passes through."""
+    """Translate what the libraries' own writers raise where the file system refuses into RunError. OSError passes
+    through.
+    """
     try:
         yield
     except Exception as error:

@@ -1,4 +1,4 @@
-"""What each field of a checkpoint's ``state.json`` can be: the file is plain text, and somebody may have edited it."""
+"""Check each field of a checkpoint's ``state.json``: the file is plain text, and somebody may have edited it."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a checker says of one answer, and what that is worth."""
+"""Verdicts on answers, and their rewards."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
