@@ -54,7 +54,8 @@ _STATED = re.compile(
     rf"{{0,12}}{_LETTER}"
 )
 _CHOSEN = re.compile(
-    rf"(?i:i'd say|i would say|hence choice|hence option|so choice|so option|pick|choose|chose|select|go with|going with|it's|it is|must be|has to be|leaves|leaving|故选|选择|选|應選)"
+    rf"(?i:i'd say|i would say|hence choice|hence option|so choice|so option|pick|choose|chose|select"
+    r"|go with|going with|it's|it is|must be|has to be|leaves|leaving|故选|选择|选|應選)"
     rf"(?:\s(?i:option|choice|answer|letter))?:?{_OPEN}{{0,8}}{_LETTER}"
 )
 _SHUT = r"[\"'`*)\]$}>]{0,4}\s{1,3}"

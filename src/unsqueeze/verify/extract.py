@@ -83,7 +83,7 @@ def one_spelling(response: str) -> str:
 
 
 def tagged_answer(response: str) -> str:
-    """What stands between the last ``<answer>`` tags, where there are any; else the response."""
+    """Return what stands between the last ``<answer>`` tags, where there are any; else the response."""
     end = response.rfind("</answer>")
     start = response.rfind("<answer>", 0, end) if end >= 0 else -1
     return response[start + len("<answer>") : end].strip() if start >= 0 else response

@@ -28,7 +28,7 @@ _WORDS = re.compile(r"[A-Za-z]+")
 
 
 def stated_answer(text: str) -> str | None:
-    """What the last "answer is …" of a response says, to the end of its sentence."""
+    """Return what the last "answer is …" of a response says, to the end of its sentence."""
     last = None
     for last in _STATED.finditer(text):  # noqa: B007 - the last one is wanted
         pass

@@ -12,7 +12,7 @@ from unsqueeze.verify.texts import MAX_TEXT, is_plain, number_in_words, plain_wo
 from unsqueeze.verify.verdict import Judgement, Verdict
 
 _MAX_SENTENCE = 10
-_DOUBT = frozenset("or not no if either neither never unless maybe perhaps".split())
+_DOUBT = frozenset(["or", "not", "no", "if", "either", "neither", "never", "unless", "maybe", "perhaps"])
 UNREADABLE_GOLD = "the gold answer cannot be read"
 
 
