@@ -1,4 +1,7 @@
-"""docs/api.md: every block of it runs, top to bottom, and prints what the page says; every public name is on it."""
+"""docs/api.md: every block of it runs, top to bottom, and prints what the page says; every public name is on it.
+
+The blocks of README.md that stand alone run too.
+"""
 
 import contextlib
 import io
@@ -30,6 +33,18 @@ def test_every_block_runs_and_prints_what_the_page_says(tmp_path: Path, monkeypa
         assert OutputChecker().check_output(said, printed.getvalue(), ELLIPSIS), (
             f"{PAGE.name}:{line} prints\n{printed.getvalue()}and the page says\n{said}"
         )
+
+
+def test_the_blocks_of_the_readme_that_stand_alone_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib").use("agg")
+    monkeypatch.chdir(tmp_path)
+    blocks = [block[1] for block in BLOCK.finditer((PAGE.parents[1] / "README.md").read_text("utf-8"))]
+    alone = [block for block in blocks if "import unsqueeze as uq" in block]
+    assert len(alone) == 2
+    for block in alone:
+        exec(block, {"__name__": "readme"})
+    assert (tmp_path / "pass_at_k.png").stat().st_size > 1000
+    assert (tmp_path / "runs" / "mine" / "run.json").is_file()
 
 
 def test_every_public_name_is_on_the_page() -> None:

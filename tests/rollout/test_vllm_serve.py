@@ -205,7 +205,7 @@ def test_eval_by_name(url: str, command, tmp_path: Path, engine: VllmServerEngin
     assert summary["mean_tokens"] > 5
     code, _, err = command("eval", NAME, "--server", url, *flags[:-1], str(tmp_path / "chat"))
     assert code == 2
-    assert "A model without a chat template is asked with --prompt-style plain" in err
+    assert "A model without a chat template is asked with the prompt style plain" in err
     code, _, err = command("diagnose", NAME, "--server", url, "--prompt-style", "plain", *flags[:4], "--n", "2")
     assert code == 0, err
     assert "does not give entropy:" in err

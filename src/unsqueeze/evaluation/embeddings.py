@@ -38,8 +38,8 @@ class SentenceEncoder:
             raise
         except Exception as error:  # files of a model can be wrong in any way, and what is raised then is anything
             raise UserError(
-                f"--embedding-model {path}: no encoder with its tokenizer could be loaded from there; give a folder in "
-                f"Hugging Face format or a hub name. The loader said: {one_line(error)}"
+                f"embedding_model is {path}: no encoder with its tokenizer could be loaded from there; give a folder "
+                f"in Hugging Face format or a hub name. The loader said: {one_line(error)}"
             ) from error
         return cls(torch.nn.Module.to(model, device), tokenizer)
 

@@ -78,11 +78,11 @@ def write_verdicts(
     if is_parquet(source):
         if not is_parquet(out):
             raise UserError(
-                f"--out {out}: the input is Parquet, so the output is too; name it with .parquet at its end."
+                f"out is {out}: the input is Parquet, so the output is too; name it with .parquet at its end."
             )
         return _verdicts_of_parquet(source, out, verifier, explain, on_finished)
     if is_parquet(out):
-        raise UserError(f"--out {out}: the input is JSON Lines, so the output is too; name it with .jsonl at its end.")
+        raise UserError(f"out is {out}: the input is JSON Lines, so the output is too; name it with .jsonl at its end.")
     with open_lines(source) as lines, _written(out) as stream:
         name = "standard input" if source == STANDARD else source
         return _verdicts_of_lines(read_jsonl(lines, name), stream, verifier, explain, on_finished)
