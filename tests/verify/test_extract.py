@@ -292,3 +292,12 @@ def test_exact_numbers_compare_as_math_verify_does() -> None:
             )
         equal += given == wanted
     assert equal > 10
+
+
+def test_answers_to_reasoning_gym_stand_after_the_thought() -> None:
+    from unsqueeze.verify.gym_verifier import find_answer
+
+    assert find_answer("<think><answer>1</answer></think><answer>2</answer>", "boxed") == "2"
+    assert find_answer("<think><answer>1</answer></think>none of these\nat all", "anywhere") is None
+    assert find_answer(r"<think>it may be \boxed{1}", "anywhere") is None
+    assert find_answer("7", "anywhere") == "7"

@@ -8,7 +8,7 @@ from importlib import metadata
 from unsqueeze.config.recipe import VerifySettings
 from unsqueeze.tasks.gym import place_of
 from unsqueeze.tasks.problem import Problem
-from unsqueeze.verify.extract import Credit, last_boxed
+from unsqueeze.verify.extract import Credit, after_thinking, last_boxed
 from unsqueeze.verify.job import Job
 from unsqueeze.verify.pool import WorkerPool
 from unsqueeze.verify.verdict import Judgement, Verdict
@@ -22,6 +22,10 @@ def find_answer(response: str, credit: Credit) -> str | None:
     """Return what stands between the last ``<answer>`` tags, else in the last box; with ``anywhere`` else a response of
     one line.
     """
+    answer = after_thinking(response)
+    if answer is None:
+        return None
+    response = answer
     tagged = _TAGS.findall(response)
     if tagged:
         return str(tagged[-1]).strip() or None
