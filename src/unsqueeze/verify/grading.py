@@ -30,7 +30,7 @@ class Grader:
         self._read_gold = lru_cache(maxsize=4096)(self._read_gold_anywhere)
 
     def _read(self, text: str, where: Where, *, spaced: bool = False) -> Reading | None:
-        """As in Math-Verify, an error in reading means that nothing was found."""
+        """Return what is read; as in Math-Verify, an error in reading means that nothing was found."""
         try:
             return find(text, self._patterns[where], spaced=spaced)
         except MemoryError:

@@ -76,7 +76,7 @@ def _read_parts(text: str, parts: list[Quantity]) -> Reading | None:
 
 
 def read_boxed(latex: str, mode: str, *, spaced: bool = False) -> Reading:
-    """The same of a text with boxes: ``all`` of them, or the ``last`` ones."""
+    """Read a text with boxes in the same way: ``all`` of them, or the ``last`` ones."""
     return read_formula(extract_boxed_content(latex, mode=mode), spaced=spaced)
 
 
