@@ -123,14 +123,13 @@ def test_sum_ranks_by_the_whole_response(command, tmp_path: Path):
 
 @pytest.mark.usefixtures("judged_by_hash")
 def test_of_a_run_it_chooses_what_the_run_chose(command, tmp_path: Path):
-    """Same seed, same groups, same draws: the demonstrations of both IRL phases, with the words the model was given."""
+    """The run's own settings and seed, so the demonstrations of both IRL phases, in the words the model was given."""
     recipe = random_recipe(rl={"steps": 4}, prompt={"template": "{problem}"})
     run, _ = run_to_end(recipe, tmp_path / "run")
     out = tmp_path / "demos.jsonl"
-    code, _, err = command(
-        "select", str(tmp_path / "run"), "--k", "2", "--seed", str(recipe.seed), "--out", str(out)
-    )  # fmt: skip
+    code, _, err = command("select", str(tmp_path / "run"), "--out", str(out))
     assert code == 0, err
+    assert "run.json: k 2, pool negatives_first, quantile 0.5, likelihood mean, seed 3" in " ".join(err.split())
     stored = [demo for number in run.directory.demos.numbers() for demo in run.directory.demos.read(number)]
     assert len(stored) == 2 * 4 * 4
     demos = read_lines(out)

@@ -7,6 +7,8 @@ import typer
 
 from unsqueeze.cli.options import notes
 
+FROM_RUN = "Default: that of the run, where the rollouts are of one with IRL, else"
+
 
 def select(
     rollouts: Annotated[
@@ -22,21 +24,27 @@ def select(
             help="Where to write the demonstrations, as JSON Lines; an existing file is replaced once all are chosen."
         ),
     ],
-    k: Annotated[int, typer.Option("--k", help="Demonstrations of each group, at most.")] = 3,
+    k: Annotated[int | None, typer.Option("--k", help=f"Demonstrations of each group, at most. {FROM_RUN} 3.")] = None,
     pool: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="negatives_first: wrong ones, topped up with right ones where too few; any; positives; uniform: any, "
-            "whatever their likelihood."
+            f"whatever their likelihood. {FROM_RUN} negatives_first."
         ),
-    ] = "negatives_first",
+    ] = None,
     quantile: Annotated[
-        float, typer.Option(help="The share of the candidates, from the least likely up, that is drawn from.")
-    ] = 0.5,
+        float | None,
+        typer.Option(
+            help=f"The share of the candidates, from the least likely up, that is drawn from. {FROM_RUN} 0.5."
+        ),
+    ] = None,
     likelihood: Annotated[
-        str, typer.Option(help="mean: log-prob per token; sum: of the whole response, which is lower for long ones.")
-    ] = "mean",
-    seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
+        str | None,
+        typer.Option(
+            help=f"mean: log-prob per token; sum: of the whole response, which is lower for long ones. {FROM_RUN} mean."
+        ),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help=f"Seed of the draws. {FROM_RUN} 0.")] = None,
 ) -> None:
     """Choose demonstrations for IRL among rollouts: the ones the policy finds unlikely (L2TE, arXiv 2604.16995).
 
@@ -52,4 +60,6 @@ def select(
     import unsqueeze as uq
 
     selected = uq.select(rollouts, k=k, pool=pool, quantile=quantile, likelihood=likelihood, seed=seed, out=out)
+    if selected.from_run:
+        notes().print(selected.from_run, soft_wrap=True)
     notes().print(f"{out}: {selected.describe()}")

@@ -128,17 +128,25 @@ def as_given(wording: Wording, problem: str, completion: str) -> tuple[str, str]
     return [*given, {"role": "assistant", "content": wording.opening + completion}]
 
 
-def run_prompt(source: str) -> Wording | None:
-    """The prompt settings of the run that ``source`` belongs to (the run, its rollouts/, a file there), or None."""
+def run_folder(source: str) -> Path | None:
+    """Return the run that ``source`` belongs to (the run, its rollouts/, a file there); None where it is of none."""
     path = Path(source).absolute()
     for folder in (path, *path.parents[:2]):
         if (folder / "run.json").is_file() and (folder / "rollouts").is_dir():
-            try:
-                settings = json.loads((folder / "run.json").read_bytes())["recipe"]["prompt"]
-                return wording_of_settings(settings)
-            except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-                raise UserError(f"{folder / 'run.json'} does not say how the run put its prompts: {error!r}.") from None
+            return folder
     return None
+
+
+def run_prompt(source: str) -> Wording | None:
+    """Return the prompt settings of the run that ``source`` belongs to, or None."""
+    folder = run_folder(source)
+    if folder is None:
+        return None
+    try:
+        settings = json.loads((folder / "run.json").read_bytes())["recipe"]["prompt"]
+        return wording_of_settings(settings)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{folder / 'run.json'} does not say how the run put its prompts: {error!r}.") from None
 
 
 def _select(
