@@ -45,7 +45,7 @@ def rl_step(source, optimizer, problems, seed):
     logp, mask = logp_of(source.policy.model, prompts, responses)
     advantages = losses.group_advantages(rewards, GRPO.advantage_scale).flatten()
     step(optimizer, losses.clipped_surrogate_loss(logp, logp, advantages, mask, weights_of(responses), GRPO).loss)
-    return list(zip(source.prompts(problems), groups, rewards.numpy(), strict=True))
+    return list(zip(source.prompts(problems), groups, rewards.double().numpy(), strict=True))
 
 
 def irl_phase(source, optimizer, groups, rng):

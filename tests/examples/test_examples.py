@@ -1,9 +1,9 @@
 """Every file of examples/ runs as its first lines say, and does what it is an example of."""
 
 import json
-import os
-import subprocess
+import runpy
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,18 +14,18 @@ import unsqueeze as uq
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-def run(name: str, *arguments: str, folder: Path) -> str:
-    """Run an example as a user does; return what it prints."""
-    done = subprocess.run(
-        [sys.executable, str(EXAMPLES / name), *arguments],
-        cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs an example as a user does, from another folder, but inside this process; gives what it prints."""
+
+    def run(name: str, *arguments: str) -> str:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.syspath_prepend(str(EXAMPLES))  # as Python does for a script
+        monkeypatch.setattr(sys, "argv", [name, *arguments])
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run
 
 
 def test_every_example_has_a_test() -> None:
@@ -33,16 +33,16 @@ def test_every_example_has_a_test() -> None:
     assert {path.name for path in EXAMPLES.iterdir() if path.is_file()} == tested
 
 
-def test_minimal_sps_raises_the_likelihood_of_what_was_unlikely(tmp_path: Path) -> None:
-    printed = run("minimal_sps.py", folder=tmp_path)
+def test_minimal_sps_raises_the_likelihood_of_what_was_unlikely(run: Callable[..., str]) -> None:
+    printed = run("minimal_sps.py")
     phases = [line.rpartition("rollouts ")[2].split(", ") for line in printed.splitlines() if "IRL phase" in line]
     assert len(phases) == 2
     assert all(float(after) < float(before) for before, after in phases)
     assert printed.count("RL step") == 6
 
 
-def test_own_verifier_rewards_what_the_function_says(tmp_path: Path) -> None:
-    run("own_verifier.py", "run", folder=tmp_path)
+def test_own_verifier_rewards_what_the_function_says(tmp_path: Path, run: Callable[..., str]) -> None:
+    run("own_verifier.py", "run")
     rollouts = uq.open_run(tmp_path / "run").rollouts().to_pylist()
     right = [one["text"] for one in rollouts if one["verdict"] == "correct"]
     assert right
@@ -52,8 +52,8 @@ def test_own_verifier_rewards_what_the_function_says(tmp_path: Path) -> None:
     assert set(multiplied) == {"wrong"}
 
 
-def test_own_advantages_train_and_are_on_record(tmp_path: Path) -> None:
-    printed = run("own_advantages.py", "run", folder=tmp_path)
+def test_own_advantages_train_and_are_on_record(tmp_path: Path, run: Callable[..., str]) -> None:
+    printed = run("own_advantages.py", "run")
     assert printed.count("RL step") == 2
     assert uq.open_run(tmp_path / "run").info["own"]["advantages"] == "__main__:leave_one_out"
 
@@ -75,8 +75,8 @@ def test_leave_one_out_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     assert advantages.trains_PG.tolist() == [[True, True, True, False]]
 
 
-def test_own_task_trains_and_is_on_record(tmp_path: Path) -> None:
-    printed = run("own_task.py", "run", folder=tmp_path)
+def test_own_task_trains_and_is_on_record(tmp_path: Path, run: Callable[..., str]) -> None:
+    printed = run("own_task.py", "run")
     opened = uq.open_run(tmp_path / "run")
     assert opened.recipe.data.kind == "own_task:Sums"
     assert set(opened.rollouts()["task"].to_pylist()) == {"own_task:Sums"}
