@@ -95,9 +95,9 @@ def _selecting(source: str, **given: Any) -> tuple[dict[str, Any], str | None]:
     """Return the settings of L2TE: as given, else of the run, else the defaults; and in words which are the run's."""
     defaults = {name: 0 if name == "seed" else IrlSettings.model_fields[name].default for name in given}
     folder = run_folder(source)
-    recipe = {} if folder is None else RunDirectory.open(folder).info.get("recipe") or {}
+    recipe = None if folder is None else RunDirectory.open(folder).info.get("recipe")
     own: dict[str, Any] = {}
-    if recipe.get("irl") is not None:
+    if isinstance(recipe, dict) and recipe.get("irl") is not None:
         own = {**checked(IrlSettings, recipe["irl"], "irl").model_dump(), "seed": recipe.get("seed", 0)}
     from_run = {name: own[name] for name, value in given.items() if value is None and name in own}
     settings = {name: from_run.get(name, defaults[name]) if value is None else value for name, value in given.items()}
