@@ -50,8 +50,7 @@ class RunView:
     @property
     def reports(self) -> list[PhaseReport]:
         """The report of every phase that is done; of one that was told twice, the last word."""
-        done = {event["phase"]: event for event in self.events if event["event"] == "phase_finished"}
-        return [PhaseReport.from_json_object(event) for event in done.values()]
+        return PhaseReport.all_in(self.events)
 
     @property
     def metrics(self) -> pa.Table:

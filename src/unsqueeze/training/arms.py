@@ -156,9 +156,7 @@ def arm_result(name: str, recipe: Recipe, directory: RunDirectory) -> ArmResult:
     events = directory.journal.read()
     try:
         seconds = sum(event["seconds"] for event in events if event["event"] in ENDS)
-        # A phase that was cut off and went on may stand in the journal twice; the last word counts.
-        reports = {event["phase"]: event for event in events if event["event"] == "phase_finished"}
-        phases = [PhaseReport.from_json_object(report) for report in reports.values()]
+        phases = PhaseReport.all_in(events)
     except (KeyError, TypeError) as error:
         raise RunError(f"{directory.journal.path} has an event without {error}; the file was edited.") from error
     return ArmResult(

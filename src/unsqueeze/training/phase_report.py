@@ -5,7 +5,7 @@ and how many would have moved had they been stored in bf16.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -59,6 +59,15 @@ class PhaseReport:
     def from_json_object(cls, fields: Mapping[str, Any]) -> "PhaseReport":
         """The report back from ``to_json_object``; other keys are passed over."""
         return cls(**{name: fields[name] for name in cls.__slots__})
+
+    @classmethod
+    def all_in(cls, events: Sequence[Mapping[str, Any]]) -> "list[PhaseReport]":
+        """Return the reports in a journal; a phase that was cut off and went on may stand there twice, the last counts.
+
+        KeyError or TypeError where an event lacks a field.
+        """
+        done = {event["phase"]: event for event in events if event["event"] == "phase_finished"}
+        return [cls.from_json_object(event) for event in done.values()]
 
     def warning(self) -> str | None:
         """One sentence no one can miss, where the phase did nothing."""
