@@ -5,9 +5,7 @@ written last: where it is, the evaluation is complete.
 """
 
 import json
-import math
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import replace
 from pathlib import Path
 from shutil import copyfile
 from typing import Any
@@ -75,8 +73,10 @@ class EvalWriter:
         """Return the summary of the evaluation after ``step``. RunError naming the file where it does not say it."""
         path = self.summary_path(step)
         try:
-            record = self.record(step)
-            return replace(Summary.from_json_object(record), greedy_logp=_greedy(record["greedy_logp"]))
+            summary = Summary.from_json_object(self.record(step))
+            if summary.greedy_logp is None:
+                raise KeyError("greedy_logp")
+            return summary
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise RunError(f"{path} does not say what an evaluation says ({error!r}); the file was edited.") from error
 
@@ -100,10 +100,6 @@ class EvalWriter:
         if path.exists():
             raise RunError(f"{path} exists already and is never overwritten.")
         return path
-
-
-def _greedy(value: float | None) -> float:
-    return math.nan if value is None else float(value)
 
 
 def read_record(path: Path) -> dict[str, Any]:
