@@ -5,6 +5,7 @@
 
 ``paper/``: Qwen2.5-Math 1.5B and 7B × 3k, 5k and 10k problems × GRPO, DAPO and GSPO, each alone and under SPS: 36 files
 with every constant that the paper states. ``calibrated/``: the 18 under SPS with an IRL step size that moves something.
+All ship as they can run, by ``unsqueeze plan``: 1.5B on one GPU of 80 GB, 7B on eight, sharded.
 Each line of a recipe says whether it is the paper's or ours, and ours say why. They are generated so that 54 files
 cannot drift apart; change them here.
 """
@@ -21,7 +22,9 @@ ALGORITHMS = ("grpo", "dapo", "gspo")
 HEADER = """\
 # Made by scripts/paper_recipes.py; change it there. Lines marked `paper` are stated in arXiv 2604.16995 (§5.1 and
 # Table 2); all others are ours, where it is silent. Departures from print: docs/paper.md.
+# Fits {devices} of 80 GB and more; other devices: unsqueeze plan.
 """
+DEVICES = {"1.5b": "1 GPU", "7b": "8 GPUs"}
 
 COMMON = """\
 seed: 0
@@ -37,9 +40,11 @@ data:
   test_path: contests.jsonl
   num_train: {num_train}  # paper: a uniform random subset of this size
   num_test: null
+  num_validation: 64  # beside those for training; the best checkpoint is chosen by them, not by the contests
 prompt:
   style: qwen-math  # these models' own: their chat template, with the request for a boxed answer as system message
 rollout:
+  engine: vllm  # as the paper's stack; `hf` needs no vLLM, but more memory
   temperature: 1.0  # paper
   max_tokens: 3072  # the models' context of 4,096 less 1,024 for the prompt
 verify:
@@ -118,8 +123,18 @@ evaluation:
   every_steps: 100  # paper
 checkpoint:
   every_steps: 100  # paper
+  keep_last: 1  # and the best; null keeps all seven
   dtype: bfloat16  # half the size, and what these models ship in
 """
+
+
+PARALLEL = {
+    "1.5b": "",
+    "7b": """\
+parallel:
+  strategy: fsdp  # a piece of every weight on each device; changes results by rounding alone
+""",
+}
 
 
 def recipe(model: str, size: str, algorithm: str, irl_rate: str | None) -> str:
@@ -130,7 +145,7 @@ def recipe(model: str, size: str, algorithm: str, irl_rate: str | None) -> str:
     note = ", IRL step size calibrated" if calibrated else ""
     return "".join(
         [
-            HEADER,
+            HEADER.format(devices=DEVICES[model]),
             f"name: {name}\n",
             f"description: {method} on Qwen2.5-Math-{model.upper()}, {size} problems{note}.\n",
             COMMON.format(model=MODELS[model], num_train=SIZES[size]),
@@ -138,6 +153,7 @@ def recipe(model: str, size: str, algorithm: str, irl_rate: str | None) -> str:
             RL_OF[algorithm],
             "" if irl_rate is None else IRL.format(learning_rate=irl_rate),
             EVALUATION,
+            PARALLEL[model],
         ]
     )
 

@@ -9,10 +9,16 @@ from unsqueeze.errors import UserError
 
 
 def test_a_plan_is_what_the_command_prints(command):
-    plans = uq.plan("paper/1.5b-3k-sps-grpo", gpus=2, memory=40, mean_tokens=600, overrides=["rl.steps=190"])
+    plans = uq.plan(
+        "paper/1.5b-3k-sps-grpo",
+        gpus=2,
+        memory=40,
+        mean_tokens=600,
+        overrides=["rl.steps=190", "parallel.strategy=fsdp"],
+    )
     _, out, _ = command(
         "plan", "paper/1.5b-3k-sps-grpo", "--gpus", "2", "--memory", "40", "--mean-tokens", "600",
-        "--set", "rl.steps=190", "--json",
+        "--set", "rl.steps=190", "--set", "parallel.strategy=fsdp", "--json",
     )  # fmt: skip
     ((name, plan),) = plans.items()
     assert json.loads(out) == json.loads(json.dumps({"arm": name, **plan.to_json_object()}))

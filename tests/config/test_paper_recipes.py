@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+import unsqueeze as uq
 from unsqueeze.cli.main import app
 from unsqueeze.config.load import arms_of, load_recipe, shipped_recipes
 from unsqueeze.config.recipe import Recipe
@@ -70,7 +71,16 @@ OURS: dict[str, Any] = {
     "rl.surrogate.advantage_scale": "sample_std",
     "rl.surrogate.entropy_coefficient": 0.0,
     "rl.weight_decay": 0.0,
+    "rl.sampler_correction": None,
+    # How it runs, and which checkpoints stay: nothing of the method.
+    "model.compute_dtype": "bfloat16",
+    "model.gradient_checkpointing": True,
+    "rollout.engine": "vllm",
+    "data.num_validation": 64,
+    "checkpoint.keep_last": 1,
 }
+STRATEGY = {"1.5b": "ddp", "7b": "fsdp"}
+GPUS = {"1.5b": 1, "7b": 8}
 OURS_IRL: dict[str, Any] = {
     "irl.every_passes": 1.0,
     "irl.pool": "negatives_first",
@@ -124,6 +134,7 @@ def test_all_of_them_ship_and_no_others() -> None:
 @pytest.mark.parametrize(("model", "size", "method"), CASES)
 def test_constants_of_the_paper(model: str, size: str, method: str) -> None:
     expected = EVERYWHERE | METHODS[method] | {"model.path": MODELS[model], "data.num_train": SIZES[size]} | OURS
+    expected["parallel.strategy"] = STRATEGY[model]
     alone = load_recipe(f"paper/{model}-{size}-{method}")
     under_sps = load_recipe(f"paper/{model}-{size}-sps-{method}")
     assert differences(alone, expected) == {}
@@ -163,6 +174,16 @@ def test_the_files_are_what_the_script_writes(script: ModuleType) -> None:
     for name, text in texts.items():
         on_disk = (script.RECIPES / name).read_text(encoding="utf-8")
         assert on_disk == text, f"{name} was changed by hand; change scripts/paper_recipes.py and run it"
+
+
+@pytest.mark.parametrize("name", [*PAPER, *CALIBRATED])
+def test_each_fits_the_devices_that_its_file_names(name: str, script: ModuleType) -> None:
+    model = name.partition("/")[2].partition("-")[0]
+    (needed,) = uq.plan(name, gpus=GPUS[model], memory=80).values()
+    assert needed.fits
+    assert needed.savings == []
+    text = (script.RECIPES / f"{name}.yaml").read_text(encoding="utf-8")
+    assert f"# Fits {GPUS[model]} GPU{'s' * (GPUS[model] > 1)} of 80 GB" in text
 
 
 @pytest.mark.parametrize("name", [*PAPER, *CALIBRATED])

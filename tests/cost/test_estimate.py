@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+import unsqueeze as uq
 from small_runs import small_recipe
 from tiny_models import tiny_gpt2
 from unsqueeze.config.load import load_recipe, shipped_recipes
@@ -110,7 +111,7 @@ def test_activations_are_what_autograd_keeps():
 
 
 def test_the_memory_of_the_papers_recipe_by_hand():
-    recipe = load_recipe("paper/1.5b-3k-sps-grpo")
+    recipe = load_recipe("paper/1.5b-3k-sps-grpo", ["rollout.engine=hf"])
     work = count_workload(recipe, num_train=3000, num_test=150)
     memory = estimate_memory(recipe, QWEN, work, LENGTHS, Layout())
     count = QWEN.num_parameters
@@ -126,7 +127,7 @@ def test_the_memory_of_the_papers_recipe_by_hand():
 
 
 def test_sharding_divides_what_belongs_to_weights_and_ddp_does_not():
-    recipe = load_recipe("paper/7b-3k-sps-grpo")
+    recipe = load_recipe("paper/7b-3k-sps-grpo", ["rollout.engine=hf"])
     shape = model_shape(KNOWN_CONFIGS[recipe.model.path])
     work = count_workload(recipe, num_train=3000, num_test=150)
     alone, sharded, copied = (
@@ -209,7 +210,7 @@ def cost_of(recipe_shape, work):
 
 
 def test_what_is_suggested_fits_and_less_of_it_does_not():
-    recipe = load_recipe("paper/7b-3k-sps-grpo")
+    recipe = load_recipe("paper/7b-3k-sps-grpo", ["rollout.engine=hf"])
     shape = model_shape(KNOWN_CONFIGS[recipe.model.path])
     cost = cost_of(shape, count_workload(recipe, num_train=3000, num_test=150))
     layout, limit = Layout(num_devices=8, sharded=True), 80 * 10**9
@@ -223,7 +224,7 @@ def test_what_is_suggested_fits_and_less_of_it_does_not():
 
 
 def test_several_changes_are_suggested_where_one_is_not_enough():
-    recipe = load_recipe("paper/1.5b-3k-sps-grpo", ["model.gradient_checkpointing=false"])
+    recipe = load_recipe("paper/1.5b-3k-sps-grpo", ["model.gradient_checkpointing=false", "rollout.engine=hf"])
     cost = cost_of(QWEN, count_workload(recipe, num_train=3000, num_test=150))
     found = suggestions(recipe, Layout(), cost, 80 * 10**9)
     assert any(
@@ -245,16 +246,56 @@ def test_the_papers_recipes_are_planned_without_files(command, name: str):
     code, out, err = command("plan", name, "--gpus", "8", "--json")
     assert code == 0, err
     found = json.loads(out)
+    assert found["fits"]
     assert found["model"]["path"] in KNOWN_CONFIGS
     assert found["memory"]["peak"] == max(found["memory"]["generating"], found["memory"]["updating"])
     assert found["fits"] is (not found["to_fit"])
 
 
-def test_a_plan_that_does_not_fit_says_what_to_change(command):
-    code, out, err = command("plan", "paper/1.5b-3k-sps-grpo", "--memory", "80")
-    assert code == 0, err
+def test_a_plan_that_does_not_fit_says_what_to_change_and_exits_1(command):
+    asked = ("plan", "paper/1.5b-3k-sps-grpo", "--memory", "80", "--set", "rollout.engine=hf")
+    code, out, _ = command(*asked)
+    assert code == 1
     assert "It does NOT fit: generating needs" in out
     assert "it would with rollout.max_rows 256 ->" in out
+    code, out, _ = command(*asked, "--json")
+    assert code == 1
+    assert json.loads(out)["fits"] is False
+
+
+def test_the_recipe_says_how_weights_are_held(command):
+    """Bytes of weights on each of eight devices: 4 P with ddp, an eighth of that with fsdp; one device holds all."""
+    count = model_shape(KNOWN_CONFIGS["Qwen/Qwen2.5-Math-7B"]).num_parameters
+    for strategy, gpus, fits, weights in (
+        ("ddp", 8, False, 4 * count),
+        ("fsdp", 8, True, 4 * count // 8),
+        ("fsdp", 1, False, 4 * count),
+    ):
+        code, out, _ = command(
+            "plan", "paper/7b-3k-sps-grpo", "--gpus", str(gpus), "--memory", "80", "--json",
+            "--set", f"parallel.strategy={strategy}",
+        )  # fmt: skip
+        found = json.loads(out)
+        assert (found["fits"], found["memory"]["weights"]) == (fits, weights)
+        assert code == (0 if fits else 1)
+        if not fits:
+            change = "parallel.strategy ddp -> fsdp" if strategy == "ddp" else "8 GPUs"
+            assert [change] in found["to_fit"]
+
+
+def test_bf16_and_a_retention_are_proposed_where_they_save_something():
+    settings = ["model.compute_dtype=float32", "checkpoint.keep_last=null", "data.num_validation=null"]
+    (needed,) = uq.plan("paper/7b-3k-sps-grpo", gpus=8, overrides=settings).values()
+    half, kept = needed.savings
+    assert half.changes == ("model.compute_dtype float32 -> bfloat16",)
+    assert half.before == needed.estimate.duration.total > 2 * half.after
+    assert kept.changes == ("checkpoint.keep_last null -> 1", "data.num_validation null -> 64")
+    # Seven checkpoints; then the last, the best, and one being written.
+    saved = 4 * needed.estimate.disk.checkpoint
+    assert kept.before - kept.after == pytest.approx(saved, rel=0.01)
+    assert kept.before == needed.estimate.disk.total
+    (small,) = uq.plan("smoke", device="cpu").values()
+    assert small.savings == []
 
 
 def test_a_model_that_is_not_at_hand_needs_its_config(command, tmp_path: Path):

@@ -12,7 +12,8 @@ from unsqueeze.cost.advise import suggestions
 from unsqueeze.cost.devices import Device, device_named
 from unsqueeze.cost.estimate import Estimate, Problems, assumed_response, estimate_run
 from unsqueeze.cost.known import KNOWN_CONFIGS
-from unsqueeze.cost.memory import Layout, Memory, estimate_memory
+from unsqueeze.cost.memory import Layout, Memory, estimate_memory, layout_for
+from unsqueeze.cost.savings import Saving, savings
 from unsqueeze.cost.shape import LLAMA_LIKE, ModelShape, model_shape
 from unsqueeze.cost.workload import Lengths
 from unsqueeze.errors import UserError, one_line
@@ -26,7 +27,9 @@ ASSUMED_PROMPT_TOKENS = 512
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Estimate of what an arm of a recipe needs on given devices; ``to_fit`` holds settings that would make it fit."""
+    """Estimate of what an arm of a recipe needs on given devices. ``to_fit`` holds settings that would make it fit,
+    ``savings`` those that are worth changing whether or not it fits.
+    """
 
     path: str
     num_parameters: int
@@ -36,6 +39,7 @@ class Plan:
     problems: Problems
     estimate: Estimate
     to_fit: Sequence[Sequence[str]]
+    savings: Sequence[Saving]
 
     @property
     def fits(self) -> bool:
@@ -63,6 +67,7 @@ class Plan:
             "disk": asdict(estimate.disk) | {"total": estimate.disk.total},
             "fits": self.fits,
             "to_fit": [list(each) for each in self.to_fit],
+            "savings": [asdict(each) for each in self.savings],
         }
 
 
@@ -72,7 +77,6 @@ def plan(
     gpus: int = 1,
     memory: float | None = None,
     device: str = "h100",
-    ddp: bool = False,
     config: str | Path | None = None,
     prompt_tokens: int | None = None,
     mean_tokens: float | None = None,
@@ -81,8 +85,9 @@ def plan(
 ) -> dict[str, Plan]:
     """Estimate what every arm of a recipe needs: memory by item, hours by phase, disk.
 
-    ``memory`` is that of each device in 10^9 bytes, by default the device's own. Needs the model's ``config.json``
-    alone, no weights and no data. How the estimates come about, and how far they are off: docs/planning.md.
+    Several ``gpus`` hold the weights as the recipe's ``parallel.strategy`` says. ``memory`` is that of each device in
+    10^9 bytes, by default the device's own. Needs the model's ``config.json`` alone, no weights and no data. How the
+    estimates come about, and how far they are off: docs/planning.md.
     """
     arms = as_arms(as_recipe(recipe, overrides), recipe)
     return {
@@ -91,7 +96,6 @@ def plan(
             device_named(device),
             gpus=gpus,
             memory=memory,
-            ddp=ddp,
             config=None if config is None else Path(config),
             prompt_tokens=prompt_tokens,
             mean_tokens=mean_tokens,
@@ -107,7 +111,6 @@ def _plan(
     *,
     gpus: int,
     memory: float | None,
-    ddp: bool,
     config: Path | None,
     prompt_tokens: int | None,
     mean_tokens: float | None,
@@ -117,10 +120,14 @@ def _plan(
         device = replace(device, peak_fp32=recipe.threads * device.peak_fp32)
     shape = shape_for(recipe, config)
     limit = device.memory if memory is None else round(memory * 1e9)
-    layout = Layout(num_devices=gpus, sharded=gpus > 1 and not ddp, on_gpu=device.name != "cpu", device_memory=limit)
-    task, problems = task_named(recipe.data.kind), problems_for(recipe, num_test)
+    layout = layout_for(recipe, gpus, on_gpu=device.name != "cpu", device_memory=limit)
     lengths = lengths_for(recipe, shape, prompt_tokens, mean_tokens)
-    estimate = estimate_run(recipe, shape, problems, lengths, device, layout, judged_in_place=task.judged_in_place)
+
+    def estimate_of(changed: Recipe) -> Estimate:
+        problems, in_place = problems_for(changed, num_test), task_named(changed.data.kind).judged_in_place
+        return estimate_run(changed, shape, problems, lengths, device, layout, judged_in_place=in_place)
+
+    estimate = estimate_of(recipe)
     cost: Callable[[Recipe, Layout], Memory] = lambda changed, spread: estimate_memory(  # noqa: E731
         changed, shape, estimate.workload, lengths, spread
     )
@@ -131,9 +138,10 @@ def _plan(
         device=device.name,
         layout=layout,
         memory_limit=limit,
-        problems=problems,
+        problems=problems_for(recipe, num_test),
         estimate=estimate,
         to_fit=[] if fits else suggestions(recipe, layout, cost, limit),
+        savings=savings(recipe, layout, estimate_of),
     )
 
 

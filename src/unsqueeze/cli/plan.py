@@ -1,25 +1,27 @@
 """``unsqueeze plan``: memory, hours and disk of a recipe on given devices, and what to change where it does not fit."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from unsqueeze.cli.options import OverridesOption, RecipeArgument
 from unsqueeze.plain_json import dumps
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 
 def plan(
     recipe: RecipeArgument = "quickstart",
-    gpus: Annotated[int, typer.Option("--gpus", min=1, help="How many devices.")] = 1,
+    gpus: Annotated[
+        int, typer.Option("--gpus", min=1, help="How many devices. parallel.strategy says how they hold the weights.")
+    ] = 1,
     memory: Annotated[
         float | None,
         typer.Option("--memory", metavar="GB", help="Of each device, 10^9 bytes. Default: the device's own."),
     ] = None,
     device: Annotated[str, typer.Option("--device", help="h100, h200, a100, l40s, 4090 or cpu.")] = "h100",
-    ddp: Annotated[
-        bool, typer.Option("--ddp", help="Copy the weights to every device instead of sharding them (FSDP).")
-    ] = False,
     config: Annotated[
         Path | None, typer.Option("--config", metavar="FILE", help="The model's config.json, where it is not at hand.")
     ] = None,
@@ -41,9 +43,9 @@ def plan(
 ) -> None:
     """Estimate what a recipe needs before anything is loaded: memory by item, hours by phase, disk.
 
-    Needs the model's config.json alone, no weights and no data. Where the run does not fit, the recipe's own settings
-    are tried on the estimate, and those that make it fit are named. How the estimates come about, and how far they are
-    off: docs/planning.md.
+    Needs the model's config.json alone, no weights and no data. Where the run does not fit, the exit code is 1, the
+    recipe's own settings are tried on the estimate, and those that make it fit are named. How the estimates come about,
+    and how far they are off: docs/planning.md.
 
     Examples:
       unsqueeze plan paper/1.5b-3k-sps-grpo --gpus 1 --memory 80
@@ -56,7 +58,6 @@ def plan(
         gpus=gpus,
         memory=memory,
         device=device,
-        ddp=ddp,
         config=config,
         prompt_tokens=prompt_tokens,
         mean_tokens=mean_tokens,
@@ -68,6 +69,8 @@ def plan(
             typer.echo(dumps({"arm": name, **found.to_json_object()}))
         else:
             print_plan(name, found.to_json_object())
+    if not all(found.fits for found in plans.values()):
+        raise typer.Exit(1)
 
 
 def print_plan(name: str, found: dict[str, Any]) -> None:
@@ -109,6 +112,20 @@ def print_plan(name: str, found: dict[str, Any]) -> None:
     for row in range(max(map(len, columns))):
         table.add_row(*(text for column in columns for text in (column[row] if row < len(column) else ("", ""))))
     console.print(table)
+    print_fit(console, found)
+    for each in found["savings"]:
+        size = in_time if each["of"] == "seconds" else in_bytes
+        console.print(
+            f"Worth changing: {', and '.join(each['changes'])} ({size(each['after'])}"
+            f"{'' if each['of'] == 'seconds' else ' of disk'} instead of {size(each['before'])})."
+        )
+
+
+def print_fit(console: "Console", found: dict[str, Any]) -> None:
+    """Print whether the run fits, and after which changes it would."""
+    from unsqueeze.cost.units import in_bytes
+
+    devices = found["devices"]
     peak, limit = in_bytes(found["memory"]["peak"]), in_bytes(devices["memory"])
     if found["fits"]:
         console.print(f"It fits: {peak} of {limit} at the peak.")

@@ -12,6 +12,7 @@ MOST_CHANGES = 3
 DEVICE_COUNTS = (2, 4, 8, 16, 32, 64)
 
 Situation = tuple[Recipe, Layout]
+"""A recipe, and the layout it has on the devices there are."""
 Cost = Callable[[Recipe, Layout], Memory]
 
 
@@ -34,14 +35,14 @@ def suggestions(recipe: Recipe, layout: Layout, cost: Cost, limit: int) -> list[
     """
     found: list[list[str]] = []
     fewest = MOST_CHANGES + 1
-    for spread in (layout, *_more_devices(layout)):
+    for spread in ((recipe, layout), *_more_devices(recipe, layout)):
         sets = [
-            list(_differences((recipe, layout), after))
-            for after in _sufficient((recipe, spread), cost, limit)
-            if spread == layout or _num_settings(recipe, after[0]) < fewest
+            (list(_differences((recipe, layout), after)), len(list(_turns(spread[0], after[0]))))
+            for after in _sufficient(spread, cost, limit)
         ]
-        found += sets
-        fewest = min([fewest, *(len(each) - (spread != layout) for each in sets)])
+        sets = [each for each in sets if spread[1] == layout or each[1] < fewest]
+        found += [changes for changes, _ in sets]
+        fewest = min([fewest, *(turns for _, turns in sets)])
         if fewest == 0:
             break
     return found
@@ -61,17 +62,14 @@ def _sufficient(situation: Situation, cost: Cost, limit: int) -> Iterator[Situat
                 yield after
 
 
-def _more_devices(layout: Layout) -> list[Layout]:
-    """List the same layout sharded, and then over more devices. One CPU is all there is."""
+def _more_devices(recipe: Recipe, layout: Layout) -> list[Situation]:
+    """List the same devices sharded, and then more of them. One CPU is all there is."""
     if not layout.on_gpu:
         return []
+    sharded = recipe.model_copy(update={"parallel": recipe.parallel.model_copy(update={"strategy": "fsdp"})})
     first = [layout.num_devices] if layout.num_devices > 1 and not layout.sharded else []
     more = [*first, *(number for number in DEVICE_COUNTS if number > layout.num_devices)]
-    return [replace(layout, num_devices=number, sharded=True) for number in more]
-
-
-def _num_settings(before: Recipe, after: Recipe) -> int:
-    return len(list(_differences((before, Layout()), (after, Layout()))))
+    return [(sharded, replace(layout, num_devices=number, sharded=True)) for number in more]
 
 
 def _turned(situation: Situation, knobs: Sequence[Knob], cost: Cost, limit: int) -> Situation | None:
@@ -152,7 +150,17 @@ def _with_model(recipe: Recipe, **changes: object) -> Recipe:
 
 
 def _differences(before: Situation, after: Situation) -> Iterator[str]:
+    """The changes from one situation to another: settings with their values before and after, and devices."""
     (old, old_layout), (new, layout) = before, after
+    yield from _turns(old, new)
+    if new.parallel.strategy != old.parallel.strategy:
+        yield f"parallel.strategy {old.parallel.strategy} -> {new.parallel.strategy}"
+    if layout.num_devices != old_layout.num_devices:
+        yield f"{layout.num_devices} GPUs"
+
+
+def _turns(old: Recipe, new: Recipe) -> Iterator[str]:
+    """The settings of the knobs that differ."""
     if new.rollout.max_rows != old.rollout.max_rows:
         yield f"rollout.max_rows {old.rollout.max_rows} -> {new.rollout.max_rows}"
     if new.rl.tokens_per_microbatch != old.rl.tokens_per_microbatch:
@@ -161,7 +169,5 @@ def _differences(before: Situation, after: Situation) -> Iterator[str]:
         yield "model.gradient_checkpointing false -> true"
     if new.model.compute_dtype != old.model.compute_dtype:
         yield "model.compute_dtype float32 -> bfloat16"
-    if layout != old_layout:
-        yield f"{layout.num_devices} GPUs with FSDP"
     if new.model.lora is not None and old.model.lora is None:
         yield f"model.lora null -> {{rank: {new.model.lora.rank}, alpha: {new.model.lora.alpha}}}"

@@ -82,6 +82,12 @@ class Memory:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
+def layout_for(recipe: Recipe, num_devices: int, *, on_gpu: bool, device_memory: int) -> Layout:
+    """Return the layout that a recipe asks for on so many devices: ``parallel.strategy`` decides over the sharding."""
+    sharded = num_devices > 1 and recipe.parallel.strategy == "fsdp"
+    return Layout(num_devices=num_devices, sharded=sharded, on_gpu=on_gpu, device_memory=device_memory)
+
+
 def estimate_memory(recipe: Recipe, shape: ModelShape, workload: Workload, lengths: Lengths, layout: Layout) -> Memory:
     """The memory of one device.
 

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from unsqueeze.config.recipe import Recipe
 from unsqueeze.cost.devices import DEVICES, Device
 from unsqueeze.cost.estimate import Estimate, Problems, assumed_response, estimate_run
-from unsqueeze.cost.memory import Layout
+from unsqueeze.cost.memory import layout_for
 from unsqueeze.cost.shape import ModelShape, model_shape
 from unsqueeze.cost.units import in_bytes
 from unsqueeze.cost.workload import Lengths
@@ -36,13 +36,14 @@ def estimate_parts(recipe: Recipe, parts: Parts) -> Estimate:
     """The estimates for data and model that are loaded, on the device they are on."""
     policy, data = parts.policy, parts.data
     adapters = sum(p.numel() for _, p in policy.trainable()) if policy.has_adapters else 0
+    device, on_gpu = device_here(policy.device), policy.device.type == "cuda"
     return estimate_run(
         recipe,
         shape_of(policy.model, without=adapters),
         Problems(train=len(data.train), test=len(data.test), validation=len(data.validation)),
         measure_lengths(recipe, parts),
-        device_here(policy.device),
-        Layout(num_devices=policy.processes.size, on_gpu=policy.device.type == "cuda"),
+        device,
+        layout_for(recipe, policy.processes.size, on_gpu=on_gpu, device_memory=device.memory),
         judged_in_place=parts.task.judged_in_place,
     )
 
@@ -72,8 +73,9 @@ def device_here(device: torch.device) -> Device:
     if device.type != "cuda":
         cpu, threads = DEVICES["cpu"], torch.get_num_threads()
         return replace(cpu, peak_fp32=threads * cpu.peak_fp32, peak_bf16=threads * cpu.peak_bf16)
-    name = torch.cuda.get_device_name(device).lower()
-    return next((known for key, known in DEVICES.items() if key in name), DEVICES["h100"])
+    found = torch.cuda.get_device_properties(device)
+    known = next((known for key, known in DEVICES.items() if key in found.name.lower()), DEVICES["h100"])
+    return replace(known, memory=found.total_memory)
 
 
 def measure_lengths(recipe: Recipe, parts: Parts) -> Lengths:
