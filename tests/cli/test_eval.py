@@ -174,6 +174,13 @@ def test_files_by_path_and_by_name_side_by_side_and_a_new_credit_only_judges_aga
     assert [row["text"] for row in samples(out)] == [row["text"] for row in rows]
 
 
+def test_a_k_above_n_is_refused_before_a_sample_is_drawn(command, tmp_path: Path):
+    code, printed, err = command(*evaluation(tmp_path / "out", "--k", "1,8", n=4))
+    assert (code, printed) == (2, "")
+    assert "k is 8, and n is 4" in err
+    assert not (tmp_path / "out").exists()
+
+
 def test_score_and_compare_read_it(command, tmp_path: Path):
     for name, more in (("a", []), ("b", ["--temperature", "1.5"])):
         command(*evaluation(tmp_path / name, *more))

@@ -74,6 +74,33 @@ def test_zero_is_rejected_exactly_where_the_p_value_says_so(eighths: list[int]) 
         assert sign_flip_p_value(differences) < 0.05
 
 
+def borderline(seed: int) -> np.ndarray:
+    """Differences of 17 to 60 problems with a p-value near 0.05: all moved, few moved, or multiples of 1/16 with ties."""
+    rng = np.random.default_rng(seed)
+    size, kind = int(rng.integers(17, 61)), seed % 3
+    moved = rng.random(size) < (0.4 if kind == 0 else 1.0)
+    noise = rng.normal(size=size)
+    centred = noise - noise[moved].mean()
+    shift = rng.uniform(1.9, 2.2) * noise[moved].std(ddof=1) / np.sqrt(moved.sum())
+    differences = np.where(moved, centred + shift, 0.0)
+    return np.round(differences * 16) / 16 if kind == 1 else differences
+
+
+@pytest.mark.parametrize("num_resamples", [400, 2_000])
+def test_an_interval_holds_zero_wherever_p_is_not_below_the_level(num_resamples: int) -> None:
+    p_values = []
+    for seed in range(150):
+        differences = borderline(seed)
+        found = paired_difference(np.zeros(differences.size), differences, num_resamples=num_resamples, seed=seed)
+        p_values.append(found.p_value)
+        if found.p_value >= 0.05:
+            assert found.difference.low <= 0 <= found.difference.high, seed
+        if (differences != 0).sum() > 16:  # beyond, both are of the same patterns: the test is inverted exactly
+            low, high = not_rejected(differences, num_resamples=num_resamples, seed=seed)
+            assert (low <= 0 <= high) == (found.p_value >= 0.05), seed
+    assert 0.2 < np.mean(np.array(p_values) < 0.05) < 0.8
+
+
 def test_random_subsets_agree_with_all_subsets(monkeypatch: pytest.MonkeyPatch) -> None:
     differences = np.random.default_rng(3).normal(0.2, 1, 14)
     exact = not_rejected(differences)

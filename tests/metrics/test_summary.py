@@ -13,6 +13,7 @@ from unsqueeze.metrics.intervals import Estimate
 from unsqueeze.metrics.summary import (
     Counts,
     Summary,
+    check_ks,
     powers_of_two_up_to,
     summaries_by_benchmark,
     summarise,
@@ -62,6 +63,18 @@ def test_the_ks_worth_a_look() -> None:
     assert powers_of_two_up_to(128) == [1, 2, 4, 8, 16, 32, 64, 128]
     assert powers_of_two_up_to(100) == [1, 2, 4, 8, 16, 32, 64, 100]
     assert powers_of_two_up_to(0) == []
+
+
+def test_ks_that_n_cannot_tell_are_refused_before_anything_is_sampled() -> None:
+    assert check_ks([8, 1, 1], 8) == [1, 8]
+    for ks, words in (
+        ([1, 8], "k is 8, and n is 4: Pass@8 takes 8 samples"),
+        ([0, 2], "k is 0, 2; give whole numbers from 1 on"),
+        ([], "k is empty"),
+    ):
+        with pytest.raises(UserError) as raised:
+            check_ks(ks, 4)
+        assert words in str(raised.value)
 
 
 def test_majority_by_hand() -> None:

@@ -9,11 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from small_runs import prepare, small_recipe
+from small_runs import prepare, run_to_end, small_recipe
 from unsqueeze.config.recipe import Recipe
 from unsqueeze.errors import Interrupted, LostProcessError, RunError
 from unsqueeze.evaluation import draw
@@ -22,6 +23,7 @@ from unsqueeze.metrics.summary import Summary
 from unsqueeze.progress import Silent, StopRequest
 from unsqueeze.rollout.types import Answer, Completion, Sampling, StopReason
 from unsqueeze.seeds import prompt_seeds
+from unsqueeze.store.best import best_checkpoint
 from unsqueeze.store.evals import read_record
 from unsqueeze.store.samples import EvalSample, Samples
 from unsqueeze.tasks.problem import Problem
@@ -306,3 +308,18 @@ def test_discarded_samples_are_gone(tmp_path: Path):
     samples.discard()
     assert samples.keys("b") == set()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_one_held_out_problem_is_enough(tmp_path: Path):
+    """It has no interval: a null in the record, and nothing that reads it trips over that."""
+    small = small_recipe(data={"num_test": 1, "num_validation": 1}, evaluation={"validation_n": 2}, rl={"steps": 2})
+    run, _ = run_to_end(small, tmp_path / "run")
+    assert read_record(tmp_path / "run" / "evals" / "step-000002.json")["avg_low"] is None
+    summary = run.directory.evals.summary(2)
+    assert summary.n_problems == 1
+    assert not np.isnan(summary.avg.mean)
+    assert "nan" not in evaluation.describe_evaluation(summary)
+    assert "[" not in evaluation.describe_evaluation(summary)
+    best = best_checkpoint(run.directory)
+    assert best is not None
+    assert best.num_problems == 1

@@ -16,7 +16,7 @@ from unsqueeze.evaluation.evaluate import Evaluation, Verifiers, begin, evaluate
 from unsqueeze.evaluation.models import LoadedModel, ServedSource, load_model, served
 from unsqueeze.evaluation.settings import Given, settle
 from unsqueeze.metrics.diversity import mean_pairwise_cosine, trajectory_similarity
-from unsqueeze.metrics.summary import powers_of_two_up_to
+from unsqueeze.metrics.summary import check_ks, powers_of_two_up_to
 from unsqueeze.plain_json import dumps
 from unsqueeze.progress import Progress, Silent, StopRequest
 from unsqueeze.store.atomic import remove_directory, write_atomically
@@ -72,6 +72,7 @@ def evaluate(
     """
     if n < 1:
         raise UserError(f"n is {n}; give 1 or more samples.")
+    wanted = powers_of_two_up_to(n) if ks is None else check_ks(ks, n)
     where = Where(data_dir=Path(data_dir), limit=limit, problem_field=problem_field, answer_field=answer_field)
     benchmarks = benchmarks_of(tasks, where)
     source = as_source(model)
@@ -101,7 +102,7 @@ def evaluate(
         settings,
         out=Path(tempfile.mkdtemp(prefix="unsqueeze-eval-")) if out is None else Path(out),
         n=n,
-        ks=powers_of_two_up_to(n) if ks is None else ks,
+        ks=wanted,
         seed=seed,
         model=source.name,
         verifier=None if verifier is None else as_verifier(verifier),

@@ -136,6 +136,22 @@ def powers_of_two_up_to(num_samples: int) -> list[int]:
     return sorted({*powers, num_samples}) if num_samples > 0 else []
 
 
+def check_ks(ks: Iterable[int], num_samples: int) -> list[int]:
+    """Return the ks in order, each once. UserError for none at all, one below 1, or one that n samples cannot tell.
+
+    To be asked before anything is sampled: Pass@k is undefined for k > n.
+    """
+    wanted = sorted(set(ks))
+    if not wanted or wanted[0] < 1:
+        raise UserError(f"k is {', '.join(map(str, wanted)) or 'empty'}; give whole numbers from 1 on, such as 1, 8.")
+    if wanted[-1] > num_samples:
+        raise UserError(
+            f"k is {wanted[-1]}, and n is {num_samples}: Pass@{wanted[-1]} takes {wanted[-1]} samples of a problem or "
+            f"more. Give n = {wanted[-1]}, or ks up to {num_samples}."
+        )
+    return wanted
+
+
 def summarise(
     num_samples_P: Numbers,
     num_correct_P: Numbers,

@@ -56,11 +56,8 @@ class Tracking:
         """Log an evaluation or a validation after an RL step: Avg@n, Pass@k with their intervals, greedy log-prob."""
         values = scalars(summary.to_json_object() | {"step": step})
         for k, estimate in summary.pass_at.items():
-            values |= {
-                f"pass_at_{k}": estimate.mean,
-                f"pass_at_{k}_low": estimate.low,
-                f"pass_at_{k}_high": estimate.high,
-            }
+            ends = {"": estimate.mean, "_low": estimate.low, "_high": estimate.high}
+            values |= scalars({f"pass_at_{k}{end}": value for end, value in ends.items()})
         self._log(kind, values)
 
     def phase_report(self, report: Mapping[str, Any]) -> None:

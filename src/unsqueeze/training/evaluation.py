@@ -185,7 +185,9 @@ def describe_evaluation(summary: Summary) -> str:
     """Describe it for a person while it trains."""
     largest = summary.max_k
     estimate = summary.pass_at[largest]
+    known = estimate.low == estimate.low
+    interval = f" [{estimate.low:.3f}, {estimate.high:.3f}]" if known else ""
     return (
-        f"Avg {summary.avg.mean:.3f}, Pass@{largest} {estimate.mean:.3f} "
-        f"[{estimate.low:.3f}, {estimate.high:.3f}], greedy log-prob {summary.greedy_logp:.3f} nats/token"
+        f"Avg {summary.avg.mean:.3f}, Pass@{largest} {estimate.mean:.3f}{interval}, "
+        f"greedy log-prob {summary.greedy_logp:.3f} nats/token"
     )
