@@ -18,6 +18,18 @@ from unsqueeze.store.samples import SAMPLE_SCHEMA
 from unsqueeze.store.table import read_table
 from unsqueeze.training.phase_report import PhaseReport
 
+GAUGE_SCHEMA = pa.schema(
+    [
+        ("step", pa.int64()),
+        ("phase", pa.int64()),
+        ("kind", pa.string()),
+        ("policy_version", pa.int64()),
+        ("greedy_logp", pa.float64()),
+        ("entropy", pa.float64()),
+    ]
+)
+"""Readings of gauges: after which RL step, in which phase (null before training), nats per token."""
+
 
 class RunView:
     """A run directory, read as it is asked for; nothing is written and nothing is locked."""
@@ -58,6 +70,13 @@ class RunView:
         records = self._directory.metrics.read()
         names = list(dict.fromkeys(name for record in records for name in record))
         return pa.table({name: [record.get(name) for record in records] for name in names})
+
+    @property
+    def gauges(self) -> pa.Table:
+        """A row for every reading of the gauges of squeezing, in order; of one that was repeated, the last."""
+        last = {(event["step"], event["kind"]): event for event in self.events if event["event"] == "gauged"}
+        rows = [{name: event.get(name) for name in GAUGE_SCHEMA.names} for event in last.values()]
+        return pa.Table.from_pylist(rows, schema=GAUGE_SCHEMA)
 
     @property
     def rollout_steps(self) -> list[int]:

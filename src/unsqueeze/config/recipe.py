@@ -402,6 +402,9 @@ class EvaluationSettings(Settings):
     """Most likely tokens that are sampled from; 0: no cut."""
     every_steps: int | None = Field(None, ge=1)
     """Evaluate every so many RL steps, besides before training and at the end; null leaves it at those two."""
+    gauges_every_steps: int | None = Field(25, ge=1)
+    """Read the gauges of squeezing (greedy log-prob and entropy on a few watched prompts) every so many RL steps,
+    besides before training and where phases end; null leaves it at those."""
 
 
 class CheckpointSettings(Settings):

@@ -25,6 +25,8 @@ TRACKERS: dict[str, Callable[[TrackedRun], Tracker]] = {
     "trackio": Trackio,
 }
 ID_FILE = "tracking.json"
+GAUGE = "gauge_"
+"""Begins the names of the gauges in a line of metrics: curves of their own, over RL and IRL steps alike."""
 
 
 class Tracking:
@@ -50,7 +52,14 @@ class Tracking:
     def optimizer_step(self, record: Mapping[str, Any]) -> None:
         """A line of metrics."""
         self._step += 1
-        self._log(str(record["kind"]), scalars(record))
+        gauges = {name: value for name, value in record.items() if name.startswith(GAUGE)}
+        self._log(str(record["kind"]), scalars({name: record[name] for name in record.keys() - gauges.keys()}))
+        if gauges:
+            self.gauges(record["step"], {name.removeprefix(GAUGE): value for name, value in gauges.items()})
+
+    def gauges(self, step: int, values: Mapping[str, Any]) -> None:
+        """Log the gauges of squeezing after an RL step and what followed it."""
+        self._log("gauges", scalars(values) | {"step": float(step)})
 
     def evaluation(self, kind: str, step: int, summary: Summary) -> None:
         """Log an evaluation or a validation after an RL step: Avg@n, Pass@k with their intervals, greedy log-prob."""

@@ -22,6 +22,7 @@ from unsqueeze.policy.optimize import StepResult, make_optimizer, optimizer_step
 from unsqueeze.policy.policy import Policy
 from unsqueeze.rollout.types import Group
 from unsqueeze.store.demos import Demonstration
+from unsqueeze.training.gauges import gauge_step
 from unsqueeze.training.phase_report import PhaseStart
 from unsqueeze.training.run import Run
 
@@ -99,7 +100,9 @@ def irl_phase(
             kl_moved=lambda: run.probe.kl_moved(run.policy, start.samples),
             check_stop=run.stop.check,
         ):
-            run.record(kind="irl", phase=phase.number, step=phase.last_step, **done.to_record())
+            is_last = done.number == total or done.met_budget(settings)
+            gauges = gauge_step(run, phase, phase.last_step) if is_last else {}
+            run.record(kind="irl", phase=phase.number, step=phase.last_step, **done.to_record(), **gauges)
             advance(1)
     if done is not None and done.budget_unspent(settings, total):
         run.progress.warn(

@@ -16,6 +16,7 @@ from unsqueeze.track.tracker import TrackedRun
 from unsqueeze.track.tracking import run_id
 from unsqueeze.training.checkpoint import is_due, save_checkpoint
 from unsqueeze.training.evaluation import evaluate_policy, test_set, validation_set
+from unsqueeze.training.gauges import gauge_start
 from unsqueeze.training.generate import generate, generation_steps
 from unsqueeze.training.irl_phase import choose_demonstrations, irl_phase
 from unsqueeze.training.measure import finish_phase, first_rollouts, mean_nll, mean_nll_at, start_phase
@@ -40,6 +41,7 @@ def train(run: Run, *, reference: Reference | None) -> list[PhaseReport]:
     begin_tracking(run, training.cursor)
     if training.cursor.step == 0:
         evaluate_policy(run, test_set(run), step=0)
+        gauge_start(run)
     for cycle in cycles(run.recipe.phases(len(run.train_problems)), done=training.cursor.phase):
         if cycle.rl is not None:
             training.rl(cycle.rl)  # Eq. 3: policy gradients on verifiable rewards
@@ -75,7 +77,7 @@ class Training:
                 batches = generate(run, self.stream, steps, phase=phase.number)
                 for batch in (batch for batch in batches if batch.step > self.cursor.step):
                     run.stop.check()
-                    rl_step(run, self.optimizers.rl, self.reference, batch, phase=phase.number)
+                    rl_step(run, self.optimizers.rl, self.reference, batch, phase)
                     advance(1)
                     self.cursor = replace(self.cursor, step=batch.step, phase=phase.number, phase_begun=True)
                     if batch.step < phase.last_step:

@@ -15,6 +15,7 @@ from unsqueeze.algos.groups import Estimator
 from unsqueeze.algos.mismatch import truncated_importance
 from unsqueeze.algos.objectives import LossOutput
 from unsqueeze.algos.overlong import overlong_punishment
+from unsqueeze.algos.schedule import Phase
 from unsqueeze.config.recipe import RlSettings
 from unsqueeze.extensions import LOSSES
 from unsqueeze.policy.batch import Row, TokenBatch
@@ -22,6 +23,7 @@ from unsqueeze.policy.optimize import StepResult, optimizer_step
 from unsqueeze.policy.reference import Reference
 from unsqueeze.rollout.types import Group, Rollout, StopReason
 from unsqueeze.training.estimating import estimate
+from unsqueeze.training.gauges import are_due, gauge_step
 from unsqueeze.training.generate import StepBatch, estimated_groups, informative, rewards_PG
 from unsqueeze.training.run import Run
 from unsqueeze.training.sampler_gap import correction_level, gap_metrics
@@ -30,7 +32,7 @@ Loss = Callable[..., LossOutput]
 
 
 def rl_step(
-    run: Run, optimizer: torch.optim.Optimizer, reference: Reference | None, batch: StepBatch, *, phase: int
+    run: Run, optimizer: torch.optim.Optimizer, reference: Reference | None, batch: StepBatch, phase: Phase
 ) -> None:
     """One RL optimizer step on judged groups; its line of metrics is on disk when this returns.
 
@@ -54,9 +56,12 @@ def rl_step(
             temperature=run.recipe.rollout.temperature,
             with_entropy=settings.surrogate.entropy_coefficient > 0,
         )
+    update_s = time.perf_counter() - begun
+    due = are_due(batch.step, phase, run.recipe.evaluation.gauges_every_steps)
+    gauges = gauge_step(run, phase, batch.step) if due else {}
     run.record(
         kind="rl",
-        phase=phase,
+        phase=phase.number,
         step=batch.step,
         policy_version=run.policy.version,
         **rollout_metrics(batch.groups, run.estimator, settings),
@@ -64,7 +69,8 @@ def rl_step(
         **gap_metrics(batch.groups, settings),
         **update_metrics(result),
         **asdict(batch.seconds),
-        update_s=time.perf_counter() - begun,
+        update_s=update_s,
+        **gauges,
         **device_metrics(run.policy.device),
     )
 

@@ -1,0 +1,63 @@
+"""Gauges of squeezing at fixed RL steps and where phases end: what arms are compared by while they train."""
+
+import time
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from unsqueeze.algos.schedule import Phase
+from unsqueeze.evaluation.greedy import greedy_logp
+from unsqueeze.training.run import Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gauges:
+    """How peaked a policy is on the watched prompts, nats per token.
+
+    ``greedy_logp`` is the mean log-prob of greedy answers, ``entropy`` −mean log-prob of answers drawn at temperature
+    1, from the same random numbers at every step and in every arm. ``seconds``: what measuring took.
+    """
+
+    greedy_logp: float
+    entropy: float
+    seconds: float
+
+
+def are_due(step: int, phase: Phase, every_steps: int | None) -> bool:
+    """Tell whether gauges are read after RL step ``step``: every so many steps, and with the last of the phase."""
+    return step == phase.last_step or (every_steps is not None and step % every_steps == 0)
+
+
+def measure_gauges(run: Run) -> Gauges:
+    """Read the gauges of the policy as it is; nothing that training depends on changes."""
+    begun = time.perf_counter()
+    run.engine.sync(run.policy)
+    probe = run.probe
+    samples = probe.sample(run.engine, run.policy, seed=run.seed("gauges"))
+    return Gauges(
+        greedy_logp=greedy_logp(run.engine, probe.prompts, max_tokens=probe.max_tokens),
+        entropy=-float(np.mean(np.concatenate(samples.logp), dtype=np.float64)),
+        seconds=time.perf_counter() - begun,
+    )
+
+
+def gauge_start(run: Run) -> None:
+    """Read the gauges before training."""
+    gauges = _read(run, step=0, phase=None, kind=None)
+    run.tracking.gauges(0, {"greedy_logp": gauges.greedy_logp, "entropy": gauges.entropy})
+
+
+def gauge_step(run: Run, phase: Phase, step: int) -> dict[str, float]:
+    """Read the gauges after an optimizer step (``step`` is the RL step): fields of its line of metrics."""
+    gauges = _read(run, step=step, phase=phase.number, kind=phase.kind)
+    return {"gauge_greedy_logp": gauges.greedy_logp, "gauge_entropy": gauges.entropy, "gauges_s": gauges.seconds}
+
+
+def _read(run: Run, *, step: int, phase: int | None, kind: str | None) -> Gauges:
+    """Measure, journal and show them."""
+    gauges = measure_gauges(run)
+    run.directory.journal.append(
+        "gauged", step=step, phase=phase, kind=kind, policy_version=run.policy.version, **asdict(gauges)
+    )
+    run.progress.gauge(gauges.greedy_logp)
+    return gauges
