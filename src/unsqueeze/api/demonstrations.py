@@ -9,7 +9,7 @@ from unsqueeze.algos.selection import Likelihood, Pool
 from unsqueeze.config.load import checked
 from unsqueeze.config.recipe import IrlSettings, ModelSettings
 from unsqueeze.errors import UserError
-from unsqueeze.evaluation.settings import checkpoint_of
+from unsqueeze.evaluation.settings import Given, checkpoint_of, run_of, settle
 from unsqueeze.interop.demonstrations import distinct, read_demonstrations, read_prompts
 from unsqueeze.interop.rollout_files import rollout_files
 from unsqueeze.interop.select import Selection, demonstrations, run_folder, run_prompt, select_from_files
@@ -19,6 +19,7 @@ from unsqueeze.policy.loading import without_progress_bars
 from unsqueeze.policy.policy import DTYPES, Policy
 from unsqueeze.progress import Progress, Silent, StopRequest
 from unsqueeze.rollout.hf import HfEngine
+from unsqueeze.rollout.types import Sampling
 from unsqueeze.store.atomic import atomic_directory, atomic_file
 from unsqueeze.store.provenance import provenance
 from unsqueeze.store.run_directory import RunDirectory
@@ -154,6 +155,7 @@ def irl(
     max_grad_norm: float = 1.0,
     held_out: str | Path | None = None,
     max_tokens: int | None = None,
+    stop_strings: Sequence[str] | None = None,
     tokens_per_microbatch: int = 16384,
     gradient_checkpointing: bool = False,
     device: str = "auto",
@@ -166,6 +168,7 @@ def irl(
     """Raise the likelihood of demonstrations: the inverse-RL phase of SPS, between two epochs of any trainer.
 
     The checkpoint in ``out`` (which must not exist) is in Hugging Face format, with ``irl_report.json`` beside it.
+    What is drawn from watched prompts ends at ``stop_strings``: by default those of the run that the model comes from.
     Raises Interrupted, with nothing written, if ``stop`` is asked.
     """
     if Path(out).exists():
@@ -210,7 +213,10 @@ def irl(
     watched = distinct(prompts, NUM_WATCHED)
     probe = Probe(
         prompts=tuple(tuple(prompt.tolist()) for prompt in watched),
-        max_tokens=longest_response([len(one.tokens) for one in read], watched, policy.context, max_tokens),
+        sampling=Sampling(
+            max_tokens=longest_response([len(one.tokens) for one in read], watched, policy.context, max_tokens),
+            stop=settle(Given(stop=stop_strings), run_of(str(model))).stop,
+        ),
         max_batch_tokens=tokens_per_microbatch,
     )
     outcome = irl_alone(
@@ -233,7 +239,8 @@ def irl(
         "watched": {
             "from": str(held_out or demos),
             "num_prompts": len(watched),
-            "max_tokens": probe.max_tokens,
+            "max_tokens": probe.sampling.max_tokens,
+            "stop": list(probe.sampling.stop),
         },
         "seed": seed,
         **provenance(),

@@ -356,7 +356,8 @@ class IrlSettings(OptimizerSettings):
     passes: float | None = Field(None, gt=0)
     """Instead of steps: passes over the demonstrations."""
     kl_budget: float | None = Field(None, gt=0)
-    """Stop as soon as held-out prompts have moved by this many nats per token; steps or passes bound it from above."""
+    """Stop as soon as watched prompts (16 of the validation problems; without any, of the training problems) have moved
+    by this many nats per token; steps or passes bound it from above."""
     kl_guard: float = Field(0.0, ge=0)
     """Weight of a KL penalty (k3) towards the policy at the start of the phase, on the demonstrations."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"

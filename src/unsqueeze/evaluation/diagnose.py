@@ -93,7 +93,6 @@ def diagnose_benchmark(
     similarity_P = [similarity(texts) for texts in texts_PN]
     least_alike = 0.0 if min(similarity_P) >= 0 else -1.0  # n-grams overlap from 0 on, cosines from -1
     some_P = judged_P > 0
-    sampling = asked.sampling
     return Diagnosis(
         num_problems=len(problems),
         num_samples=int(lengths.size),
@@ -101,8 +100,7 @@ def diagnose_benchmark(
         greedy_logp=greedy_logp(
             source.sampler,
             asked.prompts,
-            max_tokens=sampling.max_tokens,
-            stop=sampling.stop,
+            asked.sampling,
             on_finished=lambda _: check_stop(),
         ),
         entropy=math.nan

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,19 +14,18 @@ from unsqueeze.seeds import prompt_seeds
 def greedy_logp(
     engine: Sampler,
     prompts: Sequence[Any],
+    sampling: Sampling,
     *,
-    max_tokens: int,
-    stop: tuple[str, ...] = (),
     on_finished: Callable[[int], None] | None = None,
 ) -> float:
     """Return the mean log-prob of the greedy answers: over an answer's tokens, then over prompts; nats per token.
 
-    NaN where a server gives no log-probs. ``on_finished`` may raise, to stop.
+    Answers end as those of ``sampling`` do. NaN where a server gives no log-probs. ``on_finished`` may raise, to stop.
     """
     groups = engine.generate(
         prompts,
         1,
-        Sampling(max_tokens=max_tokens, temperature=0.0, stop=stop),
+        replace(sampling, temperature=0.0, top_p=1.0, top_k=0),
         seeds=prompt_seeds(0, len(prompts)),
         on_finished=on_finished,
     )

@@ -99,9 +99,13 @@ class LoadedModel:
     def sample(
         self, problems: Sequence[Problem], n: int, *, max_tokens: int, temperature: float = 1.0, seed: int = 0
     ) -> list[list[Completion]]:
-        """Draw ``n`` responses to each problem under the weights as they are now. Nothing is judged or stored."""
+        """Draw ``n`` responses to each problem under the weights as they are now. Nothing is judged or stored.
+
+        Responses end where those of the run do that the model comes from.
+        """
         seeds = prompt_seeds(seed, len(problems))
-        sampling = Sampling(max_tokens=max_tokens, temperature=temperature)
+        stop = settle(Given(), self.run).stop
+        sampling = Sampling(max_tokens=max_tokens, temperature=temperature, stop=stop)
         return self.engine.generate(self.prompts(problems), n, sampling, seeds=seeds)
 
     def try_out(self, benchmark: Benchmark, questions: Questions, sampling: Sampling) -> None:

@@ -6,7 +6,7 @@ sample is a request of its own, with its own seed: it can be repeated, moved to 
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx2
@@ -107,7 +107,7 @@ class ServedModel:
 
         UserError where it does not.
         """
-        one = Sampling(max_tokens=1, temperature=sampling.temperature, top_p=sampling.top_p, top_k=sampling.top_k)
+        one = replace(sampling, max_tokens=1, min_tokens=0)
         try:
             list(self.answers([Ask(prompt, 0)], one))
         except RefusedError as error:

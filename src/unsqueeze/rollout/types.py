@@ -47,6 +47,8 @@ class Sampling:
             raise UserError(f"sampling: top_p is {self.top_p}; it must be in (0, 1], where 1 means no cut.")
         if self.top_k < 0:
             raise UserError(f"sampling: top_k is {self.top_k}; it must be 0 (no cut) or more.")
+        if not all(self.stop):
+            raise UserError("sampling: a stop text is empty; give the text at which a response is to end.")
         if not 0 <= self.min_tokens <= self.max_tokens:
             raise UserError(
                 f"sampling: min_tokens is {self.min_tokens}; it must be in [0, max_tokens={self.max_tokens}]."

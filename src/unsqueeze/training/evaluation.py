@@ -101,8 +101,7 @@ def evaluate_policy(run: Run, held_out: HeldOut, *, step: int) -> None:
     peaked = greedy_logp(
         run.engine,
         asked.prompts,
-        max_tokens=asked.sampling.max_tokens,
-        stop=asked.sampling.stop,
+        asked.sampling,
         on_finished=lambda _: run.stop.check_alone(),
     )
     summary = replace(summary, greedy_logp=peaked, benchmarks={})

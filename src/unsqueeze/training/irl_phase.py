@@ -107,7 +107,7 @@ def irl_phase(
     if done is not None and done.budget_unspent(settings, total):
         run.progress.warn(
             f"IRL phase {phase.number} took all its {total} updates without spending irl.kl_budget "
-            f"{settings.kl_budget:g} nats/token; raise irl.steps or irl.learning_rate."
+            f"{settings.kl_budget:g} nats/token on {run.watched_set} prompts; raise irl.steps or irl.learning_rate."
         )
 
 
@@ -157,7 +157,7 @@ def irl_updates(
 ) -> Iterator[IrlUpdate]:
     """The optimizer steps of an IRL phase: a given number, or until ``kl_moved`` has reached the KL budget.
 
-    ``kl_moved`` measures how far held-out prompts have moved (nats per token); it is called only for a budget.
+    ``kl_moved`` measures how far watched prompts have moved (nats per token); it is called only for a budget.
     ``check_stop`` is called before every update and may raise.
     """
     total = settings.num_updates(len(demonstrations))

@@ -36,7 +36,7 @@ def finish_phase(run: Run, phase: Phase, start: PhaseStart, own_rows: Sequence[R
         nll_before=nll_before,
     )
     run.progress.gauge(report.greedy_logp_after)
-    run.directory.journal.append("phase_finished", **report.to_json_object())
+    run.directory.journal.append("phase_finished", **report.to_json_object(), watched=run.watched_set)
     run.tracking.phase_report(report.to_json_object())
     for callback in run.callbacks:
         callback.on_phase(report)
@@ -51,7 +51,7 @@ def measure_start(policy: Policy, engine: Engine, probe: Probe, *, seed: int) ->
     return PhaseStart(
         weights=snapshot(policy),
         samples=probe.sample(engine, policy, seed=seed),
-        greedy_logp=greedy_logp(engine, probe.prompts, max_tokens=probe.max_tokens),
+        greedy_logp=greedy_logp(engine, probe.prompts, probe.sampling),
         version=policy.version,
     )
 
@@ -87,7 +87,7 @@ def measure_report(
         nll_after=mean_nll_of(policy, own_rows, max_tokens=probe.max_batch_tokens),
         kl_moved=probe.kl_moved(policy, start.samples),
         greedy_logp_before=start.greedy_logp,
-        greedy_logp_after=greedy_logp(engine, probe.prompts, max_tokens=probe.max_tokens),
+        greedy_logp_after=greedy_logp(engine, probe.prompts, probe.sampling),
     )
 
 

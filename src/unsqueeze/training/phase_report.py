@@ -1,4 +1,4 @@
-"""Report of what a phase really did: to the weights, to its own batch, and to the policy on held-out prompts.
+"""Report of what a phase really did: to the weights, to its own batch, and to the policy on watched prompts.
 
 A step size can be so small that rounding eats it (``docs/paper.md``): the report says how many weights moved at all,
 and how many would have moved had they been stored in bf16.
@@ -17,7 +17,7 @@ from unsqueeze.policy.policy import Policy
 from unsqueeze.training.probe import ProbeSamples
 
 NOTHING_MOVED_NATS = 1e-6
-"""KL per token on held-out prompts below which a phase that was meant to move the policy did not."""
+"""KL per token on watched prompts below which a phase that was meant to move the policy did not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,7 @@ class PhaseReport:
 
     ``share_of_rl_seconds``, of an IRL phase, is its time over that of the RL phase before it.
     ``nll_before`` and ``nll_after`` are on the phase's own batch: the demonstrations of an IRL phase, the first
-    rollouts of an RL phase. ``kl_moved`` estimates KL(policy before ‖ policy after) on held-out prompts (k3, on samples
+    rollouts of an RL phase. ``kl_moved`` estimates KL(policy before ‖ policy after) on watched prompts (k3, on samples
     of the policy before).
     """
 
@@ -49,7 +49,7 @@ class PhaseReport:
 
     @property
     def did_nothing(self) -> bool:
-        """Tell whether the policy is, for all that held-out prompts can tell, the one from before."""
+        """Tell whether the policy is, for all that watched prompts can tell, the one from before."""
         return self.share_moved == 0 or self.kl_moved < NOTHING_MOVED_NATS
 
     def to_json_object(self) -> dict[str, object]:
@@ -79,7 +79,7 @@ class PhaseReport:
         return (
             f"{self.kind.upper()} phase {self.phase} DID NOTHING: {self.num_updates} updates moved "
             f"{self.share_moved:.2%} of the weights ({self.share_moved_bf16:.4%} of their bf16 values) by a norm of "
-            f"{self.update_norm:.1e}, and held-out prompts by {self.kl_moved:.1e} nats per token. Results will equal "
+            f"{self.update_norm:.1e}, and watched prompts by {self.kl_moved:.1e} nats per token. Results will equal "
             f"those of a run without it; raise {self.kind}.learning_rate."
         )
 

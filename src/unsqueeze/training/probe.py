@@ -1,4 +1,4 @@
-"""Held-out prompts watched through training: how far a phase moved the policy on them."""
+"""Prompts watched through training: how far a phase moved the policy on them."""
 
 from dataclasses import dataclass
 
@@ -23,21 +23,21 @@ class ProbeSamples:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """The watched prompts and the limits under which they are answered."""
+    """The watched prompts, how they are answered (at temperature 1, nothing cut), and the tokens scored at once."""
 
     prompts: tuple[tuple[int, ...], ...]
-    max_tokens: int
+    sampling: Sampling
     max_batch_tokens: int
 
     def sample(self, engine: Engine, policy: Policy, *, seed: int) -> ProbeSamples:
-        """Draw SAMPLES_PER_PROMPT responses a prompt at temperature 1, scored by the policy's own forward pass.
+        """Draw SAMPLES_PER_PROMPT responses a prompt, scored by the policy's own forward pass.
 
         Both sides of ``kl_moved`` thus come from one piece of code: an idle phase gives exactly 0.
         """
         groups = engine.generate(
             self.prompts,
             SAMPLES_PER_PROMPT,
-            Sampling(max_tokens=self.max_tokens),
+            self.sampling,
             seeds=prompt_seeds(seed, len(self.prompts)),
         )
         rows = tuple(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,11 +67,19 @@ class Run:
         )
 
     @property
+    def watched_set(self) -> Literal["validation", "training"]:
+        """The problems that phase reports and ``irl.kl_budget`` watch. Test problems steer nothing."""
+        return "validation" if self.validation_problems else "training"
+
+    @property
     def probe(self) -> Probe:
-        """The first held-out problems, watched by every phase report."""
+        """The watched problems, at most NUM_PROBE_PROMPTS, spread evenly over those there are."""
+        problems = self.validation_problems or self.train_problems
+        number = min(NUM_PROBE_PROMPTS, len(problems))
+        chosen = [problems[place * len(problems) // number] for place in range(number)]
         return Probe(
-            prompts=tuple(tuple(self.prompt_tokens(problem)) for problem in self.test_problems[:NUM_PROBE_PROMPTS]),
-            max_tokens=self.recipe.rollout.max_tokens,
+            prompts=tuple(tuple(self.prompt_tokens(problem)) for problem in chosen),
+            sampling=Sampling(max_tokens=self.recipe.rollout.max_tokens, stop=self.recipe.rollout.stop),
             max_batch_tokens=self.recipe.rl.tokens_per_microbatch,
         )
 
