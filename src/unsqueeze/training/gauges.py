@@ -35,7 +35,7 @@ def measure_gauges(run: Run) -> Gauges:
     probe = run.probe
     samples = probe.sample(run.engine, run.policy, seed=run.seed("gauges"))
     return Gauges(
-        greedy_logp=greedy_logp(run.engine, probe.prompts, max_tokens=probe.max_tokens),
+        greedy_logp=greedy_logp(run.engine, probe.prompts, probe.sampling),
         entropy=-float(np.mean(np.concatenate(samples.logp), dtype=np.float64)),
         seconds=time.perf_counter() - begun,
     )
