@@ -75,7 +75,7 @@ def test_zero_is_rejected_exactly_where_the_p_value_says_so(eighths: list[int]) 
 
 
 def borderline(seed: int) -> np.ndarray:
-    """Differences of 17 to 60 problems with a p-value near 0.05: all moved, few moved, or multiples of 1/16 with ties."""
+    """Differences of 17 to 60 problems with a p-value near 0.05: all moved, few moved, or multiples of 1/16, tied."""
     rng = np.random.default_rng(seed)
     size, kind = int(rng.integers(17, 61)), seed % 3
     moved = rng.random(size) < (0.4 if kind == 0 else 1.0)
