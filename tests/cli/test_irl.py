@@ -116,9 +116,9 @@ LONG = "1 + 1 = 2, " * 40
 @pytest.mark.parametrize(
     ("rows", "options", "words"),
     [
-        ([DEMOS[1]], [], ["demos.jsonl, line 1", "no token"]),
+        ([DEMOS[1]], [], ["demos.jsonl: 1 of 1", "line 1", "no token"]),
         ([DEMOS[0], {"prompt": "Make 1 from 1."}], [], ["line 2", "'completion'"]),
-        ([DEMOS[0] | {"completion": LONG}], [], ["line 1", "context is 128"]),
+        ([DEMOS[0] | {"completion": LONG}], [], ["line 1", "context of 128"]),
         ([{"messages": [{"role": "assistant", "content": "1"}]}], [], ["line 1", "chat template"]),
         ([DEMOS[3] | {"completion": ""}], [], ["line 1", "empty"]),
         ([], [], ["no demonstrations"]),
@@ -142,6 +142,74 @@ def test_a_mistake_is_one_sentence_and_nothing_is_written(
     assert list(tmp_path.iterdir()) == [tmp_path / "demos.jsonl"]
 
 
+BAD = [DEMOS[1], DEMOS[0], DEMOS[1] | {"prompt": "1?"}, DEMOS[0] | {"completion": LONG}, {"prompt": "1"}]
+
+
+def test_every_line_that_cannot_be_learned_from_is_counted_and_can_be_left_out(command, tmp_path: Path):
+    out, demos = tmp_path / "after", write(tmp_path / "demos.jsonl", BAD)
+    asked = ("irl", "countdown-0.4m", "--demos", demos, "--steps", "1", "--out", str(out))
+    code, _, err = command(*asked)
+    assert code == 2
+    assert "4 of 5 demonstrations cannot be learned from (line 1, line 3: it holds text that the model's" in err
+    assert "line 4: prompt and response have more tokens than the model's context of 128" in err
+    assert "line 5: no field 'completion'" in err
+    assert "--skip-bad" in err
+    assert "prompt_tokens" in err
+    assert not out.exists()
+    code, _, err = command(*asked, "--skip-bad")
+    assert code == 0, err
+    assert "left out: 4 of 5 demonstrations" in err
+    record = json.loads((out / "irl_report.json").read_text())
+    assert (record["num_demonstrations"], record["num_skipped"]) == (1, 4)
+
+
+def ids_of(row: dict[str, Any]) -> dict[str, list[int]]:
+    """The ids that a model might have drawn this text in: a token where the tokenizer would take two, say."""
+    tokenizer = AutoTokenizer.from_pretrained(embedded_model_path())
+    response = [*tokenizer(row["completion"], add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+    return {"prompt_tokens": tokenizer(row["prompt"])["input_ids"], "tokens": response}
+
+
+def test_token_ids_are_trained_as_they_are(tmp_path: Path):
+    """Also where encoding the text gives others: the unknown token is drawn, and reads as nothing."""
+    tokenizer = AutoTokenizer.from_pretrained(embedded_model_path())
+    with_ids = {**DEMOS[0], **ids_of(DEMOS[0])}
+    odd = {"prompt": "Make 48 from 2 3 6 14.", "prompt_tokens": [1, 2], "tokens": [3, tokenizer.unk_token_id]}
+    bare = {"prompt_ids": [4], "completion_ids": [5, 6]}
+    counts = {**DEMOS[2], "prompt_tokens": 12, "tokens": 30}  # others keep numbers of tokens under these names
+    demos = write(tmp_path / "d.jsonl", [with_ids, odd, bare, counts])
+    found = read_demonstrations(demos, tokenizer, context=128, vocabulary=len(tokenizer))
+    assert [one.tokens.tolist() for one in found.read] == [
+        with_ids["tokens"],
+        odd["tokens"],
+        [5, 6],
+        ids_of(DEMOS[2])["tokens"],
+    ]
+    assert [one.prompt_tokens.tolist() for one in found.read[:3]] == [with_ids["prompt_tokens"], [1, 2], [4]]
+    assert found.num_by_ids == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"tokens": [7, 8, 9]}, ["line 1", "read something else than its text", "--from-text"]),
+        ({"tokens": [10**6]}, ["line 1", "another model's", "--from-text"]),
+        ({"prompt_tokens": [10**6]}, ["line 1", "another model's"]),
+        ({"tokens": []}, ["line 1", "the response is empty"]),
+        ({"tokens": [1, "2"]}, ["line 1", "'tokens'", "whole numbers"]),
+        ({"tokens": [-1]}, ["line 1", "'tokens'", "from 0 on"]),
+    ],
+)
+def test_ids_that_cannot_be_this_models_are_refused(command, tmp_path: Path, change: dict[str, Any], words: list[str]):
+    demos = write(tmp_path / "demos.jsonl", [{**DEMOS[0], **ids_of(DEMOS[0]), **change}])
+    asked = ("irl", "countdown-0.4m", "--demos", demos, "--steps", "1", "--out", str(tmp_path / "after"))
+    code, _, err = command(*asked)
+    assert code == 2
+    for word in words:
+        assert word in err
+    assert command(*asked, "--from-text")[0] == 0
+
+
 def test_no_model_and_an_out_that_exists(command, tmp_path: Path):
     demos = write(tmp_path / "demos.jsonl", READABLE)
     code, _, err = command("irl", str(tmp_path / "none"), "--demos", demos, "--out", str(tmp_path / "after"))
@@ -154,7 +222,8 @@ def test_no_model_and_an_out_that_exists(command, tmp_path: Path):
 
 def test_a_response_ends_with_the_end_token_unless_it_was_cut_off(tmp_path: Path):
     tokenizer = AutoTokenizer.from_pretrained(embedded_model_path())
-    whole, _, cut = read_demonstrations(write(tmp_path / "d.jsonl", READABLE), tokenizer, context=128)
+    demos = write(tmp_path / "d.jsonl", READABLE)
+    whole, _, cut = read_demonstrations(demos, tokenizer, context=128, vocabulary=len(tokenizer)).read
     assert whole.tokens[-1] == tokenizer.eos_token_id
     assert cut.tokens[-1] != tokenizer.eos_token_id
     assert whole.prompt_tokens.tolist() == tokenizer("Make 48 from 2 3 6 14.")["input_ids"]

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from small_runs import random_recipe, run_to_end
+from small_runs import random_recipe, run_to_end, small_recipe
 
 
 def write_lines(path: Path, rows: list[Any]) -> str:
@@ -138,6 +138,38 @@ def test_of_a_run_it_chooses_what_the_run_chose(command, tmp_path: Path):
     ]
     prompts = {problem.id: problem.prompt for problem in run.train_problems}
     assert all(demo["prompt"] == prompts[demo["problem_id"]] for demo in demos)
+
+
+def test_what_a_run_sampled_is_trained_token_by_token(command, tmp_path: Path):
+    """From a run to `irl` on the weights that sampled: the NLL of the ids is what `mean_logp` says.
+
+    The embedded model draws now and then what its tokenizer would encode otherwise, or has no text for: hot samples do.
+    """
+    recipe = small_recipe(rl={"steps": 1}, irl=None, rollout={"temperature": 10.0, "max_tokens": 20})
+    run, _ = run_to_end(recipe, tmp_path / "run")
+    out, after = tmp_path / "demos.jsonl", tmp_path / "after"
+    every = ["--k", "4", "--pool", "any", "--quantile", "1"]
+    assert command("select", str(tmp_path / "run"), *every, "--out", str(out))[0] == 0
+    demos = read_lines(out)
+    stored = {
+        tuple(rollout.completion.tokens.tolist()): rollout
+        for group in run.directory.rollouts.read(1)
+        for rollout in group.rollouts
+    }
+    assert all(demo["prompt_tokens"] == stored[tuple(demo["tokens"])].prompt_tokens.tolist() for demo in demos)
+    tokenizer = run.policy.tokenizer
+    encoded = [[*tokenizer(demo["completion"], add_special_tokens=False)["input_ids"]] for demo in demos]
+    ids = [[token for token in demo["tokens"] if token != tokenizer.eos_token_id] for demo in demos]
+    assert encoded != ids, "a round trip of every text: this test would show nothing"
+    code, _, err = command(
+        "irl", "countdown-0.4m", "--demos", str(out), "--steps", "1", "--learning-rate", "1e-4", "--out", str(after)
+    )
+    assert code == 0, err
+    assert f"{len(demos)} demonstrations, {len(demos)} by their token ids" in err
+    lengths = [len(demo["tokens"]) for demo in demos]
+    total = sum(demo["mean_logp"] * length for demo, length in zip(demos, lengths, strict=True))
+    report = json.loads((after / "irl_report.json").read_text())["report"]
+    assert report["nll_before"] == pytest.approx(-total / sum(lengths), abs=1e-4)
 
 
 def test_rollouts_of_a_chat_run_become_the_conversation_it_had(command, tmp_path: Path):

@@ -116,6 +116,11 @@ class IrlResult:
     outcome: IrlOutcome
     settings: IrlSettings
     watched: str
+    num_demonstrations: int
+    num_by_ids: int
+    """Those whose token ids were given; the words of the others were encoded."""
+    skipped: str | None = None
+    """Which lines were left out, and why; None where none was."""
 
     @property
     def report(self) -> PhaseReport:
@@ -153,6 +158,8 @@ def irl(
     aggregation: str = "sequence_mean",
     schedule: str = "constant",
     max_grad_norm: float = 1.0,
+    from_text: bool = False,
+    skip_bad: bool = False,
     held_out: str | Path | None = None,
     max_tokens: int | None = None,
     stop_strings: Sequence[str] | None = None,
@@ -167,6 +174,8 @@ def irl(
 ) -> IrlResult:
     """Raise the likelihood of demonstrations: the inverse-RL phase of SPS, between two epochs of any trainer.
 
+    Demonstrations are the token ids of the file where it has them, else its words, encoded; with ``from_text`` always
+    those. ``skip_bad`` leaves out those that cannot be learned from, which are otherwise an error that counts them.
     The checkpoint in ``out`` (which must not exist) is in Hugging Face format, with ``irl_report.json`` beside it.
     What is drawn from watched prompts ends at ``stop_strings``: by default those of the run that the model comes from.
     Raises Interrupted, with nothing written, if ``stop`` is asked.
@@ -204,10 +213,19 @@ def irl(
     )
     without_progress_bars()
     policy = Policy.load(model_settings)
-    read = read_demonstrations(str(demos), policy.tokenizer, context=policy.context)
+    vocabulary = policy.model.get_input_embeddings().weight.shape[0]
+    found = read_demonstrations(
+        str(demos),
+        policy.tokenizer,
+        context=policy.context,
+        vocabulary=vocabulary,
+        from_text=from_text,
+        skip_bad=skip_bad,
+    )
+    read = found.read
     prompts = [one.prompt_tokens for one in read]
     if held_out is not None:
-        prompts = list(read_prompts(str(held_out), policy.tokenizer))
+        prompts = list(read_prompts(str(held_out), policy.tokenizer, vocabulary=vocabulary))
         if not prompts:
             raise UserError(f"{held_out}: no prompts to watch; it needs one JSON object a line, with prompt.")
     watched = distinct(prompts, NUM_WATCHED)
@@ -236,6 +254,8 @@ def irl(
         "irl": settings.model_dump(mode="json", exclude={"every_passes", "every_steps", "k", "pool", "quantile"}),
         "demos": str(demos),
         "num_demonstrations": len(read),
+        "num_by_ids": found.num_by_ids,
+        "num_skipped": found.num_bad,
         "watched": {
             "from": str(held_out or demos),
             "num_prompts": len(watched),
@@ -249,7 +269,13 @@ def irl(
         policy.save(aside, dtype=DTYPES[dtype])
         (aside / "irl_report.json").write_text(dumps(record, indent=2) + "\n", encoding="ascii")
     return IrlResult(
-        Path(out), outcome, settings, "the demonstrations' prompts" if held_out is None else "held-out prompts"
+        Path(out),
+        outcome,
+        settings,
+        watched="the demonstrations' prompts" if held_out is None else "held-out prompts",
+        num_demonstrations=len(read),
+        num_by_ids=found.num_by_ids,
+        skipped=found.describe_bad() if found.bad else None,
     )
 
 

@@ -36,6 +36,15 @@ def irl(
     ] = "sequence_mean",
     schedule: Annotated[str, typer.Option(help="Of the learning rate: constant, linear or cosine.")] = "constant",
     max_grad_norm: Annotated[float, typer.Option(help="Gradients are scaled down to this norm.")] = 1.0,
+    from_text: Annotated[
+        bool,
+        typer.Option(
+            "--from-text", help="Encode the words even where the file has token ids, such as another model's."
+        ),
+    ] = False,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out, and count, the lines that cannot be learned from.")
+    ] = False,
     held_out: Annotated[
         str | None,
         typer.Option(
@@ -93,6 +102,8 @@ def irl(
                 aggregation=aggregation,
                 schedule=schedule,
                 max_grad_norm=max_grad_norm,
+                from_text=from_text,
+                skip_bad=skip_bad,
                 held_out=held_out,
                 max_tokens=max_tokens,
                 stop_strings=stop_strings,
@@ -111,6 +122,12 @@ def irl(
     Console(highlight=False).print(report_table(result))
     for warning in result.warnings:
         progress.warn(warning)
+    if result.skipped:
+        console.print(f"left out: {result.skipped}")
+    console.print(
+        f"{result.num_demonstrations:,} demonstrations, {result.num_by_ids:,} by their token ids and the rest by their "
+        "text"
+    )
     console.print(f"{out}: the checkpoint, and irl_report.json")
 
 

@@ -7,6 +7,8 @@ A rollout says
     its likelihood  ``mean_logp`` (nats per token), or ``logprobs`` (or ``logp_raw``, ``logp_behaviour``), one a token
     its words       ``messages`` that end with the assistant's, or ``prompt`` with ``completion`` (or ``response``, or
                     ``text``)
+    its tokens      where known, two lists of ids: ``prompt_tokens`` and ``tokens`` (or ``prompt_ids`` and
+                    ``completion_ids``, or ``prompt_token_ids`` and ``token_ids``)
 
 Files are JSON Lines or Parquet. Whatever is wrong with a line is one UserError that names file, line and field.
 """
@@ -31,10 +33,14 @@ COMPLETION_FIELDS = ("completion", "response", "text")
 PARTS = ("step", "group")
 KEY_COLUMNS = ("problem_id", *PARTS, "prompt", "messages")
 SCALAR_COLUMNS = (*KEY_COLUMNS, *REWARD_FIELDS, "mean_logp", "num_tokens", *LOGP_LISTS)
-WORD_COLUMNS = (*KEY_COLUMNS, *COMPLETION_FIELDS, "stop_reason")
+TOKEN_FIELDS = (("prompt_tokens", "tokens"), ("prompt_ids", "completion_ids"), ("prompt_token_ids", "token_ids"))
+"""Names of the ids of a prompt and of its response: ours, and those that other programs give them."""
+WORD_COLUMNS = (*KEY_COLUMNS, *COMPLETION_FIELDS, "stop_reason", *(name for pair in TOKEN_FIELDS for name in pair))
 
 # Sums of rounded logits can end a little above 0; whoever gives probabilities for log-probs is far above it.
 _HIGHEST_LOGP = 1e-3
+
+_LARGEST_ID = 2**31 - 1
 
 _LARGEST = 1e300
 """Integers in JSON may have any length; beyond this they are no floating-point number."""
@@ -107,6 +113,30 @@ def words(record: Record) -> tuple[str, str] | Messages:
     if not isinstance(prompt, str):
         raise _wrong(record, "prompt", "Give the prompt as text or as messages, or the whole conversation as messages.")
     return prompt, _completion(record)
+
+
+def token_ids(record: Record) -> tuple[list[int], list[int]] | None:
+    """The ids of the prompt and of the response, with its end token; None where they are not given, both as lists.
+
+    Under such names others keep numbers of tokens. UserError where a list holds something else than ids.
+    """
+    for pair in TOKEN_FIELDS:
+        prompt, response = (record.fields.get(name) for name in pair)
+        if isinstance(prompt, list) and isinstance(response, list):
+            for name, ids in zip(pair, (prompt, response), strict=True):
+                if not all(type(each) is int and 0 <= each <= _LARGEST_ID for each in ids):
+                    raise _wrong(record, name, "It must be a list of token ids, whole numbers from 0 on.")
+            return prompt, response
+    return None
+
+
+def prompt_ids(record: Record) -> list[int] | None:
+    """The ids of the prompt alone; None where they are not given."""
+    fields = dict(record.fields)
+    for _, response in TOKEN_FIELDS:
+        fields[response] = []
+    known = token_ids(Record(record.where, fields))
+    return None if known is None else known[0]
 
 
 def _problem_id(record: Record) -> str:

@@ -20,6 +20,7 @@ from unsqueeze.interop.rollout_files import (
     Key,
     candidate,
     read_records,
+    token_ids,
     words,
 )
 from unsqueeze.interop.sample_files import Record
@@ -104,15 +105,19 @@ def demonstrations(files: Sequence[str], selection: Selection, prompt: Wording |
 
 
 def demonstration(record: Record, choice: Choice, prompt: Wording | None) -> dict[str, Any]:
-    """One JSON object: ``messages`` or ``prompt`` and ``completion``, and what is known of the rollout."""
+    """One JSON object: ``messages`` or ``prompt`` and ``completion``, the ids of both as ``prompt_tokens`` and
+    ``tokens`` where the rollout has them, and what else is known of it.
+    """
     said = words(record)
     if prompt is not None and isinstance(said, tuple):
         said = as_given(prompt, *said)
     content = {"prompt": said[0], "completion": said[1]} if isinstance(said, tuple) else {"messages": said}
+    ids = token_ids(record)
     known = {"step": record.fields.get("step"), "stop_reason": record.fields.get("stop_reason")}
     return {
         "problem_id": choice.candidate.problem_id,
         **content,
+        **({} if ids is None else {"prompt_tokens": ids[0], "tokens": ids[1]}),
         "reward": choice.candidate.reward,
         "mean_logp": choice.candidate.mean_logp,
         "reason": choice.reason,
