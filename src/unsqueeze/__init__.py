@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from unsqueeze import losses, testing
     from unsqueeze.algos.surrogate import ALGORITHMS
+    from unsqueeze.api.converting import convert
     from unsqueeze.api.demonstrations import irl, select
     from unsqueeze.api.evaluating import diagnose, evaluate
     from unsqueeze.api.health import doctor
@@ -43,6 +44,7 @@ _PLACES = {
     "Verdict": "unsqueeze.verify.verdict",
     "check": "unsqueeze.api.training",
     "compare": "unsqueeze.api.judging",
+    "convert": "unsqueeze.api.converting",
     "diagnose": "unsqueeze.api.evaluating",
     "doctor": "unsqueeze.api.health",
     "evaluate": "unsqueeze.api.evaluating",
@@ -78,6 +80,7 @@ __all__ = [
     "__version__",
     "check",
     "compare",
+    "convert",
     "diagnose",
     "doctor",
     "evaluate",

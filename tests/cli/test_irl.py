@@ -9,7 +9,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from unsqueeze.interop.demonstrations import distinct, read_demonstrations
+from tiny_models import BYTE_VOCABULARY, byte_tokenizer
+from unsqueeze.errors import UserError
+from unsqueeze.interop.demonstrations import distinct, read_demonstrations, without_opening
 from unsqueeze.models import embedded_model_path
 
 DEMOS = [
@@ -227,6 +229,47 @@ def test_a_response_ends_with_the_end_token_unless_it_was_cut_off(tmp_path: Path
     assert whole.tokens[-1] == tokenizer.eos_token_id
     assert cut.tokens[-1] != tokenizer.eos_token_id
     assert whole.prompt_tokens.tolist() == tokenizer("Make 48 from 2 3 6 14.")["input_ids"]
+
+
+R1 = (
+    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|><think>\n{% endif %}"
+)
+"""The template of R1 and its distillations opens the response itself."""
+
+
+def test_what_a_template_opens_the_response_with_is_not_said_twice(tmp_path: Path):
+    tokenizer = byte_tokenizer(R1)
+    asked = {"role": "user", "content": "1 + 1?"}
+    said = ["<think>\nTwo.</think> 2", "Two.</think> 2", " <think>\n\nTwo.</think> 2"]
+    rows = [{"messages": [asked, {"role": "assistant", "content": text}]} for text in said]
+    read = read_demonstrations(
+        write(tmp_path / "d.jsonl", rows), tokenizer, context=128, vocabulary=BYTE_VOCABULARY
+    ).read
+    texts = [tokenizer.decode(np.concatenate([each.prompt_tokens, each.tokens])) for each in read]
+    assert texts[0] == texts[1] == "<|user|>1 + 1?<|assistant|><think>\nTwo.</think> 2<eos>"
+    assert texts[2] == "<|user|>1 + 1?<|assistant|><think>\n\nTwo.</think> 2<eos>"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "response", "rest"),
+    [
+        ("<|im_start|>assistant\n<think>\n\n</think>\n\n", "<think>\n\n</think>\n\n4", "4"),
+        ("[THINK]", "[THINK]x[/THINK]4", "x[/THINK]4"),
+        ("<|im_start|>assistant\n", "assistant professors", "assistant professors"),
+        ("Q: 1 + 1 =", "= 2", "= 2"),
+        ("", "<think>4", "<think>4"),
+    ],
+)
+def test_only_a_mark_at_the_end_of_the_prompt_is_an_opening(prompt: str, response: str, rest: str):
+    assert without_opening(prompt, response) == rest
+
+
+def test_a_token_of_another_model_is_named(tmp_path: Path):
+    where = write(tmp_path / "d.jsonl", [{"prompt": "1", "completion": "y"}])
+    largest = max(byte_tokenizer()("y")["input_ids"])
+    with pytest.raises(UserError, match=f"line 1: the tokenizer's id {largest} is in it, .* knows 0 to {largest - 1}"):
+        read_demonstrations(where, byte_tokenizer(), context=None, vocabulary=largest)
 
 
 def test_watched_prompts_are_different_and_spread_over_the_file():

@@ -26,6 +26,7 @@ from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.training.irl_alone import IrlOutcome, irl_alone
 from unsqueeze.training.phase_report import PhaseReport
 from unsqueeze.training.probe import Probe
+from unsqueeze.training.saving_rehearsal import rehearse_saving
 
 NUM_WATCHED = 16
 """Prompts on which the KL is watched."""
@@ -213,19 +214,18 @@ def irl(
     )
     without_progress_bars()
     policy = Policy.load(model_settings)
-    vocabulary = policy.model.get_input_embeddings().weight.shape[0]
     found = read_demonstrations(
         str(demos),
         policy.tokenizer,
         context=policy.context,
-        vocabulary=vocabulary,
+        vocabulary=policy.vocabulary,
         from_text=from_text,
         skip_bad=skip_bad,
     )
     read = found.read
     prompts = [one.prompt_tokens for one in read]
     if held_out is not None:
-        prompts = list(read_prompts(str(held_out), policy.tokenizer, vocabulary=vocabulary))
+        prompts = list(read_prompts(str(held_out), policy.tokenizer, vocabulary=policy.vocabulary))
         if not prompts:
             raise UserError(f"{held_out}: no prompts to watch; it needs one JSON object a line, with prompt.")
     watched = distinct(prompts, NUM_WATCHED)
@@ -237,6 +237,7 @@ def irl(
         ),
         max_batch_tokens=tokens_per_microbatch,
     )
+    rehearse_saving(policy, Path(out), dtype=DTYPES[dtype])
     outcome = irl_alone(
         policy,
         HfEngine(policy.model, policy.tokenizer),

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from unsqueeze import __version__
 from unsqueeze.cli.compare import compare
+from unsqueeze.cli.convert import convert
 from unsqueeze.cli.diagnose import diagnose
 from unsqueeze.cli.doctor import doctor
 from unsqueeze.cli.evaluate import evaluate
@@ -65,6 +66,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "eval": evaluate,
     "diagnose": diagnose,
     "export": export,
+    "convert": convert,
     "doctor": doctor,
 }
 for name, command in COMMANDS.items():

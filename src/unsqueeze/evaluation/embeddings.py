@@ -8,8 +8,9 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoModel, AutoTokenizer
 
-from unsqueeze.errors import UnsqueezeError, UserError, one_line
+from unsqueeze.errors import UserError, one_line
 from unsqueeze.policy.context import context_length
+from unsqueeze.policy.files import check_counts
 
 BATCH = 32
 """Texts embedded side by side."""
@@ -32,10 +33,14 @@ class SentenceEncoder:
     def load(cls, path: str, device: torch.device) -> "SentenceEncoder":
         """The encoder in a folder or of a hub name. UserError where there is none."""
         try:
-            model = AutoModel.from_pretrained(path, dtype=torch.float32, use_safetensors=True)
-            tokenizer = AutoTokenizer.from_pretrained(path)
-        except (UnsqueezeError, MemoryError):
+            check_counts(path)
+            # False and not the default, which asks at the terminal whether code of the encoder's may run.
+            model = AutoModel.from_pretrained(path, dtype=torch.float32, use_safetensors=True, trust_remote_code=False)
+            tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+        except MemoryError:
             raise
+        except UserError as error:
+            raise UserError(f"embedding_model is {path}, and {error}") from None
         except Exception as error:  # files of a model can be wrong in any way, and what is raised then is anything
             raise UserError(
                 f"embedding_model is {path}: no encoder with its tokenizer could be loaded from there; give a folder "

@@ -14,6 +14,7 @@ from unsqueeze.evaluation.questions import Asked, Questions, questions_of_text, 
 from unsqueeze.evaluation.settings import EvalSettings, Given, checkpoint_of, run_of, settle
 from unsqueeze.policy.loading import without_progress_bars
 from unsqueeze.policy.policy import Policy
+from unsqueeze.rollout.completions import check_request
 from unsqueeze.rollout.engines import make_engine
 from unsqueeze.rollout.replicas import Patience, RefusedError, Replicas
 from unsqueeze.rollout.served import ServedModel
@@ -109,7 +110,15 @@ class LoadedModel:
         return self.engine.generate(self.prompts(problems), n, sampling, seeds=seeds)
 
     def try_out(self, benchmark: Benchmark, questions: Questions, sampling: Sampling) -> None:
-        """Find out nothing: what a loaded model takes is known."""
+        """Check every prompt, so that none is refused after others were answered."""
+        check_request(
+            questions.prompts,
+            1,
+            sampling,
+            vocabulary=self.policy.vocabulary,
+            context=self.policy.context,
+            engine=self.engine_name,
+        )
 
     def identity(self) -> dict[str, Any]:
         """Return the weights of a folder, not its name."""

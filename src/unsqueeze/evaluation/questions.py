@@ -101,9 +101,8 @@ def record_of(style: str, used: Wording) -> dict[str, Any]:
 def known_prompts(benchmark: Benchmark, builder: PromptBuilder) -> list[list[int]]:
     """Return the tokens of every problem. UserError naming one that the model's tokenizer has no tokens for."""
     prompts = [builder.tokens(problem) for problem in benchmark.problems]
-    unknown = getattr(builder.tokenizer, "unk_token_id", None)
     for problem, tokens in zip(benchmark.problems, prompts, strict=True):
-        if unknown is not None and unknown in tokens:
+        if builder.holds_unknown(problem, tokens):
             raise UserError(
                 f"problem {problem.id} of {benchmark.name} holds text that the model's tokenizer has no token for; "
                 "use a model that knows it."

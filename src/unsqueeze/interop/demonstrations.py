@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 from unsqueeze.errors import UserError
 from unsqueeze.interop.rollout_files import COMPLETION_FIELDS, WORD_COLUMNS, Messages, prompt_ids, token_ids, words
 from unsqueeze.interop.sample_files import Record, read_samples
+from unsqueeze.tasks.unknown import holds_unknown
 from unsqueeze.utf8 import is_utf8
 
 _CUT_OFF = ("length", "stop")
+_LONGEST_OPENING = 100
+"""Letters at the end of a prompt in which the opening of its response is looked for."""
 
 _MOST_LINES, _MOST_REASONS = 5, 3
 """Lines, and kinds of fault, that a message names."""
@@ -66,7 +69,8 @@ def read_demonstrations(
 
     Where a line has token ids, they are the demonstration; its words, if there, must be what they read. Otherwise, and
     with ``from_text``, the words are encoded: ``messages`` by the tokenizer's chat template; ``prompt`` and
-    ``completion`` as they are, with the special tokens the tokenizer puts around a text. An encoded response ends with
+    ``completion`` as they are, with the special tokens the tokenizer puts around a text; what the template opens a
+    response with (``<think>``) is not said twice. An encoded response ends with
     the tokenizer's end token, unless its ``stop_reason`` says that it was cut off (``length``) or met a stop string
     (``stop``). ``skip_bad`` leaves bad lines out, as long as any are good.
     """
@@ -74,7 +78,10 @@ def read_demonstrations(
     for record in read_samples(source, WORD_COLUMNS):
         try:
             ids = None if from_text else token_ids(record)
-            one = _encoded(record, tokenizer) if ids is None else _given(record, *ids, tokenizer, vocabulary)
+            if ids is None:
+                one = _encoded(record, tokenizer, vocabulary)
+            else:
+                one = _given(record, *ids, tokenizer, vocabulary)
             _check_length(record, one, context)
         except UserError as error:
             reason = str(error).removeprefix(f"{record.where}: ")
@@ -105,12 +112,12 @@ def read_prompts(source: str, tokenizer: Any, *, vocabulary: int) -> Iterator[ND
         if known is not None:
             yield _within(record, known, "prompt", vocabulary)
         elif isinstance(prompt, str):
-            yield _known(record, tokenizer, _plain(tokenizer, prompt))
+            yield _known(record, tokenizer, *_plain(tokenizer, prompt), vocabulary)
         else:
             fields = {"completion": "", **record.fields}
             messages = words(Record(record.where, fields))
             assert isinstance(messages, list)
-            yield _known(record, tokenizer, _chat(record, tokenizer, messages[:-1]))
+            yield _known(record, tokenizer, *_chat(record, tokenizer, messages[:-1]), vocabulary)
 
 
 def distinct(prompts: Sequence[NDArray[np.int32]], most: int) -> list[NDArray[np.int32]]:
@@ -119,6 +126,22 @@ def distinct(prompts: Sequence[NDArray[np.int32]], most: int) -> list[NDArray[np
     if len(different) <= most:
         return different
     return [different[place * len(different) // most] for place in range(most)]
+
+
+def without_opening(prompt: str, response: str) -> str:
+    """``response`` without what the end of ``prompt`` has said already, up to white space: ``<think>``, mostly.
+
+    The templates of R1 and its kind open a response with ``<think>``, and other trainers write down responses that
+    begin with it. Only what starts with a mark such as ``<`` or ``[`` is taken for one.
+    """
+    end = prompt.rstrip()[-_LONGEST_OPENING:]
+    said = response.lstrip()
+    for place, letter in enumerate(end):
+        opening = end[place:]
+        if not letter.isalnum() and not letter.isspace() and len(opening) > 2 and said.startswith(opening):
+            behind = prompt[len(prompt.rstrip()) :]
+            return said.removeprefix(opening).removeprefix(behind)
+    return response
 
 
 def _given(
@@ -151,21 +174,24 @@ def _reads(record: Record, response: list[int], tokenizer: Any) -> bool:
     return cut or text.endswith(readings[0]) or (bool(readings[1]) and text.endswith(readings[1]))
 
 
-def _encoded(record: Record, tokenizer: Any) -> TokenDemonstration:
+def _encoded(record: Record, tokenizer: Any, vocabulary: int) -> TokenDemonstration:
     """The demonstration of the record's words."""
     said = words(record)
     if not all(map(is_utf8, said if isinstance(said, tuple) else [message["content"] for message in said])):
         raise UserError(f"{record.where}: it holds half of a surrogate pair, which no text can")
     if isinstance(said, tuple):
-        prompt, completion = _plain(tokenizer, said[0]), said[1]
+        (text, prompt), completion = _plain(tokenizer, said[0]), said[1]
     else:
-        prompt, completion = _chat(record, tokenizer, said[:-1]), said[-1]["content"]
+        text, prompt = _chat(record, tokenizer, said[:-1])
+        completion = without_opening(text, said[-1]["content"])
     ids = list(tokenizer(completion, add_special_tokens=False)["input_ids"])
     if record.fields.get("stop_reason") not in _CUT_OFF and tokenizer.eos_token_id is not None:
         ids.append(tokenizer.eos_token_id)
     if not ids:
         raise UserError(f"{record.where}: the response is empty, there is nothing to learn from it")
-    return TokenDemonstration(_known(record, tokenizer, prompt), _known(record, tokenizer, ids))
+    return TokenDemonstration(
+        _known(record, tokenizer, text, prompt, vocabulary), _known(record, tokenizer, completion, ids, vocabulary)
+    )
 
 
 def _check_length(record: Record, one: TokenDemonstration, context: int | None) -> None:
@@ -173,21 +199,21 @@ def _check_length(record: Record, one: TokenDemonstration, context: int | None) 
         raise UserError(f"{record.where}: prompt and response have more tokens than the model's context of {context}")
 
 
-def _plain(tokenizer: Any, prompt: str) -> list[int]:
-    return list(tokenizer(prompt, add_special_tokens=True)["input_ids"])
+def _plain(tokenizer: Any, prompt: str) -> tuple[str, list[int]]:
+    return prompt, list(tokenizer(prompt, add_special_tokens=True)["input_ids"])
 
 
-def _chat(record: Record, tokenizer: Any, messages: Messages) -> list[int]:
+def _chat(record: Record, tokenizer: Any, messages: Messages) -> tuple[str, list[int]]:
     if not tokenizer.chat_template:
         raise UserError(
             f"{record.where}: it holds messages, and the model's tokenizer has no chat template; give prompt and "
             "completion instead, or a model tuned for chat."
         )
     try:
-        encoded = tokenizer.apply_chat_template(messages, tokenize=True, add_generation_prompt=True)
+        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     except Exception as error:  # a chat template is a program of the model's author, and may raise anything
         raise UserError(f"{record.where}: the tokenizer's chat template failed: {error}") from error
-    return list(encoded["input_ids"] if hasattr(encoded, "keys") else encoded)
+    return text, list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def _within(record: Record, ids: list[int], what: str, vocabulary: int) -> NDArray[np.int32]:
@@ -202,10 +228,17 @@ def _within(record: Record, ids: list[int], what: str, vocabulary: int) -> NDArr
     return np.asarray(ids, dtype=np.int32)
 
 
-def _known(record: Record, tokenizer: Any, ids: list[int]) -> NDArray[np.int32]:
-    """The ids as an array. UserError where there are none, or one stands for text the model has no token for."""
+def _known(record: Record, tokenizer: Any, text: str, ids: list[int], vocabulary: int) -> NDArray[np.int32]:
+    """The ids of ``text`` as an array. UserError where there are none, or one is or stands for what the model does not
+    know.
+    """
     if not ids:
         raise UserError(f"{record.where}: the prompt is empty.")
-    if tokenizer.unk_token_id is not None and tokenizer.unk_token_id in ids:
+    if holds_unknown(tokenizer, text, ids):
         raise UserError(f"{record.where}: it holds text that the model's tokenizer has no token for.")
+    if max(ids) >= vocabulary:
+        raise UserError(
+            f"{record.where}: the tokenizer's id {max(ids)} is in it, and the model knows 0 to {vocabulary - 1}; the "
+            "two do not belong together."
+        )
     return np.asarray(ids, dtype=np.int32)

@@ -9,24 +9,28 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from unsqueeze.config.recipe import ModelSettings
-from unsqueeze.errors import UnsqueezeError, UserError, one_line
+from unsqueeze.errors import UserError, one_line
+from unsqueeze.policy.files import check_files
 
 
-def load_pretrained(settings: ModelSettings, path: str) -> tuple[Any, Any]:
-    """The model of the settings, found at ``path``, in fp32 on the CPU, and its tokenizer.
+def load_pretrained(
+    settings: ModelSettings, path: str, *, dtype: torch.dtype = torch.float32
+) -> tuple[PreTrainedModel, Any]:
+    """The model of the settings, found at ``path``, as ``dtype`` on the CPU, and its tokenizer.
 
     UserError if there is none there, or one of another kind or shape; what transformers says of files that do fit, such
     as weights that the model has no place for, is passed on.
     """
     try:
         with messages_held_back():
+            check_files(path)
             tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=settings.trust_remote_code)
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 path,
-                dtype=torch.float32,
+                dtype=dtype,
                 trust_remote_code=settings.trust_remote_code,
                 use_safetensors=True,
                 # What does not fit is refused here, by name.
@@ -34,9 +38,11 @@ def load_pretrained(settings: ModelSettings, path: str) -> tuple[Any, Any]:
                 output_loading_info=True,
             )
             model, found = loaded
-            _check_weights(found)
-    except (UnsqueezeError, MemoryError):
+            check_weights(found)
+    except MemoryError:
         raise
+    except UserError as error:
+        raise UserError(f"model.path is {settings.path!r}, and {error}") from None
     except Exception as error:  # files of a model can be wrong in any way, and what is raised then is anything
         raise UserError(
             f"model.path is {settings.path!r}, and no causal language model with its tokenizer could be loaded "
@@ -46,7 +52,7 @@ def load_pretrained(settings: ModelSettings, path: str) -> tuple[Any, Any]:
     return model, tokenizer
 
 
-def _check_weights(found: dict[str, Any]) -> None:
+def check_weights(found: dict[str, Any]) -> None:
     """Weights that are missing, or of another shape, would be made up at random."""
     if found["missing_keys"]:
         raise ValueError(f"weights are missing, {min(found['missing_keys'])} among them.")

@@ -25,6 +25,7 @@ from unsqueeze.policy.context import context_length
 from unsqueeze.policy.export import exported_weights
 from unsqueeze.policy.forward import TokenLogprobs
 from unsqueeze.policy.loading import load_pretrained
+from unsqueeze.policy.saving import save_pretrained
 
 LESS_MEMORY = (
     "Lower rl.tokens_per_microbatch (tokens_per_microbatch of an IRL phase by itself); a run may be resumed with "
@@ -101,6 +102,12 @@ class Policy:
     def context(self) -> int | None:
         """The longest prompt with its response that the model takes, in tokens; None where it does not say."""
         return context_length(self.model)
+
+    @property
+    def vocabulary(self) -> int:
+        """How many token ids the model can read."""
+        embeddings: Any = self.model.get_input_embeddings()
+        return int(embeddings.num_embeddings)
 
     @property
     def device(self) -> torch.device:
@@ -186,13 +193,7 @@ class Policy:
             unsharded.save(path, dtype=dtype)
             return
         model = self.model if self._adapters is None else copy.deepcopy(self._adapters).merge_and_unload()
-        state = {name: t.to(dtype) if t.is_floating_point() else t for name, t in model.state_dict().items()}
-        model.save_pretrained(path, state_dict=state)
-        # That wrote the precision of the weights in training into the configuration, not that of the saved ones.
-        config = copy.deepcopy(model.config)
-        config.dtype = dtype
-        config.save_pretrained(path)
-        self.tokenizer.save_pretrained(path)
+        save_pretrained(model, self.tokenizer, path, dtype=dtype)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         if self.compute_dtype is torch.float32:

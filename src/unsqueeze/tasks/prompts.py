@@ -1,12 +1,13 @@
 """Turn a problem into the tokens a model is given."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from unsqueeze.errors import UserError
 from unsqueeze.tasks.problem import Problem
 from unsqueeze.tasks.styles import AS_IT_IS, Wording
+from unsqueeze.tasks.unknown import holds_unknown
 
 
 class PromptTokenizer(Protocol):
@@ -49,13 +50,23 @@ class PromptBuilder:
             raise UserError(f"prompt: problem {problem.id} gives no tokens; check its text and the prompt template.")
         return ids
 
+    def holds_unknown(self, problem: Problem, ids: Sequence[int]) -> bool:
+        """Tell whether the problem, whose prompt has these ``ids``, holds text that the tokenizer has no token for."""
+        return holds_unknown(self.tokenizer, self._text(problem), ids)
+
+    def _text(self, problem: Problem) -> str:
+        """The prompt as text, without an ``opening``, which the recipe says and not the problem."""
+        if self.wording.mode == "chat":
+            return str(self._rendered(problem, tokenize=False))
+        return self.wording.prompt(problem.prompt)
+
     def _plain_ids(self, problem: Problem) -> list[int]:
-        return _as_ids(self.tokenizer(self.wording.prompt(problem.prompt), add_special_tokens=True))
+        return _as_ids(self.tokenizer(self._text(problem), add_special_tokens=True))
 
     def _chat_ids(self, problem: Problem) -> list[int]:
         ids = _as_ids(self._rendered(problem, tokenize=True))
         opening = self.wording.opening
-        if opening and not str(self._rendered(problem, tokenize=False)).rstrip().endswith(opening.rstrip()):
+        if opening and not self._text(problem).rstrip().endswith(opening.rstrip()):
             ids += _as_ids(self.tokenizer(opening, add_special_tokens=False))
         return ids
 

@@ -17,7 +17,9 @@ from unsqueeze.cost.shape import ModelShape, model_shape
 from unsqueeze.cost.units import in_bytes
 from unsqueeze.cost.workload import Lengths
 from unsqueeze.errors import UserError
+from unsqueeze.policy.policy import DTYPES
 from unsqueeze.training.rehearsal import rehearse
+from unsqueeze.training.saving_rehearsal import rehearse_saving
 from unsqueeze.training.setup import Parts
 
 NUM_LONGEST, NUM_SPREAD = 16, 64
@@ -29,6 +31,7 @@ def preflight(recipe: Recipe, parts: Parts, path: Path) -> Estimate:
     rehearse(recipe, parts)
     estimate = estimate_parts(recipe, parts)
     parts.policy.processes.on_main(lambda: check_disk(path, estimate.disk.total))
+    rehearse_saving(parts.policy, path, dtype=DTYPES[recipe.checkpoint.dtype])
     return estimate
 
 

@@ -174,13 +174,20 @@ def data_info(data: Data) -> dict[str, Any]:
 
 def _check_prompts(recipe: Recipe, policy: Policy, prompts: PromptBuilder, data: Data) -> None:
     """Every prompt must leave room for its response, and be made of words that the model knows."""
-    tokens = {problem.id: prompts.tokens(problem) for problem in (*data.train, *data.test, *data.validation)}
-    unknown = policy.tokenizer.unk_token_id
-    strange = next((problem_id for problem_id, ids in tokens.items() if unknown is not None and unknown in ids), None)
+    problems = (*data.train, *data.test, *data.validation)
+    tokens = {problem.id: prompts.tokens(problem) for problem in problems}
+    strange = next((each.id for each in problems if prompts.holds_unknown(each, tokens[each.id])), None)
     if strange is not None:
         raise UserError(
             f"problem {strange} holds text that the tokenizer of {recipe.model.path!r} has no token for; change the "
             f"problems (data), or use a model that knows them."
+        )
+    largest = max(tokens, key=lambda problem_id: max(tokens[problem_id]))
+    if max(tokens[largest]) >= policy.vocabulary:
+        raise UserError(
+            f"problem {largest} has the token id {max(tokens[largest])}, and the model {recipe.model.path!r} knows 0 "
+            f"to {policy.vocabulary - 1}: its tokenizer and the model do not belong together, or the model was not "
+            f"given rows for the tokens that were added (resize_token_embeddings)."
         )
     context = policy.context
     longest = max(tokens, key=lambda problem_id: len(tokens[problem_id]))

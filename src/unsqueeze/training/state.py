@@ -76,12 +76,17 @@ def save_policy(folder: Path, policy: Policy, dtype: torch.dtype, weights: Mappi
 
 def whole_state(policy: Policy, optimizers: Optimizers, start: PhaseStart | None) -> dict[str, dict[str, Tensor]]:
     """Return what goes into each safetensors file, in the main process; others lend their pieces, and get nothing."""
-    files = {WEIGHTS: {name: parameter.detach() for name, parameter in policy.trainable()}}
+    files = {WEIGHTS: _trained(policy)}
     for kind, optimizer in optimizers.by_name().items():
         files[_optimizer(kind)] = _optimizer_tensors(policy, optimizer)
     if start is not None:
         files[PHASE_START] = _start_tensors(start, dict(policy.trainable()))
     return {file: _whole(tensors, policy) for file, tensors in files.items()}
+
+
+def whole_weights(policy: Policy) -> dict[str, Tensor]:
+    """Return every trained weight, whole, in the main process; others lend their pieces, and get nothing."""
+    return _whole(_trained(policy), policy)
 
 
 def save_state(
@@ -182,6 +187,10 @@ def _read_tensors(path: Path, processes: Processes) -> Iterator[tuple[str, Tenso
 
     for name in processes.on_main(names):
         yield name, processes.on_main(partial(read, name))
+
+
+def _trained(policy: Policy) -> dict[str, Tensor]:
+    return {name: parameter.detach() for name, parameter in policy.trainable()}
 
 
 def _whole(tensors: Mapping[str, Tensor], policy: Policy) -> dict[str, Tensor]:
