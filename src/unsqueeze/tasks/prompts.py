@@ -55,10 +55,10 @@ class PromptBuilder:
         return holds_unknown(self.tokenizer, self._text(problem), ids)
 
     def _text(self, problem: Problem) -> str:
-        """The prompt as text, without an ``opening``, which the recipe says and not the problem."""
+        """The prompt as text; of a chat without the ``opening``, which the template may have."""
         if self.wording.mode == "chat":
             return str(self._rendered(problem, tokenize=False))
-        return self.wording.prompt(problem.prompt)
+        return self.wording.text(problem.prompt) + self.wording.opening
 
     def _plain_ids(self, problem: Problem) -> list[int]:
         return _as_ids(self.tokenizer(self._text(problem), add_special_tokens=True))
