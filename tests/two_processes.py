@@ -6,6 +6,7 @@ called in one process by the tests, give what the two are compared with.
 
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -82,6 +83,26 @@ def gradient(policy: Policy, count: int) -> tuple[StepResult, dict[str, torch.Te
     return result, {name: before[name] - after[name] for name in after}
 
 
+def ratios_before_an_update(policy: Policy) -> list[dict[str, float]]:
+    """The metrics of two GSPO steps that move nothing: against their own log-probs, and against those scored before."""
+    sampled = [replace(row, logp_proximal=None, logp_behaviour=row.logp_proximal) for row in rows(11)]
+    scored = [
+        replace(row, logp_proximal=logp_T)
+        for row, logp_T in zip(sampled, policy.logp(sampled, max_tokens=64), strict=True)
+    ]
+    return [
+        optimizer_step(
+            policy,
+            torch.optim.SGD([parameter for _, parameter in policy.trainable()], lr=0.0),
+            each,
+            partial(surrogate_loss, settings=RlSettings(algorithm="gspo")),
+            tokens_per_microbatch=64,
+            max_grad_norm=1.0,
+        ).metrics
+        for each in (sampled, scored)
+    ]
+
+
 def after_irl(policy: Policy) -> dict[str, torch.Tensor]:
     """The weights after an IRL phase of three updates that clips its gradients, with a guard."""
     settings = IrlSettings(learning_rate=1e-5, steps=3, batch_size=5, kl_guard=0.1, max_grad_norm=0.5)
@@ -115,6 +136,7 @@ def variants(strategy: Literal["ddp", "fsdp"], folder: Path, processes: Processe
     for name, settings in VARIANTS.items():
         _, found[f"{name}: gradient"] = gradient(load(settings, strategy, processes), 11)
         policy = load(settings, strategy, processes)
+        found[f"{name}: ratios"] = ratios_before_an_update(policy)
         found[f"{name}: before IRL"] = policy.full_weights()
         found[f"{name}: after IRL"] = after_irl(policy)
         found[f"{name}: exported"] = {key: weight.clone() for key, weight in policy.exported_weights()}

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from small_runs import random_recipe, run_to_end, weights, without_timings
-from unsqueeze.algos.mismatch import mismatch, truncated_importance
+from unsqueeze.algos.mismatch import mismatch, outside_clip_share, truncated_importance
 from unsqueeze.algos.objectives import clipped_surrogate_loss
 from unsqueeze.algos.surrogate import ALGORITHMS
 from unsqueeze.errors import RunError
@@ -94,21 +94,19 @@ def test_importance_multiplies_the_surrogate_and_not_the_kl_term() -> None:
     assert output.loss.item() == pytest.approx(-(1.5 * 2 - 0.1 * (1 - math.log(2))), rel=1e-6)
 
 
-@pytest.mark.usefixtures("judged_by_hash")
-def test_a_run_measures_the_gap_and_goes_on_with_what_was_stored(tmp_path: Path) -> None:
-    rl = {"steps": 4, "sampler_correction": "token", "steps_per_generation": 2}
-    recipe = random_recipe(rl=rl, irl={"every_steps": 4}, evaluation={"n": 2}, checkpoint={"every_steps": None})
-    run, _ = run_to_end(recipe, tmp_path / "run")
-    lines = [line for line in run.directory.metrics.read() if line["kind"] == "rl"]
-    # The engine samples from the training weights: two pieces of code, the same numbers up to rounding.
-    assert all(line["sampler_gap"] < 1e-5 and line["sampler_truncated"] == 0 for line in lines)
-    assert any(line["sampler_gap_max"] > 0 for line in lines)
-    groups = run.directory.rollouts.read(1)
-    rollout = groups[0].rollouts[0]
-    assert rollout.logp_proximal is not None
-    np.testing.assert_allclose(rollout.logp_proximal, rollout.completion.logp_behaviour, atol=1e-5)
-    # The second step of a generation learns from what the policy gave before the first one.
-    assert {rollout.policy_version for group in groups for rollout in group.rollouts} == {0}
+def test_share_outside_the_clip_range_is_of_tokens_or_of_responses() -> None:
+    # Clips 0.2: ratios e^0.5, e^-0.5, e^0.1 | e^-0.1, e^0.1. Means over responses 1/30 and 0: sequence ratios e^(1/30), 1.
+    gaps = [np.array([0.5, -0.5, 0.1]), np.array([-0.1, 0.1])]
+    assert outside_clip_share(gaps, ALGORITHMS["grpo"]) == 2 / 5
+    assert outside_clip_share(gaps, ALGORITHMS["gspo"]) == 1 / 2
+    # e^0.22 = 1.246 is inside of DAPO's upper clip at 1.28 alone.
+    assert [outside_clip_share([np.array([0.22])], ALGORITHMS[name]) for name in ("grpo", "dapo")] == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("name", ["grpo", "gspo"])
+def test_without_tokens_no_share_is_outside(name: str) -> None:
+    assert math.isnan(outside_clip_share([], ALGORITHMS[name]))
+    assert math.isnan(outside_clip_share([np.empty(0)], ALGORITHMS[name]))
 
 
 def test_an_engine_that_lags_behind_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

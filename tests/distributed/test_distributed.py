@@ -105,6 +105,13 @@ def test_bf16_is_that_of_one_process_to_its_rounding(alone, together):
         assert distance(ours, theirs) < 0.1
 
 
+@pytest.mark.parametrize("name", list(two_processes.VARIANTS))
+def test_no_ratio_is_clipped_before_weights_move(alone, together, name: str):
+    for found in (alone[0], *together[0]):
+        for metrics in found[f"{name}: ratios"]:
+            assert (metrics["ratio_mean"], metrics["clip_low_share"], metrics["clip_high_share"]) == (1.0, 0.0, 0.0)
+
+
 def moved(after: dict[str, torch.Tensor], before: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: after[name] - before[name] for name in after}
 

@@ -53,6 +53,7 @@ def groups(draw: st.DrawFn, number: int) -> Group:
             policy_version=draw(small),
             phase=draw(small),
             step=draw(small),
+            logp_proximal=draw(st.none() | FLOAT32),
         )
         for index in range(size)
     ]

@@ -12,16 +12,19 @@ from unsqueeze.config.recipe import OverlongSettings, RlSettings
 from unsqueeze.policy.batch import Row
 from unsqueeze.rollout.types import Completion, Group, Rollout, StopReason
 from unsqueeze.tasks.problem import Problem
+from unsqueeze.training import rl_rows as rl_rows_module
 from unsqueeze.training import rl_step
-from unsqueeze.training.estimating import estimator_of
-from unsqueeze.training.generate import estimated_groups, informative, step_batches
+from unsqueeze.training.estimating import estimated_groups, estimator_of
+from unsqueeze.training.generate import informative, step_batches
+from unsqueeze.training.rl_rows import trained_rollouts
 from unsqueeze.verify.verdict import Judgement, Verdict
 
 RIGHT, WRONG, LATE = Verdict.CORRECT, Verdict.WRONG, Verdict.TIMED_OUT
 
 
 def rl_rows(groups: list[Group], settings: RlSettings, *, max_tokens: int) -> list[Row]:
-    return rl_step.rl_rows(groups, settings, estimator_of(settings), max_tokens=max_tokens)
+    trained = trained_rollouts(groups, settings, estimator_of(settings), max_tokens=max_tokens)
+    return rl_rows_module.rl_rows(trained, trainer_scores=False)
 
 
 def rollout_metrics(groups: list[Group]) -> dict:

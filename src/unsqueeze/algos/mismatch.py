@@ -7,13 +7,16 @@ first update on those tokens: Yao et al., "Your Efficient RL Framework Secretly 
 π_policy at that moment, and no KL or entropy term.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from numpy.typing import NDArray
 from torch import Tensor
 
-from unsqueeze.algos.surrogate import Correction
+from unsqueeze.algos.surrogate import Correction, Surrogate
 
 
 def truncated_importance(
@@ -69,3 +72,16 @@ def mismatch(logp_proximal_M: Float[Tensor, " M"], logp_behaviour_M: Float[Tenso
         kl=float((torch.expm1(gap_M) - gap_M).mean()),
         ratio_mean=float(gap_M.exp().mean()),
     )
+
+
+def outside_clip_share(gaps: Sequence[NDArray[np.float64]], settings: Surrogate) -> float:
+    """Share of ratios exp(gap) outside [1 − clip_low, 1 + clip_high], for the log-ratios (nats) of each response's
+    tokens: of tokens for a token ratio; of responses for a sequence ratio, which is exp of the mean. NaN without any.
+    """
+    if settings.ratio == "sequence":
+        gap_M = np.array([gap.mean() for gap in gaps if gap.size])
+    else:
+        gap_M = np.concatenate([*gaps, np.empty(0)])
+    ratio_M = np.exp(gap_M)
+    outside_M = (ratio_M < 1 - settings.clip_low) | (ratio_M > 1 + settings.clip_high)
+    return float(outside_M.mean()) if outside_M.size else float("nan")

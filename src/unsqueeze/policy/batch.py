@@ -1,6 +1,6 @@
 """The token batch: what an RL phase and an IRL phase both hand to the optimizer."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,8 +18,8 @@ class Row:
     ``weight`` is the weight of each of its tokens in the loss and holds every denominator (``algos.aggregation``).
     ``advantage`` is that of the response, or of each of its tokens.
     ``logp_proximal`` and ``logp_ref`` are per response token, in nats, at the temperature the loss is taken at.
-    ``logp_behaviour`` is set where the sampler has weights of its own: what it gave, while ``logp_proximal`` is then
-    what the trainer gives for the policy that sampled.
+    ``logp_behaviour`` is set where the trainer scores for itself: what the sampler gave. ``logp_proximal`` is then what
+    the trainer gave for the policy that sampled, or None where that is the policy of this very step.
     """
 
     prompt_tokens: NDArray[np.int32]
@@ -96,6 +96,18 @@ def own_microbatches(rows: Sequence[Row], processes: Processes, *, max_tokens: i
 def rows_of(indices: Sequence[int], rows: Sequence[Row]) -> list[Row]:
     """The rows of a micro-batch; for an empty one the shortest of all, without weight."""
     return [rows[i] for i in indices] or [replace(min(rows, key=lambda row: row.num_tokens), weight=0.0)]
+
+
+def logp_of_rows(indices: Sequence[int], rows: Sequence[Row], logp_NT: Tensor) -> dict[int, NDArray[np.float32]]:
+    """The log-probs of each row of a micro-batch, by its index, without the padding."""
+    arrays = zip(indices, logp_NT.cpu().numpy(), strict=bool(indices))
+    return {i: logp_T[: len(rows[i].tokens)].copy() for i, logp_T in arrays}
+
+
+def in_order(own: Mapping[int, NDArray[np.float32]], processes: Processes) -> list[NDArray[np.float32]]:
+    """What each process has of some rows, for all rows in all processes."""
+    everything = {i: logp_T for part in processes.gather(own) for i, logp_T in part.items()}
+    return [everything[i] for i in range(len(everything))]
 
 
 def collate(rows: Sequence[Row], *, pad: int, device: torch.device) -> TokenBatch:

@@ -4,7 +4,9 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from unsqueeze.algos.objectives import LossOutput
@@ -13,7 +15,7 @@ from unsqueeze.device_errors import device_errors
 from unsqueeze.distributed.processes import Processes
 from unsqueeze.distributed.sharding import whole
 from unsqueeze.errors import RunError
-from unsqueeze.policy.batch import Row, TokenBatch, collate, own_microbatches, rows_of
+from unsqueeze.policy.batch import Row, TokenBatch, collate, in_order, logp_of_rows, own_microbatches, rows_of
 from unsqueeze.policy.policy import LESS_MEMORY, Policy
 
 Loss = Callable[[Tensor, Tensor, TokenBatch], LossOutput]
@@ -24,11 +26,15 @@ Sums over parts of a batch must add up to that of the whole."""
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """Result of one step. ``metrics`` hold the loss's own: means over the rows' tokens, as the loss weighs them."""
+    """Result of one step. ``metrics`` hold the loss's own: means over the rows' tokens, as the loss weighs them.
+
+    ``logp`` are the log-probs of every row that the gradient was taken at, where they were to be kept.
+    """
 
     loss: float
     grad_norm: float
     metrics: dict[str, float]
+    logp: Sequence[NDArray[np.float32]] = ()
 
 
 def make_optimizer(policy: Policy, settings: OptimizerSettings) -> torch.optim.AdamW:
@@ -53,6 +59,7 @@ def optimizer_step(
     max_grad_norm: float,
     temperature: float = 1.0,
     with_entropy: bool = False,
+    keep_logp: bool = False,
 ) -> StepResult:
     """Forward and backward over micro-batches, clip the gradient's norm, step, and count one policy version.
 
@@ -65,11 +72,14 @@ def optimizer_step(
     total_loss = 0.0
     total_weight = 0.0
     metrics: dict[str, float] = {}
+    kept: dict[int, NDArray[np.float32]] = {}
     for indices in own_microbatches(rows, policy.processes, max_tokens=tokens_per_microbatch):
         batch = collate(rows_of(indices, rows), pad=policy.pad, device=policy.device)
         logp_NT, entropy_NT = policy.logprobs(batch, temperature=temperature, with_entropy=with_entropy)
         output = loss(logp_NT, entropy_NT, batch)
         output.loss.backward()
+        if keep_logp:
+            kept |= logp_of_rows(indices, rows, logp_NT.detach())
         total_loss += output.loss.item()
         total_weight += output.weight.item()
         for key, value in output.metrics.items():
@@ -89,7 +99,10 @@ def optimizer_step(
     optimizer.zero_grad(set_to_none=True)
     policy.version += 1
     return StepResult(
-        total_loss, grad_norm, {key: value / total_weight for key, value in zip(metrics, sums, strict=True)}
+        total_loss,
+        grad_norm,
+        {key: value / total_weight for key, value in zip(metrics, sums, strict=True)},
+        in_order(kept, policy.processes) if keep_logp else (),
     )
 
 

@@ -20,7 +20,7 @@ from unsqueeze.distributed.sharding import gathered, piece, shard, whole
 from unsqueeze.errors import UserError
 from unsqueeze.models import embedded_model_path
 from unsqueeze.policy.adapters import add_adapters
-from unsqueeze.policy.batch import Row, TokenBatch, collate, own_microbatches, rows_of
+from unsqueeze.policy.batch import Row, TokenBatch, collate, in_order, logp_of_rows, own_microbatches, rows_of
 from unsqueeze.policy.context import context_length
 from unsqueeze.policy.export import exported_weights
 from unsqueeze.policy.forward import TokenLogprobs
@@ -138,10 +138,8 @@ class Policy:
             logp_NT, _ = self.logprobs(
                 collate(part, pad=self.pad, device=self.device), temperature=temperature, with_entropy=False
             )
-            for i, logp_T in zip(indices, logp_NT.cpu().numpy(), strict=bool(indices)):
-                scored[i] = logp_T[: len(rows[i].tokens)].copy()
-        everything = {i: logp_T for part in self.processes.gather(scored) for i, logp_T in part.items()}
-        return [everything[i] for i in range(len(rows))]
+            scored |= logp_of_rows(indices, rows, logp_NT)
+        return in_order(scored, self.processes)
 
     @property
     def has_adapters(self) -> bool:

@@ -98,7 +98,7 @@ class Rollout:
     ``policy_version`` counts the optimizer steps (RL and IRL) that the sampling policy had behind it; ``step`` is the
     first RL step that the rollout was generated for. ``logp_proximal``, what the ratio of the surrogate is taken
     against, is the trainer's log-prob of each token under the policy that sampled it, at the sampling temperature; None
-    where the engine has no weights of its own, so that ``completion.logp_behaviour`` serves.
+    where ``completion.logp_behaviour`` serves, or the log-probs of the step itself, the first of its generation.
     """
 
     problem_id: str

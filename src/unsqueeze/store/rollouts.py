@@ -51,7 +51,7 @@ _ARRAYS = {
     "logp_raw": ("rollout.completion.logp_raw", pa.float32()),
     "logp_behaviour": ("rollout.completion.logp_behaviour", pa.float32()),
 }
-# Only where the engine has weights of its own, for all rollouts of a file or for none.
+# Only where the trainer scored, and null for the rollouts that needed no score.
 LOGP_PROXIMAL = pa.field("logp_proximal", pa.list_(pa.float32()))
 ROLLOUT_SCHEMA = pa.schema(
     [(name, kind) for name, (_, kind) in _SCALARS.items()]
@@ -89,10 +89,9 @@ def rollout_table(groups: Iterable[Group]) -> pa.Table:
     columns = [column([*map(attrgetter(path), rows)], kind) for path, kind in _SCALARS.values()]
     columns += [_list_column([*map(attrgetter(path), rows)], kind) for path, kind in _ARRAYS.values()]
     table = pa.table(columns, schema=ROLLOUT_SCHEMA)
-    logp_proximal = [row.rollout.logp_proximal for row in rows if row.rollout.logp_proximal is not None]
-    if not logp_proximal:
+    logp_proximal = [row.rollout.logp_proximal for row in rows]
+    if all(logp_T is None for logp_T in logp_proximal):
         return table
-    assert len(logp_proximal) == len(rows), "some rollouts carry the trainer's log-probs and some do not"
     return table.append_column(LOGP_PROXIMAL, _list_column(logp_proximal, pa.float32()))
 
 
@@ -151,17 +150,20 @@ def _row(cell: dict[str, Any]) -> _Row:
     )
 
 
-def _list_column(arrays: Sequence[NDArray[Any]], kind: pa.DataType) -> pa.ListArray:
-    """A list array over the arrays laid end to end: no Python value is made of any token."""
+def _list_column(arrays: Sequence[NDArray[Any] | None], kind: pa.DataType) -> pa.ListArray:
+    """A list array over the arrays laid end to end, null for None: no Python value is made of any token."""
     offsets = np.zeros(len(arrays) + 1, np.int32)
-    np.cumsum([array.size for array in arrays], out=offsets[1:])
-    flat = np.concatenate(arrays) if arrays else np.empty(0)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat, kind))
+    np.cumsum([0 if array is None else array.size for array in arrays], out=offsets[1:])
+    flat = np.concatenate([np.empty(0, kind.to_pandas_dtype()), *(array for array in arrays if array is not None)])
+    missing = [array is None for array in arrays]
+    mask = pa.array(missing) if any(missing) else None
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat, kind), mask=mask)
 
 
-def _arrays(lists: pa.ChunkedArray) -> list[NDArray[Any]]:
-    """The arrays of a list column, writable (PyTorch warns of arrays that are not)."""
+def _arrays(lists: pa.ChunkedArray) -> list[Any]:
+    """The arrays of a list column, writable (PyTorch warns of arrays that are not), and None for null."""
     array = lists.combine_chunks()
     offsets = array.offsets.to_numpy()
     flat = array.values.to_numpy().copy()
-    return [flat[start:end] for start, end in itertools.pairwise(offsets)]
+    places = zip(itertools.pairwise(offsets), array.is_valid().to_pylist(), strict=True)
+    return [flat[start:end] if there else None for (start, end), there in places]

@@ -1,6 +1,7 @@
 """The estimator of advantages that a recipe names, asked so that its mistakes become one sentence."""
 
 import inspect
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,7 @@ from unsqueeze.algos.surrogate import Surrogate
 from unsqueeze.config.recipe import RlSettings
 from unsqueeze.errors import UserError
 from unsqueeze.extensions import ADVANTAGES
+from unsqueeze.rollout.types import Group
 
 
 def estimator_of(settings: RlSettings) -> Estimator:
@@ -60,6 +62,25 @@ def estimate(estimator: Estimator, groups: Groups, settings: Surrogate) -> Advan
             f"where an answer was not judged, and must not reach the others."
         )
     return Advantages(torch.where(counts, values, 0.0), trains_PG)
+
+
+def estimated_groups(groups: Sequence[Group], rewards: torch.Tensor) -> Groups:
+    """Return the groups as an estimator sees them, with these rewards."""
+    logp = [[rollout.completion.logp_raw for rollout in group.rollouts] for group in groups]
+    lengths_PG = torch.tensor([[len(logp_T) for logp_T in row] for row in logp], dtype=torch.int64)
+    logp_PGT = torch.zeros((*lengths_PG.shape, int(lengths_PG.max()) if lengths_PG.numel() else 0))
+    for p, row in enumerate(logp):
+        for g, logp_T in enumerate(row):
+            logp_PGT[p, g, : len(logp_T)] = torch.from_numpy(logp_T)
+    logp_sum_PG = logp_PGT.sum(dim=-1, dtype=torch.float64).float()
+    return Groups(rewards_PG=rewards, num_tokens_PG=lengths_PG, logp_sum_PG=logp_sum_PG, logp_PGT=logp_PGT)
+
+
+def rewards_PG(groups: Sequence[Group]) -> torch.Tensor:  # noqa: N802
+    """Rewards of judged groups, float32; NaN where an answer could not be judged."""
+    return torch.tensor(
+        [[judgement.verdict.reward for judgement in group.judgements] for group in groups], dtype=torch.float32
+    )
 
 
 def _called(estimator: Any) -> str:

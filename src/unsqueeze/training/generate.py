@@ -10,18 +10,16 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import torch
-
 from unsqueeze.algos.dynamic_sampling import DynamicSampling, SamplingState, deal
-from unsqueeze.algos.groups import Estimator, Groups
+from unsqueeze.algos.groups import Estimator
 from unsqueeze.config.recipe import RlSettings
 from unsqueeze.errors import RunError
 from unsqueeze.rollout.types import Completion, Group, Rollout
 from unsqueeze.seeds import prompt_seeds
 from unsqueeze.tasks.problem import Problem
-from unsqueeze.training.estimating import estimate
+from unsqueeze.training.estimating import estimate, estimated_groups, rewards_PG
+from unsqueeze.training.proximal import trainer_scores, with_logp_proximal
 from unsqueeze.training.run import Run, int32
-from unsqueeze.training.sampler_gap import needs_proximal, with_logp_proximal
 from unsqueeze.training.stream import ProblemStream
 from unsqueeze.verify.verdict import Verdict
 
@@ -74,10 +72,11 @@ def generate(run: Run, stream: ProblemStream, steps: range, *, phase: int) -> li
     else:
         sampled, seconds = sample(run, stream, steps, phase)
         check_judged([j.verdict for group in sampled for j in group.judgements], f"the rollouts of step {steps[0]}")
-        if needs_proximal(run):
+        if trainer_scores(run) and len(steps) > 1:
             begun = time.perf_counter()
             run.engine.rest()
-            sampled = with_logp_proximal(run, sampled)
+            later = step_batches(sampled, steps, run.recipe.rl, run.estimator)[1:]
+            sampled = with_logp_proximal(run, sampled, [batch.groups for batch in later])
             seconds = replace(seconds, logp_s=time.perf_counter() - begun)
         begun = time.perf_counter()
         store.write(steps[0], sampled)
@@ -190,25 +189,6 @@ def informative(groups: Sequence[Group], estimator: Estimator, settings: RlSetti
     """
     moves_PG = estimate(estimator, estimated_groups(groups, rewards_PG(groups)), settings.surrogate).moves_PG
     return [bool(flag) for flag in moves_PG.any(dim=1)]
-
-
-def estimated_groups(groups: Sequence[Group], rewards: torch.Tensor) -> Groups:
-    """Return the groups as an estimator sees them, with these rewards."""
-    logp = [[rollout.completion.logp_raw for rollout in group.rollouts] for group in groups]
-    lengths_PG = torch.tensor([[len(logp_T) for logp_T in row] for row in logp], dtype=torch.int64)
-    logp_PGT = torch.zeros((*lengths_PG.shape, int(lengths_PG.max()) if lengths_PG.numel() else 0))
-    for p, row in enumerate(logp):
-        for g, logp_T in enumerate(row):
-            logp_PGT[p, g, : len(logp_T)] = torch.from_numpy(logp_T)
-    logp_sum_PG = logp_PGT.sum(dim=-1, dtype=torch.float64).float()
-    return Groups(rewards_PG=rewards, num_tokens_PG=lengths_PG, logp_sum_PG=logp_sum_PG, logp_PGT=logp_PGT)
-
-
-def rewards_PG(groups: Sequence[Group]) -> torch.Tensor:  # noqa: N802
-    """Rewards of judged groups, float32; NaN where an answer could not be judged."""
-    return torch.tensor(
-        [[judgement.verdict.reward for judgement in group.judgements] for group in groups], dtype=torch.float32
-    )
 
 
 def sampled_version(run: Run) -> int:

@@ -10,21 +10,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unsqueeze.algos.aggregation import token_weights
 from unsqueeze.algos.groups import Estimator
 from unsqueeze.algos.mismatch import truncated_importance
 from unsqueeze.algos.objectives import LossOutput
-from unsqueeze.algos.overlong import overlong_punishment
 from unsqueeze.algos.schedule import Phase
 from unsqueeze.config.recipe import RlSettings
 from unsqueeze.extensions import LOSSES
 from unsqueeze.policy.batch import Row, TokenBatch
 from unsqueeze.policy.optimize import StepResult, optimizer_step
 from unsqueeze.policy.reference import Reference
-from unsqueeze.rollout.types import Group, Rollout, StopReason
-from unsqueeze.training.estimating import estimate
+from unsqueeze.rollout.types import Group, StopReason
+from unsqueeze.training.estimating import rewards_PG
 from unsqueeze.training.gauges import are_due, gauge_step
-from unsqueeze.training.generate import StepBatch, estimated_groups, informative, rewards_PG
+from unsqueeze.training.generate import StepBatch, informative
+from unsqueeze.training.proximal import trainer_scores
+from unsqueeze.training.rl_rows import rl_rows, trained_rollouts
 from unsqueeze.training.run import Run
 from unsqueeze.training.sampler_gap import correction_level, gap_metrics
 
@@ -40,7 +40,9 @@ def rl_step(
     """
     settings = run.recipe.rl
     begun = time.perf_counter()
-    rows = rl_rows(batch.groups, settings, run.estimator, max_tokens=run.recipe.rollout.max_tokens)
+    scores = trainer_scores(run)
+    trained = trained_rollouts(batch.groups, settings, run.estimator, max_tokens=run.recipe.rollout.max_tokens)
+    rows = rl_rows(trained, trainer_scores=scores)
     if reference is not None:
         rows = with_reference(rows, reference, run)
     result = None
@@ -55,6 +57,7 @@ def rl_step(
             max_grad_norm=settings.max_grad_norm,
             temperature=run.recipe.rollout.temperature,
             with_entropy=settings.surrogate.entropy_coefficient > 0,
+            keep_logp=scores,
         )
     update_s = time.perf_counter() - begun
     due = are_due(batch.step, phase, run.recipe.evaluation.gauges_every_steps)
@@ -66,7 +69,7 @@ def rl_step(
         policy_version=run.policy.version,
         **rollout_metrics(batch.groups, run.estimator, settings),
         **sampling_metrics(batch),
-        **gap_metrics(batch.groups, settings),
+        **(sampler_metrics(rows, result, settings) if result is not None and scores else {}),
         **update_metrics(result),
         **asdict(batch.seconds),
         update_s=update_s,
@@ -75,65 +78,16 @@ def rl_step(
     )
 
 
-def rl_rows(groups: Sequence[Group], settings: RlSettings, estimator: Estimator, *, max_tokens: int) -> list[Row]:
-    """Return the rows that carry gradient, with advantages (Eq. 25) and weights over the WHOLE batch.
-
-    The estimator says which responses are part of the batch. Without a KL or entropy term one of advantage 0 adds
-    nothing to the gradient and is left out; the denominators count it all the same, so this saves time and changes
-    nothing. Rollouts that were not judged are no part of the batch: they are not in the denominators either.
-    """
-    surrogate = settings.surrogate
-    rollouts_N = [rollout for group in groups for rollout in group.rollouts]
-    lengths_N = torch.tensor([len(rollout.completion.tokens) for rollout in rollouts_N], dtype=torch.int64)
-    rewards = rewards_PG(groups)
-    if not rollouts_N:
-        return []
-    if settings.overlong is not None:
-        rewards = rewards + overlong_punishment(
-            lengths_N, max_tokens=max_tokens, soft_cache_length=settings.overlong.soft_cache_length
-        ).view_as(rewards)
-    advantages = estimate(estimator, estimated_groups(groups, rewards), surrogate)
-    trains_N, values_N = advantages.trains_PG.flatten(), advantages.values.flatten(0, 1)
-    if not trains_N.any():
-        return []
-    weights_N = token_weights(
-        lengths_N,
-        surrogate.aggregation,
-        num_rollouts=int(trains_N.sum()),
-        num_tokens=int(lengths_N[trains_N].sum()),
-        max_tokens=max_tokens,
-    )
-    regularised = surrogate.kl_coefficient > 0 or surrogate.entropy_coefficient > 0
-    carries_gradient_N = trains_N if regularised else advantages.moves_PG.flatten()
-    return [
-        Row(
-            prompt_tokens=rollouts_N[i].prompt_tokens,
-            tokens=rollouts_N[i].completion.tokens,
-            weight=float(weights_N[i]),
-            advantage=float(values_N[i]) if values_N.ndim == 1 else values_N[i, : lengths_N[i]].numpy(),
-            **behaviour(rollouts_N[i]),
-        )
-        for i in carries_gradient_N.nonzero().flatten().tolist()
-    ]
-
-
-def behaviour(rollout: Rollout) -> dict[str, Any]:
-    """Return the log-probs that the ratio is taken against: the trainer's own where they were measured, else the
-    sampler's.
-    """
-    sampler = rollout.completion.logp_behaviour
-    if rollout.logp_proximal is None:
-        return {"logp_proximal": sampler}
-    return {"logp_proximal": rollout.logp_proximal, "logp_behaviour": sampler}
-
-
 def surrogate_loss(logp_NT: Tensor, entropy_NT: Tensor, batch: TokenBatch, *, settings: RlSettings) -> LossOutput:
-    """The clipped surrogate of a token batch, corrected for the sampler where that is another than the trainer."""
-    assert batch.logp_proximal_NT is not None
+    """The clipped surrogate of a token batch, corrected for the sampler where the trainer scores for itself.
+
+    Without ``logp_proximal_NT`` the ratio is against these very log-probs: exactly 1.
+    """
+    logp_proximal_NT = logp_NT.detach() if batch.logp_proximal_NT is None else batch.logp_proximal_NT
     importance_NT = None
     if batch.logp_behaviour_NT is not None:
         importance_NT = truncated_importance(
-            batch.logp_proximal_NT,
+            logp_proximal_NT,
             batch.logp_behaviour_NT,
             batch.mask_NT,
             level=correction_level(settings),
@@ -142,7 +96,7 @@ def surrogate_loss(logp_NT: Tensor, entropy_NT: Tensor, batch: TokenBatch, *, se
     loss: Loss = LOSSES.resolve(settings.loss)
     return loss(
         logp_NT,
-        batch.logp_proximal_NT,
+        logp_proximal_NT,
         batch.advantages,
         batch.mask_NT,
         batch.weights_N,
@@ -179,6 +133,16 @@ def rollout_metrics(groups: Sequence[Group], estimator: Estimator, settings: RlS
         "response_tokens_mean": float(np.mean(lengths)),
         "truncated": float(np.mean([completion.stop_reason is StopReason.LENGTH for completion in completions])),
     }
+
+
+def sampler_metrics(rows: Sequence[Row], result: StepResult, settings: RlSettings) -> dict[str, float]:
+    """Measure the distance of trainer and sampler on these rows, before the update that gave ``result``."""
+    proximal, sampler = [], []
+    for row, own in zip(rows, result.logp, strict=True):
+        assert row.logp_behaviour is not None
+        proximal.append(own if row.logp_proximal is None else row.logp_proximal)
+        sampler.append(row.logp_behaviour)
+    return gap_metrics(proximal, sampler, settings)
 
 
 def sampling_metrics(batch: StepBatch) -> dict[str, int]:
