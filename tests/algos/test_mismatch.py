@@ -95,7 +95,7 @@ def test_importance_multiplies_the_surrogate_and_not_the_kl_term() -> None:
 
 
 def test_share_outside_the_clip_range_is_of_tokens_or_of_responses() -> None:
-    # Clips 0.2: ratios e^0.5, e^-0.5, e^0.1 | e^-0.1, e^0.1. Means over responses 1/30 and 0: sequence ratios e^(1/30), 1.
+    # Clips 0.2: of e^0.5, e^-0.5, e^0.1 | e^-0.1, e^0.1 two are outside; sequence ratios are e^(1/30) and 1.
     gaps = [np.array([0.5, -0.5, 0.1]), np.array([-0.1, 0.1])]
     assert outside_clip_share(gaps, ALGORITHMS["grpo"]) == 2 / 5
     assert outside_clip_share(gaps, ALGORITHMS["gspo"]) == 1 / 2

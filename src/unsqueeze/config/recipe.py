@@ -284,7 +284,7 @@ class RlSettings(OptimizerSettings):
     tokens_per_microbatch: int = Field(16384, ge=1)
     """Padded tokens, prompt and response, of one forward and backward pass: memory and speed, not the result."""
     steps_per_generation: int = Field(1, ge=1)
-    """Optimizer steps from one generation, each on prompts of its own, with the sampling policy's log-probs."""
+    """Optimizer steps from one generation, each on prompts of its own, against the sampling policy's log-probs."""
     dynamic_sampling: DynamicSamplingSettings | None = None
     """Draw further prompts for those whose answers are all right or all wrong (DAPO); null takes them as they come."""
     overlong: OverlongSettings | None = None
@@ -293,8 +293,8 @@ class RlSettings(OptimizerSettings):
     """The policy that the KL term pulls towards: the base policy, or the policy at the start of the RL phase."""
     sampler_correction: Correction | None = None
     """Truncated importance sampling for what the sampler's log-probs differ from the trainer's: a weight per `token`,
-    per `sequence`, or `none`, which only measures it. null: per token where the engine has weights of its own; with
-    `hf`, which samples from the training weights, nothing is measured and nothing corrected."""
+    per `sequence`, or `none`, which only measures it. null: per token where the engine has weights of its own and where
+    model.compute_dtype is bfloat16; with `hf` in float32 the two differ by 1e-6, and nothing is measured or corrected."""
     sampler_cap: float = Field(2.0, ge=1)
     """No weight of that correction is larger."""
     ratio: Ratio | None = None
