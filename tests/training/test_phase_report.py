@@ -14,8 +14,8 @@ from unsqueeze.training.probe import mean_k3
 REPORT = {
     "phase": 1, "kind": "irl", "first_step": 1, "last_step": 50, "num_updates": 4, "seconds": 2.0,
     "share_of_rl_seconds": 0.03, "update_norm": 1e-3, "relative_update_norm": 1e-5, "share_moved": 0.9,
-    "share_moved_bf16": 0.1, "nll_before": 0.5, "nll_after": 0.4, "kl_moved": 1e-3, "greedy_logp_before": -0.2,
-    "greedy_logp_after": -0.3,
+    "share_moved_bf16": 0.1, "nll_before": 0.5, "nll_after": 0.4, "kl_moved": 1e-3, "kl_rounding": 7e-4,
+    "kl_sampler": 8e-4, "logp_rounding": 1e-4, "greedy_logp_before": -0.2, "greedy_logp_after": -0.3,
 }  # fmt: skip
 
 
@@ -61,7 +61,7 @@ def test_a_phase_that_did_something_does_not_warn():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"kl_moved": 1e-9}, ["DID NOTHING", "irl.learning_rate", "1.0e-09"]),
+        ({"kl_moved": 1e-9}, ["DID NOTHING", "irl.learning_rate", "1.0e-09", "8.0e-04"]),
         ({"share_moved": 0.0, "kl_moved": 0.0}, ["DID NOTHING", "0.00%"]),
         ({"num_updates": 0, "share_moved": 0.0, "kl_moved": 0.0}, ["DID NOTHING", "no update"]),
     ],

@@ -293,8 +293,8 @@ class RlSettings(OptimizerSettings):
     """The policy that the KL term pulls towards: the base policy, or the policy at the start of the RL phase."""
     sampler_correction: Correction | None = None
     """Truncated importance sampling for what the sampler's log-probs differ from the trainer's: a weight per `token`,
-    per `sequence`, or `none`, which only measures it. null: per token where the engine has weights of its own and where
-    model.compute_dtype is bfloat16; with `hf` in float32 the two differ by 1e-6, and nothing is measured or corrected."""
+    per `sequence`, or `none`, which only measures it. null: per token where the engine has weights of its own, and in
+    bfloat16; with `hf` in float32 the two differ by some 1e-6 nats, and nothing is measured or corrected."""
     sampler_cap: float = Field(2.0, ge=1)
     """No weight of that correction is larger."""
     ratio: Ratio | None = None

@@ -118,17 +118,25 @@ class Policy:
         return ((name, p) for name, p in self.model.named_parameters() if p.requires_grad)
 
     def logprobs(
-        self, batch: TokenBatch, *, temperature: float = 1.0, with_entropy: bool = True
+        self, batch: TokenBatch, *, temperature: float = 1.0, with_entropy: bool = True, in_fp32: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """(logp_policy_NT, entropy_NT) of the response tokens, in nats, zero on padding. Carries gradient."""
-        with self._autocast():
+        """(logp_policy_NT, entropy_NT) of the response tokens, in nats, zero on padding. Carries gradient.
+
+        ``in_fp32`` computes in the precision of the weights, whatever ``compute_dtype``.
+        """
+        with contextlib.nullcontext() if in_fp32 else self._autocast():
             logp, entropy = self._forward(batch, temperature, with_entropy)
         return logp.view(batch.mask_NT.shape), entropy.view(batch.mask_NT.shape)
 
     @device_errors("computing log-probs", LESS_MEMORY)
     @torch.no_grad()
-    def logp(self, rows: Sequence[Row], *, max_tokens: int, temperature: float = 1.0) -> list[NDArray[np.float32]]:
+    def logp(
+        self, rows: Sequence[Row], *, max_tokens: int, temperature: float = 1.0, in_fp32: bool = False
+    ) -> list[NDArray[np.float32]]:
         """Log-probs (nats) of each row's response tokens under the present weights, in the order of the rows.
+
+        Whatever is measured by two passes is measured ``in_fp32``, the precision of the weights: in bf16 two passes
+        over weights that hardly differ are as far apart as rounding puts them.
 
         All processes call this with the same rows; each scores its share, and all get the log-probs of all.
         """
@@ -136,7 +144,10 @@ class Policy:
         for indices in own_microbatches(rows, self.processes, max_tokens=max_tokens):
             part = rows_of(indices, rows)
             logp_NT, _ = self.logprobs(
-                collate(part, pad=self.pad, device=self.device), temperature=temperature, with_entropy=False
+                collate(part, pad=self.pad, device=self.device),
+                temperature=temperature,
+                with_entropy=False,
+                in_fp32=in_fp32,
             )
             scored |= logp_of_rows(indices, rows, logp_NT)
         return in_order(scored, self.processes)

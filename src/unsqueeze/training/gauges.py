@@ -3,8 +3,6 @@
 import time
 from dataclasses import asdict, dataclass
 
-import numpy as np
-
 from unsqueeze.algos.schedule import Phase
 from unsqueeze.evaluation.greedy import greedy_logp
 from unsqueeze.training.run import Run
@@ -15,11 +13,14 @@ class Gauges:
     """How peaked a policy is on the watched prompts, nats per token.
 
     ``greedy_logp`` is the mean log-prob of greedy answers, ``entropy`` −mean log-prob of answers drawn at temperature
-    1, from the same random numbers at every step and in every arm. ``seconds``: what measuring took.
+    1, from the same random numbers at every step and in every arm. The entropy is computed in fp32, the greedy log-prob
+    by the engine: ``logp_rounding`` is what the engine's log-probs are off by, on the answers of the entropy.
+    ``seconds``: what measuring took.
     """
 
     greedy_logp: float
     entropy: float
+    logp_rounding: float
     seconds: float
 
 
@@ -36,7 +37,8 @@ def measure_gauges(run: Run) -> Gauges:
     samples = probe.sample(run.engine, run.policy, seed=run.seed("gauges"))
     return Gauges(
         greedy_logp=greedy_logp(run.engine, probe.prompts, probe.sampling),
-        entropy=-float(np.mean(np.concatenate(samples.logp), dtype=np.float64)),
+        entropy=samples.entropy,
+        logp_rounding=samples.logp_rounding,
         seconds=time.perf_counter() - begun,
     )
 
@@ -50,7 +52,12 @@ def gauge_start(run: Run) -> None:
 def gauge_step(run: Run, phase: Phase, step: int) -> dict[str, float]:
     """Read the gauges after an optimizer step (``step`` is the RL step): fields of its line of metrics."""
     gauges = _read(run, step=step, phase=phase.number, kind=phase.kind)
-    return {"gauge_greedy_logp": gauges.greedy_logp, "gauge_entropy": gauges.entropy, "gauges_s": gauges.seconds}
+    return {
+        "gauge_greedy_logp": gauges.greedy_logp,
+        "gauge_entropy": gauges.entropy,
+        "gauge_logp_rounding": gauges.logp_rounding,
+        "gauges_s": gauges.seconds,
+    }
 
 
 def _read(run: Run, *, step: int, phase: int | None, kind: str | None) -> Gauges:

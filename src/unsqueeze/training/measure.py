@@ -1,6 +1,7 @@
 """The measurements around a phase, from which its report is made."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import numpy as np
 
@@ -48,9 +49,11 @@ def finish_phase(run: Run, phase: Phase, start: PhaseStart, own_rows: Sequence[R
 def measure_start(policy: Policy, engine: Engine, probe: Probe, *, seed: int) -> PhaseStart:
     """Remember a policy before a phase: its weights, samples of it, how peaked it is."""
     engine.sync(policy)
+    samples = probe.sample(engine, policy, seed=seed)
     return PhaseStart(
         weights=snapshot(policy),
-        samples=probe.sample(engine, policy, seed=seed),
+        samples=samples,
+        floor=probe.floor(policy, samples),
         greedy_logp=greedy_logp(engine, probe.prompts, probe.sampling),
         version=policy.version,
     )
@@ -86,6 +89,7 @@ def measure_report(
         nll_before=nll_before,
         nll_after=mean_nll_of(policy, own_rows, max_tokens=probe.max_batch_tokens),
         kl_moved=probe.kl_moved(policy, start.samples),
+        **asdict(start.floor),
         greedy_logp_before=start.greedy_logp,
         greedy_logp_after=greedy_logp(engine, probe.prompts, probe.sampling),
     )
@@ -127,8 +131,8 @@ def mean_nll(run: Run, rows: Sequence[Row]) -> float:
 
 
 def mean_nll_of(policy: Policy, rows: Sequence[Row], *, max_tokens: int) -> float:
-    """Mean NLL of the rows' tokens under the policy as it is, nats per token; NaN without rows."""
+    """Mean NLL of the rows' tokens under the policy as it is, computed in fp32, nats per token; NaN without rows."""
     if not rows:
         return float("nan")
-    logp = policy.logp(rows, max_tokens=max_tokens)
+    logp = policy.logp(rows, max_tokens=max_tokens, in_fp32=True)
     return -float(np.mean(np.concatenate(logp), dtype=np.float64))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from unsqueeze.distributed.sharding import piece
 from unsqueeze.policy.policy import Policy
-from unsqueeze.training.probe import ProbeSamples
+from unsqueeze.training.probe import ProbeSamples, RoundingFloor
 
 NOTHING_MOVED_NATS = 1e-6
 """KL per token on watched prompts below which a phase that was meant to move the policy did not."""
@@ -27,7 +27,9 @@ class PhaseReport:
     ``share_of_rl_seconds``, of an IRL phase, is its time over that of the RL phase before it.
     ``nll_before`` and ``nll_after`` are on the phase's own batch: the demonstrations of an IRL phase, the first
     rollouts of an RL phase. ``kl_moved`` estimates KL(policy before ‖ policy after) on watched prompts (k3, on samples
-    of the policy before).
+    of the policy before). All three are computed in fp32, the precision of the weights. ``kl_rounding``,
+    ``kl_sampler`` and ``logp_rounding`` say what two passes over the SAME weights differ by, at the beginning of the
+    phase (``probe.RoundingFloor``); the greedy log-probs are the engine's, and off by about the last of them.
     """
 
     phase: int
@@ -44,6 +46,9 @@ class PhaseReport:
     nll_before: float
     nll_after: float
     kl_moved: float
+    kl_rounding: float
+    kl_sampler: float
+    logp_rounding: float
     greedy_logp_before: float
     greedy_logp_after: float
 
@@ -79,8 +84,9 @@ class PhaseReport:
         return (
             f"{self.kind.upper()} phase {self.phase} DID NOTHING: {self.num_updates} updates moved "
             f"{self.share_moved:.2%} of the weights ({self.share_moved_bf16:.4%} of their bf16 values) by a norm of "
-            f"{self.update_norm:.1e}, and watched prompts by {self.kl_moved:.1e} nats per token. Results will equal "
-            f"those of a run without it; raise {self.kind}.learning_rate."
+            f"{self.update_norm:.1e}, and watched prompts by {self.kl_moved:.1e} nats per token (in fp32; sampler "
+            f"and trainer are {self.kl_sampler:.1e} apart by rounding alone). Results will equal those of a run without "
+            f"it; raise {self.kind}.learning_rate."
         )
 
 
@@ -93,6 +99,7 @@ class PhaseStart:
 
     weights: Mapping[str, Tensor]
     samples: ProbeSamples
+    floor: RoundingFloor
     greedy_logp: float
     version: int
     clock: float = field(default_factory=time.perf_counter)

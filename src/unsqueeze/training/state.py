@@ -34,7 +34,7 @@ from unsqueeze.plain_json import dumps
 from unsqueeze.policy.batch import Row
 from unsqueeze.policy.policy import Policy
 from unsqueeze.training.phase_report import PhaseStart
-from unsqueeze.training.probe import ProbeSamples
+from unsqueeze.training.probe import ProbeSamples, RoundingFloor
 from unsqueeze.training.state_fields import checked_fields
 
 WEIGHTS = "weights.safetensors"
@@ -246,6 +246,7 @@ def _start_tensors(start: PhaseStart, parameters: Mapping[str, Tensor]) -> dict[
         "prompt": [row.prompt_tokens for row in samples.rows],
         "response": [row.tokens for row in samples.rows],
         "logp": list(samples.logp),
+        "logp_sampler": list(samples.logp_sampler),
     }
     tensors = {f"weights/{name}": from_piece(parameters[name], value) for name, value in start.weights.items()}
     for kind, parts in arrays.items():
@@ -255,7 +256,12 @@ def _start_tensors(start: PhaseStart, parameters: Mapping[str, Tensor]) -> dict[
 
 
 def _start_numbers(start: PhaseStart) -> dict[str, float]:
-    return {"greedy_logp": start.greedy_logp, "version": start.version, "seconds": start.seconds_so_far()}
+    return {
+        "greedy_logp": start.greedy_logp,
+        "version": start.version,
+        "seconds": start.seconds_so_far(),
+        **asdict(start.floor),
+    }
 
 
 def _load_start(folder: Path, numbers: Mapping[str, float], policy: Policy) -> PhaseStart:
@@ -277,7 +283,8 @@ def _load_start(folder: Path, numbers: Mapping[str, float], policy: Policy) -> P
         weights={
             name.removeprefix("weights/"): value for name, value in tensors.items() if name.startswith("weights/")
         },
-        samples=ProbeSamples(rows, tuple(parts("logp"))),
+        samples=ProbeSamples(rows, tuple(parts("logp")), tuple(parts("logp_sampler"))),
+        floor=RoundingFloor(**{name: numbers[name] for name in RoundingFloor.__slots__}),
         greedy_logp=numbers["greedy_logp"],
         version=int(numbers["version"]),
         seconds_before=numbers["seconds"],

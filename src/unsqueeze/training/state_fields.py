@@ -3,6 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+START_NUMBERS = ("greedy_logp", "seconds", "kl_rounding", "kl_sampler", "logp_rounding")
+"""Numbers of the moment that a phase began, beside the version of the policy."""
+
 
 def checked_fields(content: Any) -> dict[str, Any]:
     """The content of state.json. ValueError naming the field that is missing, unknown, or not what it must be."""
@@ -31,10 +34,9 @@ def _is_start(value: Any) -> bool:
         return True
     return (
         isinstance(value, dict)
-        and value.keys() == {"greedy_logp", "version", "seconds"}
+        and value.keys() == {"version", *START_NUMBERS}
         and _is_count(value["version"])
-        and _is_number(value["greedy_logp"])
-        and _is_number(value["seconds"])
+        and all(_is_number(value[name]) for name in START_NUMBERS)
     )
 
 
@@ -43,7 +45,7 @@ FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         ("step", "phase", "policy_version", "problems_taken", "metrics_lines"), (_is_count, "a whole number from 0")
     ),
     "phase_begun": (lambda value: isinstance(value, bool), "true or false"),
-    "phase_start": (_is_start, "null, or the numbers greedy_logp, version and seconds"),
+    "phase_start": (_is_start, f"null, or the numbers version, {', '.join(START_NUMBERS)}"),
     "sha256": (lambda value: isinstance(value, dict), "an object of one digest a file"),
 }
 """Every field: what it must fulfil, and the words for it."""
