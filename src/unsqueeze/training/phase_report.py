@@ -85,8 +85,8 @@ class PhaseReport:
             f"{self.kind.upper()} phase {self.phase} DID NOTHING: {self.num_updates} updates moved "
             f"{self.share_moved:.2%} of the weights ({self.share_moved_bf16:.4%} of their bf16 values) by a norm of "
             f"{self.update_norm:.1e}, and watched prompts by {self.kl_moved:.1e} nats per token (in fp32; sampler "
-            f"and trainer are {self.kl_sampler:.1e} apart by rounding alone). Results will equal those of a run without "
-            f"it; raise {self.kind}.learning_rate."
+            f"and trainer are {self.kl_sampler:.1e} apart by rounding alone). Results will equal those of a run "
+            f"without it; raise {self.kind}.learning_rate."
         )
 
 
