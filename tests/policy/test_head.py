@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from memory import TensorMemory
+from unsqueeze.cost.memory import logits_at_once
 from unsqueeze.policy import head as head_module
-from unsqueeze.policy.head import MAX_LOGITS, head_size, token_logprobs
+from unsqueeze.policy.head import head_size, max_logits, token_logprobs
 
 VOCABULARY, HIDDEN = 11, 5
 
@@ -43,6 +44,11 @@ def with_gradients(
     return (logp.detach(), entropy.detach(), *gradients)
 
 
+def chunks_of(patch: pytest.MonkeyPatch, num_logits: int) -> None:
+    """Have chunks hold at most so many logits."""
+    patch.setattr(head_module, "max_logits", lambda device: num_logits)
+
+
 def test_uniform_logits_by_hand() -> None:
     # A head of zeros gives every token probability 1/11: log-prob −ln 11, entropy ln 11, at any temperature.
     hidden, targets, head = problem(4)
@@ -66,19 +72,19 @@ def test_any_number_of_chunks_equals_the_plain_head(
     hidden, targets, head = problem(num, seed, bias=bias)
     expected = with_gradients(plain, hidden, targets, head, temperature)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(head_module, "MAX_LOGITS", rows * VOCABULARY)
+        chunks_of(patch, rows * VOCABULARY)
         got = with_gradients(token_logprobs, hidden, targets, head, temperature)
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_a_vocabulary_above_the_limit_goes_one_position_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(head_module, "MAX_LOGITS", VOCABULARY - 1)
+    chunks_of(monkeypatch, VOCABULARY - 1)
     hidden, targets, head = problem(3)
     torch.testing.assert_close(token_logprobs(hidden, targets, head), plain(hidden, targets, head, 1.0))
 
 
 def test_entropy_is_zero_where_it_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(head_module, "MAX_LOGITS", 2 * VOCABULARY)
+    chunks_of(monkeypatch, 2 * VOCABULARY)
     hidden, targets, head = problem(5)
     logp, entropy = token_logprobs(hidden, targets, head, with_entropy=False)
     torch.testing.assert_close(logp, plain(hidden, targets, head, 1.0)[0])
@@ -87,6 +93,44 @@ def test_entropy_is_zero_where_it_is_not_asked_for(monkeypatch: pytest.MonkeyPat
 
 def test_head_size_is_the_number_of_logits() -> None:
     assert head_size(problem(1)[2]) == VOCABULARY
+
+
+# --- rounding ----------------------------------------------------------------------------------------------------
+
+
+def gradient_error(num_chunks: int) -> float:
+    """|gradient − exact| / |exact| of the head's weights in bf16, over 640 positions that are alike, in equal chunks.
+
+    Exact is float64 from the same logits, those of bf16: what is left is the arithmetic of the gradient.
+    """
+    generator = torch.Generator().manual_seed(0)
+    num, width, vocabulary = 640, 64, 48
+    hidden = (1 + 0.3 * torch.randn(num, width, generator=generator)).bfloat16().float()
+    targets = torch.randint(vocabulary // 4, (num,), generator=generator)
+    head = nn.Linear(width, vocabulary, bias=False)
+    with torch.no_grad():
+        head.weight.copy_((0.1 * torch.randn(head.weight.shape, generator=generator)).bfloat16())
+    with pytest.MonkeyPatch.context() as patch, torch.autocast("cpu", torch.bfloat16):
+        chunks_of(patch, num // num_chunks * vocabulary)
+        logp, _ = token_logprobs(hidden, targets, head, with_entropy=False)
+        logits = head(hidden).detach().double()
+    (-logp.mean()).backward()
+    exact = (logits.softmax(dim=-1) - nn.functional.one_hot(targets, vocabulary)).T @ hidden.double() / num
+    assert head.weight.grad is not None
+    return float((head.weight.grad - exact).norm() / exact.norm())
+
+
+@pytest.mark.parametrize("num_chunks", [2, 16, 160, 640])
+def test_gradients_add_up_over_chunks_without_rounding_of_their_own(num_chunks: int) -> None:
+    # A gradient of one chunk is rounded to bf16 once, by up to 2^-9 of itself; a sum of many is off by no more.
+    assert gradient_error(1) < 2**-8
+    assert gradient_error(num_chunks) < 2**-8
+
+
+@pytest.mark.parametrize(("gib", "logits"), [(None, 2**24), (8, 2**24), (16, 2**24), (80, 5 * 2**24)])
+def test_a_chunk_grows_with_the_memory_of_the_device(gib: int | None, logits: int) -> None:
+    # A 64th of the memory at 16 bytes a logit: 2^30 / 64 / 16 = 2^20 of each GiB, and 2^24 at least.
+    assert logits_at_once(None if gib is None else gib * 2**30) == logits
 
 
 # --- memory ------------------------------------------------------------------------------------------------------
@@ -111,7 +155,7 @@ def test_memory_follows_the_chunk_and_not_the_batch(monkeypatch: pytest.MonkeyPa
     assert at_once.largest_numel == whole_logits
     assert at_once.peak_bytes > 2 * 4 * whole_logits  # logits and their log-softmax, in fp32
 
-    monkeypatch.setattr(head_module, "MAX_LOGITS", 40 * 1000)
+    chunks_of(monkeypatch, 40 * 1000)
     chunked = forward_and_backward(640, head, with_entropy=with_entropy)
     assert chunked.largest_numel == 40 * 1000
     # Sixteen chunks: a sixteenth of the peak, and the hidden states, their gradient and a few vectors.
@@ -123,7 +167,7 @@ def test_a_135m_vocabulary_never_holds_the_logits_of_the_whole_batch() -> None:
     num, vocabulary, width = 1500, 49_152, 576
     head = nn.Linear(width, vocabulary, bias=False).requires_grad_(False)
     memory = forward_and_backward(num, head, with_entropy=False)
-    assert memory.largest_numel <= MAX_LOGITS
+    assert memory.largest_numel <= max_logits(torch.device("cpu"))
     # A chunk holds its logits and their log-softmax, and in the backward pass two gradients of the same size.
-    assert memory.peak_bytes <= 4 * 4 * MAX_LOGITS + 8 * 4 * num * width
+    assert memory.peak_bytes <= 4 * 4 * max_logits(torch.device("cpu")) + 8 * 4 * num * width
     assert memory.peak_bytes < 4 * num * vocabulary

@@ -9,8 +9,10 @@ from unsqueeze.config.recipe import Recipe
 from unsqueeze.cost.shape import ModelShape, adapter_parameters
 from unsqueeze.cost.workload import Lengths, Workload
 
-MAX_LOGITS = 2**24
-"""Logits held at once (``training.head``)."""
+FEWEST_LOGITS = 2**24
+"""Logits that a chunk of the vocabulary head may hold on any device: 64 MiB in fp32."""
+LOGITS_SHARE = 64
+"""A chunk's logits, and what its loss needs of them, may take this part of a GPU's memory."""
 PREFILL_TOKENS = 32_768
 """Tokens of prompts read together (``rollout.hf``)."""
 LOGITS_BYTES = 16
@@ -125,7 +127,7 @@ def estimate_memory(recipe: Recipe, shape: ModelShape, workload: Workload, lengt
         gradients=4 * trained // layout.shards,
         activations=tokens
         * activation_bytes_per_token(shape, bf16=bf16, recomputed=recipe.model.gradient_checkpointing),
-        logits=logits_bytes(shape, responses, bf16=bf16),
+        logits=logits_bytes(shape, responses, bf16=bf16, device_memory=layout.device_memory if layout.on_gpu else None),
         # Square roots of all second moments at once, where PyTorch steps all weights together: on GPUs.
         optimizer_step=4 * trained // layout.shards if layout.on_gpu else 0,
     )
@@ -176,10 +178,15 @@ def activation_bytes_per_token(shape: ModelShape, *, bf16: bool, recomputed: boo
     return shape.layers * layer
 
 
-def logits_bytes(shape: ModelShape, num_positions: int, *, bf16: bool) -> int:
+def logits_at_once(device_memory: int | None) -> int:
+    """Return how many logits the vocabulary head computes at once, on a GPU of so many bytes; None for main memory."""
+    return max(FEWEST_LOGITS, (device_memory or 0) // LOGITS_SHARE // LOGITS_BYTES)
+
+
+def logits_bytes(shape: ModelShape, num_positions: int, *, bf16: bool, device_memory: int | None) -> int:
     """The vocabulary head: hidden states of responses, a chunk of logits, and the gradient of the head's weights."""
     hidden = num_positions * shape.width * (4 + (2 if bf16 else 0))
-    chunk = min(num_positions * shape.vocabulary, MAX_LOGITS) * LOGITS_BYTES
+    chunk = min(num_positions * shape.vocabulary, logits_at_once(device_memory)) * LOGITS_BYTES
     return hidden + chunk + 4 * shape.head_parameters
 
 
