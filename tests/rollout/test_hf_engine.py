@@ -4,15 +4,25 @@ import numpy as np
 import pytest
 import torch
 from transformers import (
+    BambaConfig,
+    BambaForCausalLM,
     Gemma3ForCausalLM,
     Gemma3TextConfig,
     Lfm2Config,
     Lfm2ForCausalLM,
+    Llama4ForCausalLM,
+    Llama4TextConfig,
     LlamaForCausalLM,
     MambaConfig,
     MambaForCausalLM,
+    MiniMaxConfig,
+    MiniMaxForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
+    PhimoeConfig,
+    PhimoeForCausalLM,
     PreTrainedModel,
     RwkvConfig,
     RwkvForCausalLM,
@@ -22,6 +32,9 @@ from transformers import (
 
 from tiny_models import BOS, EOS, tiny_gpt2, tiny_llama, tiny_qwen2, tiny_tokenizer
 from unsqueeze.errors import RunError, UserError
+from unsqueeze.policy.batch import Row
+from unsqueeze.policy.policy import Policy
+from unsqueeze.rollout import rows
 from unsqueeze.rollout.hf import HfEngine, cut_waves
 from unsqueeze.rollout.types import Completion, Sampling, StopReason
 from unsqueeze.seeds import prompt_seeds
@@ -73,6 +86,28 @@ MODELS = {
     ),
     "state space": lambda: seeded(MambaForCausalLM, MambaConfig(**RECURRENT, state_size=4, pad_token_id=0)),
     "recurrent, no cache": lambda: seeded(RwkvForCausalLM, RwkvConfig(**RECURRENT, context_length=64)),
+    "state space and full": lambda: seeded(
+        BambaForCausalLM,
+        BambaConfig(
+            **SHAPE, mamba_d_state=8, mamba_n_heads=4, mamba_d_head=16, mamba_n_groups=1, attn_layer_indices=[1]
+        ),
+    ),
+    "attention in chunks": lambda: seeded(
+        Llama4ForCausalLM,
+        Llama4TextConfig(
+            **SHAPE,
+            intermediate_size_mlp=48,
+            head_dim=8,
+            num_local_experts=4,
+            attention_chunk_size=6,
+            no_rope_layers=[1, 0],
+            floor_scale=8,
+        ),
+    ),
+    "a cache of its own": lambda: seeded(
+        MiniMaxForCausalLM,
+        MiniMaxConfig(**SHAPE, head_dim=8, num_local_experts=4, layer_types=["linear_attention", "full_attention"]),
+    ),
     "no cache": lambda: seeded(WithoutCache, tiny_llama().config),
 }
 
@@ -130,6 +165,61 @@ def test_greedy_equals_generate(name: str, attention: str) -> None:
         expected = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=24, do_sample=False)
         assert completion.tokens.tolist() == expected[0, len(prompt) :].tolist()
         assert completion.logp_raw is completion.logp_behaviour
+
+
+SWITCH = 12
+LONGROPE = {
+    "rope_type": "longrope",
+    "rope_theta": 10000.0,
+    "original_max_position_embeddings": SWITCH,
+    "short_factor": [1.0] * 4,
+    "long_factor": [1.5, 4.0, 8.0, 16.0],
+}
+SWITCHING = {
+    "phi3": lambda: seeded(
+        Phi3ForCausalLM,
+        Phi3Config(**SHAPE, original_max_position_embeddings=SWITCH, rope_parameters=LONGROPE),
+    ),
+    "phi3, sliding window": lambda: seeded(
+        Phi3ForCausalLM,
+        Phi3Config(**SHAPE, original_max_position_embeddings=SWITCH, rope_parameters=LONGROPE, sliding_window=8),
+    ),
+    "phimoe": lambda: seeded(
+        PhimoeForCausalLM,
+        PhimoeConfig(
+            **SHAPE,
+            num_local_experts=4,
+            rope_parameters=LONGROPE | {"short_mscale": 1.2, "long_mscale": 1.4},
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("part", [1, 40, 32_768])
+@pytest.mark.parametrize("name", SWITCHING)
+def test_positions_that_are_encoded_otherwise_in_a_long_sequence(
+    name: str, part: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the model itself says of a token is what it gives after the tokens before it, read alone, without a cache:
+    the trainer gives the same, beside sequences of other lengths too.
+    """
+    monkeypatch.setattr(rows, "PREFILL_TOKENS", part)
+    model = SWITCHING[name]()
+    prompts = [*UNEVEN, [BOS, *[5, 9, 3] * 5]]
+    groups = HfEngine(model, TOKENIZER, max_rows=8).generate(
+        prompts, 3, Sampling(max_tokens=20), seeds=prompt_seeds(1, len(prompts))
+    )
+    drawn = [(prompt, each) for prompt, group in zip(prompts, groups, strict=True) for each in group]
+    assert any(len(prompt) < SWITCH < len(prompt) + each.num_tokens - 1 for prompt, each in drawn)
+    read = [Row(prompt_tokens=np.asarray(prompt, np.int32), tokens=each.tokens, weight=0.0) for prompt, each in drawn]
+    trained = Policy(model, TOKENIZER).logp(read, max_tokens=200)
+    for (prompt, completion), logp in zip(drawn, trained, strict=True):
+        with torch.no_grad():
+            steps = [prompt + completion.tokens[:t].tolist() for t in range(completion.num_tokens)]
+            logits_TV = torch.stack([model(torch.tensor([ids]), use_cache=False).logits[0, -1] for ids in steps])
+        expected = log_probs(logits_TV, completion)
+        np.testing.assert_allclose(completion.logp_raw, expected, atol=1e-5)
+        np.testing.assert_allclose(logp, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", MODELS)

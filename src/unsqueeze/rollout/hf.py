@@ -26,13 +26,10 @@ from unsqueeze.policy.context import context_length
 from unsqueeze.rollout.attention import shared_heads
 from unsqueeze.rollout.completions import check_request, completions_of
 from unsqueeze.rollout.decode import decode
-from unsqueeze.rollout.rows import Network, prefill
+from unsqueeze.rollout.rows import PREFILL_TOKENS, Network, prefill
 from unsqueeze.rollout.sampling import token_uniforms
 from unsqueeze.rollout.stops import StopStrings, end_token_ids
 from unsqueeze.rollout.types import Completion, Sampling
-
-# Prompts read together hold at most this many tokens, padding included: bounds the activations of the prefill.
-_PREFILL_TOKENS = 32_768
 
 _LESS_MEMORY = "Lower rollout.max_rows (max_rows of a model that is evaluated); a run may be resumed with another one."
 
@@ -92,7 +89,8 @@ class HfEngine:
         stops = StopStrings(self._tokenizer, sampling.stop)
         completions: list[list[Completion]] = [[] for _ in prompts]
         with self._inference():
-            for wave in cut_waves(lengths, n, self._max_rows, mix_lengths=self._network.mixes_lengths):
+            mix_lengths = self._network.may_mix(max(lengths, default=0) + sampling.max_tokens)
+            for wave in cut_waves(lengths, n, self._max_rows, mix_lengths=mix_lengths):
                 first = prefill(self._network, [prompts[p] for p in wave])
                 noise_NT = torch.cat([token_uniforms(n, sampling.max_tokens, seed=seeds[p]) for p in wave])
                 for start in range(0, len(noise_NT), self._max_rows):
@@ -150,7 +148,7 @@ def cut_waves(lengths: Sequence[int], n: int, max_rows: int, *, mix_lengths: boo
         fits = (
             wave
             and (len(wave) + 1) * n <= max_rows
-            and (len(wave) + 1) * lengths[place] <= _PREFILL_TOKENS
+            and (len(wave) + 1) * lengths[place] <= PREFILL_TOKENS
             and (mix_lengths or lengths[wave[-1]] == lengths[place])
         )
         if fits:

@@ -5,7 +5,10 @@ feeds one token a row and gives the logits of the next.
 
 - ``CachedRows``: the key-value cache that the model itself makes (attention, sliding windows, linear attention and
   their mixtures all know how to reorder their rows).
-- ``RecomputedRows``: for a model that returns no cache. Every step reads the whole sequence again: slow, and right.
+- ``RecomputedRows``: for a model that returns no cache, or one of a kind of its own. Every step reads the whole
+  sequence again: slow, and right.
+- ``SwitchingRows``: for a model that encodes positions otherwise once a sequence is longer than some length (longrope).
+  What was read before is then read again, as ``generate`` of transformers does.
 
 Axes: P prompts, N rows, T tokens, V vocabulary.
 """
@@ -19,7 +22,11 @@ import torch
 from torch import Tensor, nn
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
+from unsqueeze.policy.context import rope_switch
 from unsqueeze.rollout.kv import BufferedLayer
+
+PREFILL_TOKENS = 32_768
+"""Sequences that are read together hold at most this many tokens, padding included: bounds the activations."""
 
 # Attention over masked columns is exact; a recurrent state has no columns to mask.
 _MASKABLE_LAYERS = (DynamicLayer, DynamicSlidingWindowLayer)
@@ -43,9 +50,15 @@ class Network:
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         accepted = inspect.signature(_unwrapped(model).forward).parameters
+        self.takes_positions = "position_ids" in accepted
+        self.switch = rope_switch(model)
         self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
         self.mixes_lengths = {"attention_mask", "position_ids"} <= accepted.keys() and _only_attention(model)
         """Tell whether prompts of different lengths may share a batch, padded on the left."""
+
+    def may_mix(self, longest: int) -> bool:
+        """Tell whether prompts of different lengths may share a batch in which no row grows beyond ``longest``."""
+        return self.mixes_lengths and (self.switch is None or longest <= self.switch)
 
     @property
     def device(self) -> torch.device:
@@ -76,25 +89,48 @@ def prefill(network: Network, prompts: Sequence[Sequence[int]]) -> Rows:
         tokens_PT = torch.tensor([[0] * (longest - len(p)) + list(p) for p in prompts], device=network.device)
         pad_P = longest - torch.tensor(lengths, device=network.device)
         mask_PT = (torch.arange(longest, device=network.device) >= pad_P.unsqueeze(-1)).long()
+    rows = _read(network, tokens_PT, mask_PT)
+    if isinstance(rows, CachedRows) and network.switch is not None and mask_PT is None and longest <= network.switch:
+        return SwitchingRows(network, rows, tokens_PT)
+    return rows
+
+
+def _read(network: Network, tokens_PT: Tensor, mask_PT: Tensor | None) -> "CachedRows | RecomputedRows":
     logits_PV, cache = network(tokens_PT, use_cache=True, **_mask_inputs(mask_PT))
-    if isinstance(cache, Cache):
-        return CachedRows(network, logits_PV, cache, mask_PT)
+    # A cache of another kind keeps something beside its layers, which only its model knows how to reorder.
+    if isinstance(cache, Cache) and vars(cache).keys() == vars(DynamicCache()).keys():
+        return CachedRows(network, logits_PV, cache, mask_PT, tokens_PT.shape[1])
     return RecomputedRows(network, logits_PV, tokens_PT, mask_PT)
 
 
 class CachedRows:
-    """Rows whose past is in the model's key-value cache. ``mask_NT`` is None where no row is padded."""
+    """Rows whose past, of ``length`` columns, is in the model's key-value cache. ``mask_NT`` is None where no row is
+    padded.
+    """
 
-    def __init__(self, network: Network, logits_NV: Tensor, cache: Cache, mask_NT: Tensor | None) -> None:
+    def __init__(self, network: Network, logits_NV: Tensor, cache: Cache, mask_NT: Tensor | None, length: int) -> None:
         self._network = network
         self.logits_NV = logits_NV
         self._cache = cache
         self._mask_NT = mask_NT
+        self._length = length
 
     def take(self, index_N: Tensor, max_steps: int) -> "CachedRows":
         cache = copy.copy(self._cache)
         cache.layers = [_taken_layer(layer, index_N, max_steps) for layer in self._cache.layers]
-        return CachedRows(self._network, self.logits_NV[index_N], cache, _kept_mask(self._mask_NT, index_N))
+        mask_NT = _kept_mask(self._mask_NT, index_N)
+        return CachedRows(self._network, self.logits_NV[index_N], cache, mask_NT, self._length)
+
+    @staticmethod
+    def joined(parts: Sequence["CachedRows"], max_steps: int) -> "CachedRows":
+        """The rows of all ``parts``, of one length and none padded, as a batch that takes ``max_steps`` more steps."""
+        first = parts[0]
+        cache = copy.copy(first._cache)
+        cache.layers = [
+            _joined_layer(layers, max_steps) for layers in zip(*(part._cache.layers for part in parts), strict=True)
+        ]
+        logits_NV = torch.cat([part.logits_NV for part in parts])
+        return CachedRows(first._network, logits_NV, cache, None, first._length)
 
     def keep(self, index_N: Tensor) -> None:
         self.logits_NV = self.logits_NV[index_N]
@@ -103,11 +139,56 @@ class CachedRows:
 
     def step(self, tokens_N: Tensor) -> None:
         self._mask_NT = _grown_mask(self._mask_NT)
-        inputs = {
-            name: value[:, -1:] if name == "position_ids" else value
-            for name, value in _mask_inputs(self._mask_NT).items()
-        }
+        inputs = _mask_inputs(self._mask_NT)
+        if self._mask_NT is not None:
+            inputs["position_ids"] = inputs["position_ids"][:, -1:]
+        elif self._network.takes_positions:  # a model may count them wrongly by itself (Bamba)
+            inputs["position_ids"] = torch.full_like(tokens_N, self._length).unsqueeze(-1)
+        self._length += 1
         self.logits_NV, _ = self._network(tokens_N.unsqueeze(-1), past_key_values=self._cache, use_cache=True, **inputs)
+
+
+class SwitchingRows:
+    """Rows of one length, none padded, of a model that encodes positions otherwise beyond ``network.switch`` tokens.
+
+    ``rows`` are the same rows as they are now, which will take up to ``steps_left`` steps more.
+    """
+
+    def __init__(self, network: Network, rows: Rows, tokens_NT: Tensor, steps_left: int = 0) -> None:
+        assert network.switch is not None
+        self._network = network
+        self._switch = network.switch
+        self._rows = rows
+        self.logits_NV = rows.logits_NV
+        self._tokens_NT = tokens_NT
+        self._steps_left = steps_left
+
+    def take(self, index_N: Tensor, max_steps: int) -> "SwitchingRows":
+        in_the_short_way = min(max_steps, self._switch - self._tokens_NT.shape[1])
+        rows = self._rows.take(index_N, in_the_short_way)
+        return SwitchingRows(self._network, rows, self._tokens_NT[index_N], max_steps)
+
+    def keep(self, index_N: Tensor) -> None:
+        self._rows.keep(index_N)
+        self.logits_NV = self._rows.logits_NV
+        self._tokens_NT = self._tokens_NT[index_N]
+
+    def step(self, tokens_N: Tensor) -> None:
+        self._tokens_NT = torch.cat([self._tokens_NT, tokens_N.unsqueeze(-1)], dim=-1)
+        self._steps_left -= 1
+        if self._tokens_NT.shape[1] == self._switch + 1:
+            self._rows = _read_in_parts(self._network, self._tokens_NT, self._steps_left)
+        else:
+            self._rows.step(tokens_N)
+        self.logits_NV = self._rows.logits_NV
+
+
+def _read_in_parts(network: Network, tokens_NT: Tensor, max_steps: int) -> Rows:
+    """Read rows of one length a few at a time, and put what was read together."""
+    parts = [_read(network, part, None) for part in tokens_NT.split(max(1, PREFILL_TOKENS // tokens_NT.shape[1]))]
+    if not all(isinstance(part, CachedRows) for part in parts):
+        return RecomputedRows(network, torch.cat([part.logits_NV for part in parts]), tokens_NT, None)
+    return CachedRows.joined(cast("list[CachedRows]", parts), max_steps)
 
 
 class RecomputedRows:
@@ -137,11 +218,19 @@ class RecomputedRows:
 
 def _taken_layer(layer: Any, index_N: Tensor, max_steps: int) -> Any:
     """Some rows of a cache layer, as a layer of its own: buffered where it is plain attention."""
-    if type(layer) is DynamicLayer:
+    if type(layer) is DynamicLayer and layer.is_initialized:
         return BufferedLayer(layer, index_N, max_steps)
     taken = copy.deepcopy(layer)
     taken.reorder_cache(index_N)
     return taken
+
+
+def _joined_layer(layers: Sequence[Any], max_steps: int) -> Any:
+    """Layers of attention, of as many tokens each, one below the other, as one."""
+    joined = copy.copy(layers[0])
+    joined.keys = torch.cat([layer.keys for layer in layers])
+    joined.values = torch.cat([layer.values for layer in layers])
+    return _taken_layer(joined, torch.arange(len(joined.keys), device=joined.keys.device), max_steps)
 
 
 def _mask_inputs(mask_NT: Tensor | None) -> dict[str, Tensor]:
@@ -172,10 +261,12 @@ def _unwrapped(model: nn.Module) -> nn.Module:
 
 def _only_attention(model: nn.Module) -> bool:
     """Tell whether every layer of the model's cache is plain or sliding-window attention, and nothing else is
-    remembered.
+    remembered. Attention in chunks (Llama 4) is not: padding shifts where they begin.
     """
     config = getattr(model, "config", None)
     if config is None or getattr(model, "_is_stateful", False):
+        return False
+    if getattr(config.get_text_config(decoder=True), "attention_chunk_size", None) is not None:
         return False
     layers = DynamicCache(config=config).layers
     return all(type(layer) in _MASKABLE_LAYERS for layer in layers)

@@ -20,6 +20,7 @@ from unsqueeze.tasks.problem import Problem
 from unsqueeze.training.estimating import estimate, estimated_groups, rewards_PG
 from unsqueeze.training.proximal import trainer_scores, with_logp_proximal
 from unsqueeze.training.run import Run, int32
+from unsqueeze.training.sampler_check import check_first_rollouts
 from unsqueeze.training.stream import ProblemStream
 from unsqueeze.verify.verdict import Verdict
 
@@ -72,6 +73,8 @@ def generate(run: Run, stream: ProblemStream, steps: range, *, phase: int) -> li
     else:
         sampled, seconds = sample(run, stream, steps, phase)
         check_judged([j.verdict for group in sampled for j in group.judgements], f"the rollouts of step {steps[0]}")
+        if not store.steps():
+            check_first_rollouts(run, sampled)
         if trainer_scores(run) and len(steps) > 1:
             begun = time.perf_counter()
             run.engine.rest()

@@ -30,6 +30,7 @@ from unsqueeze.training.estimating import estimate, estimator_of
 from unsqueeze.training.irl_phase import demonstration_loss, with_start_logp, with_weights
 from unsqueeze.training.rl_step import surrogate_loss
 from unsqueeze.training.run import int32
+from unsqueeze.training.sampler_check import sampler_gap
 from unsqueeze.training.setup import Parts
 from unsqueeze.verify.verdict import Verdict, Verifier
 from unsqueeze.verify.verifiers import FunctionVerifier, make_verifier
@@ -54,6 +55,8 @@ def rehearse(recipe: Recipe, parts: Parts) -> None:
     with closing(make_engine(sampler, parts.policy)) as engine, leaving_no_trace(parts.policy):
         engine.sync(parts.policy)
         completion = check_generation(engine, prompt, recipe)
+        if sampler.engine == "hf":
+            check_sampler(parts.policy, prompt, completion)
         check_loss(parts.policy, parts.reference, prompt, completion, recipe)
         check_irl_loss(parts.policy, prompt, completion, recipe)
 
@@ -128,6 +131,14 @@ def check_generation(engine: Engine, prompt: Sequence[int], recipe: Recipe) -> C
         stop=settings.stop,
     )
     return engine.generate([prompt], 1, sampling, seeds=prompt_seeds(0, 1))[0][0]
+
+
+def check_sampler(policy: Policy, prompt: Sequence[int], completion: Completion) -> None:
+    """UserError where the embedded engine draws from something else than a plain forward pass gives."""
+    row = Row(prompt_tokens=int32(prompt), tokens=completion.tokens, weight=0.0)
+    refusal = sampler_gap(policy, [row], [completion.logp_raw], max_tokens=row.num_tokens).refusal("hf")
+    if refusal is not None:
+        raise UserError(f"model.path is {policy.settings.path!r}, and {refusal}")
 
 
 def check_loss(
