@@ -91,7 +91,7 @@ GOOD = [json.dumps({"problem": f"What is {i} + {i}?", "answer": str(2 * i)}) for
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        (["rl.learning_rat=1"], ["rl.learning_rat", "Did you mean 'learning_rate'"]),
+        (["rl.learning_rat=1"], ["rl.learning_rat", "Did you mean rl.learning_rate?"]),
         (["irl.k=9"], ["irl.k is 9", "rl.group_size is 4"]),
         (["rl.algorithm=ppo"], ["'ppo'", "grpo", "dapo", "gspo"]),
         (["rl.prompts_per_step=17"], ["rl.prompts_per_step is 17", "data.num_train is 16"]),

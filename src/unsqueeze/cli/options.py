@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from unsqueeze.config.load import describe_shipped_recipes
+from unsqueeze.config.load import describe_shipped_recipes, described_recipes
 from unsqueeze.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,6 +19,25 @@ FROM_RUN = "Default: that of the run the model comes from, else"
 
 RecipeArgument = Annotated[
     str, typer.Argument(help="A recipe file, or the name of a shipped one: " + describe_shipped_recipes())
+]
+
+
+def _print_recipes(wanted: bool) -> None:
+    """Print the shipped recipes, a line each, and end the command."""
+    if not wanted:
+        return
+    described = described_recipes()
+    width = max(map(len, described))
+    for name, description in described.items():
+        typer.echo(f"{name:{width}}  {description}")
+    raise typer.Exit
+
+
+ListRecipesOption = Annotated[
+    bool,
+    typer.Option(
+        "--list-recipes", callback=_print_recipes, is_eager=True, help="Show every shipped recipe, a line each."
+    ),
 ]
 OverridesOption = Annotated[
     list[str] | None,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unsqueeze.cli.options import OverridesOption, RecipeArgument
+from unsqueeze.cli.options import ListRecipesOption, OverridesOption, RecipeArgument
 from unsqueeze.plain_json import dumps
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def plan(
     ] = None,
     overrides: OverridesOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object an arm.")] = False,
+    list_recipes: ListRecipesOption = False,
 ) -> None:
     """Estimate what a recipe needs before anything is loaded: memory by item, hours by phase, disk.
 

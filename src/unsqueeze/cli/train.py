@@ -9,7 +9,8 @@ import typer
 import yaml
 from rich.console import Console
 
-from unsqueeze.cli.options import OverridesOption, RecipeArgument
+from unsqueeze.cli.options import ListRecipesOption, OverridesOption, RecipeArgument
+from unsqueeze.config.left_out import left_out
 from unsqueeze.config.load import arms_of, load_recipe
 from unsqueeze.distributed.join import AlreadyTold, joined, leave
 from unsqueeze.distributed.launch import run_processes
@@ -52,6 +53,7 @@ def train(
             "--list-settings", callback=_print_settings, is_eager=True, help="Show every setting of a recipe."
         ),
     ] = False,
+    list_recipes: ListRecipesOption = False,
 ) -> None:
     """Train a model: RL phases on verifiable rewards, interleaved with IRL phases on its own unlikely rollouts (SPS).
 
@@ -69,12 +71,13 @@ def train(
       unsqueeze train my-recipe.yaml --check
       unsqueeze train my-recipe.yaml --processes 8
       unsqueeze train --list-settings
+      unsqueeze train --list-recipes
     """
     loaded = load_recipe(recipe, overrides or [])
     arms = arms_of(loaded, recipe)
     if dry_run:
         for name, arm in arms.items():
-            typer.echo(f"# {name}")
+            typer.echo("\n".join(f"# {line}" for line in (name, *left_out(arm))))
             typer.echo(yaml.safe_dump(arm.model_dump(mode="json", exclude={"arms"}), sort_keys=False))
         return
 

@@ -41,6 +41,7 @@ def plan_lines(arm: CheckedArm) -> list[str]:
         f"({arm.estimate.duration.irl_share:.1%} of RL's for IRL), {in_bytes(disk.total)} of disk "
         f"({in_bytes(arm.free_space)} free); how: docs/planning.md",
         f"tried in {arm.seconds:.1f} s: data, prompts, model, gold answers, a generation, a loss",
+        *arm.left_out,
     ]
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from unsqueeze.config.allowed import section_of
 from unsqueeze.config.recipe import Recipe
 
 
@@ -27,14 +28,9 @@ def describe_settings(model: type[BaseModel] = Recipe, prefix: str = "") -> Iter
     for key, field in model.model_fields.items():
         name = prefix + key
         yield Setting(name, _values(field.annotation), _default(field), " ".join((field.description or "").split()))
-        section = _section(field.annotation)
+        section = section_of(field.annotation)
         if section:
             yield from describe_settings(section, f"{name}.")
-
-
-def _section(annotation: Any) -> type[BaseModel] | None:
-    options = [annotation, *get_args(annotation)]
-    return next((each for each in options if isinstance(each, type) and issubclass(each, BaseModel)), None)
 
 
 def _values(annotation: Any) -> str:
@@ -48,7 +44,7 @@ def _values(annotation: Any) -> str:
         return ", ".join(map(str, arguments))
     if origin is tuple:
         return f"list of {_values(arguments[0])}"
-    if _section(annotation):
+    if section_of(annotation):
         return "section"
     words = {int: "whole number", float: "number", str: "text", bool: "true, false", NoneType: "null", dict: "mapping"}
     return words[origin or annotation]

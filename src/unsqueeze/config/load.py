@@ -1,41 +1,35 @@
 """Load a file (or a shipped recipe by name) with overrides as a checked recipe, or say in one sentence why not."""
 
 import difflib
-import reprlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from unsqueeze.config.recipe import Recipe
+from unsqueeze.config.refusal import refusal, shown
 from unsqueeze.errors import UserError, one_line
-
-_MOST_SHOWN = 120
-"""Characters of what was given that a message repeats."""
 
 _MOST_NESTED = 30
 """Levels of YAML. A recipe has four."""
 
-_MOST_NAMED = 5
-"""Further settings that a message names, beside the first that is wrong."""
-
-_MESSAGES = {"model_type": "this is a section; give the settings in it, as section.key or as a mapping"}
-"""Messages that replace pydantic's own where they speak of classes."""
-
 S = TypeVar("S", bound=BaseModel)
-
-_SHORTENER = reprlib.Repr()
-_SHORTENER.maxstring = _SHORTENER.maxother = _MOST_SHOWN
 
 
 def shipped_recipes() -> list[str]:
     """Names of the recipes inside the package, folders of them included (``paper/...``)."""
     root = Path(str(resources.files("unsqueeze") / "recipes"))
     return sorted(path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.yaml"))
+
+
+def described_recipes() -> dict[str, str]:
+    """The shipped recipes in order, each with what it says of itself; those in folders after the others."""
+    names = sorted(shipped_recipes(), key=lambda name: ("/" in name, name))
+    return {name: load_recipe(name).description for name in names}
 
 
 def describe_shipped_recipes() -> str:
@@ -67,7 +61,7 @@ def check_recipe(raw: dict[str, Any], source: str) -> Recipe:
     try:
         return Recipe.model_validate(raw)
     except ValidationError as error:
-        raise UserError(_one_sentence(error, source)) from None
+        raise UserError(f"recipe {source}: {refusal(error, Recipe, raw)}") from None
 
 
 def checked(kind: type[S], raw: Mapping[str, Any], section: str) -> S:
@@ -75,14 +69,7 @@ def checked(kind: type[S], raw: Mapping[str, Any], section: str) -> S:
     try:
         return kind.model_validate(dict(raw))
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(filter(None, (section, _place(first["loc"]))))
-        if first["type"] == "extra_forbidden":
-            raise UserError(f"unknown setting {name}; known are {', '.join(kind.model_fields)}.") from None
-        given = "" if first["type"] in ("value_error", "missing") else f" is {_shown(first['input'])}"
-        message = first["msg"].removeprefix("Value error, ")
-        said = message[0].lower() + message[1:]
-        raise UserError(f"{said}." if said.startswith(f"{section}.") else f"{name}{given}: {said}.") from None
+        raise UserError(refusal(error, kind, raw, section)) from None
 
 
 def arms_of(recipe: Recipe, source: str) -> dict[str, Recipe]:
@@ -105,7 +92,10 @@ def _find(source: str) -> Path:
     names = shipped_recipes()
     near = difflib.get_close_matches(source, names, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise UserError(f"recipe {source!r} is neither a file nor a shipped recipe ({describe_shipped_recipes()}).{hint}")
+    raise UserError(
+        f"recipe {source!r} is neither a file nor a shipped recipe ({describe_shipped_recipes()}; "
+        f"unsqueeze train --list-recipes).{hint}"
+    )
 
 
 def _read(path: Path, source: str) -> dict[str, Any]:
@@ -128,13 +118,7 @@ def _from_yaml(text: str) -> Any:
         raise ValueError(one_line(error, 1000)) from None
     except (ValueError, KeyError, TypeError, OverflowError, AttributeError) as error:
         # PyYAML's constructors let through what a value of the wrong form makes them raise: 2020-13-45, !!bool maybe.
-        raise ValueError(f"one of its values cannot be read ({_shown(str(error))}).") from None
-
-
-def _shown(value: object) -> str:
-    """Shorten what was given for a message: short, whatever it is."""
-    text = _SHORTENER.repr(value)
-    return text if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + "…"
+        raise ValueError(f"one of its values cannot be read ({shown(str(error))}).") from None
 
 
 class _RecipeLoader(yaml.SafeLoader):
@@ -159,7 +143,7 @@ class _RecipeLoader(yaml.SafeLoader):
             if not isinstance(key_node.value, str):
                 raise yaml.YAMLError(f"line {line}: a key must be a name, not a list or a mapping")
             if key_node.value in seen:
-                raise yaml.YAMLError(f"line {line}: the key {_shown(key_node.value)} stands here a second time")
+                raise yaml.YAMLError(f"line {line}: the key {shown(key_node.value)} stands here a second time")
             seen.add(key_node.value)
         return super().construct_mapping(node, deep)
 
@@ -168,11 +152,11 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
     name, separator, text = override.partition("=")
     keys = name.strip().split(".")
     if not separator or not all(keys):
-        raise UserError(f"setting {_shown(override)}: write it as section.key=value, for example rl.steps=100.")
+        raise UserError(f"setting {shown(override)}: write it as section.key=value, for example rl.steps=100.")
     try:
         value = _from_yaml(text)
     except ValueError:
-        raise UserError(f"setting {_shown(override)}: the value is not YAML; quote it if it is a text.") from None
+        raise UserError(f"setting {shown(override)}: the value is not YAML; quote it if it is a text.") from None
     arms = raw.get("arms")
     arms_with_section = [
         changes
@@ -193,7 +177,7 @@ def _put(raw: dict[str, Any], keys: Sequence[str], value: Any, override: str) ->
         if inner is None:
             inner = where[key] = {}
         if not isinstance(inner, dict):
-            raise UserError(f"setting {_shown(override)}: {key!r} is a single value and has no keys below it.")
+            raise UserError(f"setting {shown(override)}: {key!r} is a single value and has no keys below it.")
         where = inner
     where[keys[-1]] = value
 
@@ -204,34 +188,3 @@ def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
         inner = merged.get(key)
         merged[key] = _merge(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
     return merged
-
-
-def _one_sentence(error: ValidationError, source: str) -> str:
-    first, *others = error.errors()
-    where = _place(first["loc"])
-    also = list(dict.fromkeys(_place(other["loc"]) or "the whole" for other in others if other["loc"] != first["loc"]))
-    more = f" (Also wrong: {', '.join(also[:_MOST_NAMED])}{', …' * (len(also) > _MOST_NAMED)}.)" if also else ""
-    if first["type"] == "extra_forbidden":
-        allowed = _fields_at(first["loc"][:-1])
-        near = difflib.get_close_matches(str(first["loc"][-1]), allowed, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        return f"recipe {source}: unknown key '{where}'; known here are {', '.join(allowed)}.{hint}{more}"
-    message = _MESSAGES.get(first["type"]) or first["msg"].removeprefix("Value error, ")
-    given = "" if first["type"] in ("value_error", "missing") else f" is {_shown(first['input'])}"
-    at = f"{where}{given}: " if where else ""
-    return f"recipe {source}: {at}{message[0].lower() + message[1:]}.{more}"
-
-
-def _place(location: Sequence[int | str]) -> str:
-    """The name of a setting, ``rl.steps``; short, whatever it is."""
-    return _SHORTENER.repr(".".join(str(part) for part in location))[1:-1]
-
-
-def _fields_at(location: Sequence[int | str]) -> list[str]:
-    """The names of the fields of the settings at a place inside the recipe."""
-    model: type[BaseModel] = Recipe
-    for part in location:
-        annotation = model.model_fields[str(part)].annotation
-        options = [annotation, *get_args(annotation)]
-        model = next(o for o in options if isinstance(o, type) and issubclass(o, BaseModel))
-    return list(model.model_fields)

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 from unsqueeze.algos.schedule import Phase, rl_phase_ends, schedule_phases
 from unsqueeze.algos.selection import Likelihood, Pool
 from unsqueeze.algos.surrogate import ALGORITHMS, AdvantageScale, Aggregation, Correction, Ratio, Surrogate
+from unsqueeze.config.refusal import NOT_TRUE
 from unsqueeze.errors import UserError, one_line
 from unsqueeze.extensions import ADVANTAGES, ENGINES, IRL_LOSSES, LOSSES, TASKS, VERIFIERS
 
@@ -30,14 +31,14 @@ class Settings(BaseModel):
     @classmethod
     def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
         if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
-            raise ValueError("true and false are no values of this setting")
+            raise ValueError(NOT_TRUE)
         return value
 
     @field_validator("*")
     @classmethod
     def _counts_are_countable(cls, value: Any, info: ValidationInfo) -> Any:
         if isinstance(value, int) and info.field_name != "seed" and abs(value) > LARGEST_COUNT:
-            raise ValueError(f"this setting is at most {LARGEST_COUNT}")
+            raise ValueError(f"it must be at most {LARGEST_COUNT}")
         return value
 
 
@@ -45,7 +46,7 @@ def _plain(value: dict[str, Any]) -> dict[str, Any]:
     try:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"options are plain texts, numbers, lists and mappings ({one_line(error, 100)})") from None
+        raise ValueError(f"it must hold plain texts, numbers, lists and mappings ({one_line(error, 100)})") from None
     return value
 
 
@@ -77,6 +78,12 @@ class ModelSettings(Settings):
     """Run Python code that comes with the model. Only for models whose authors you trust."""
 
 
+def _operators(text: str) -> str:
+    if not text or not set(text) <= set("+-*/"):
+        raise ValueError("it must hold one or more of + - * / and nothing else")
+    return text
+
+
 class CountdownSettings(Settings):
     count: int = Field(4, ge=2, le=6)
     """Numbers in a problem."""
@@ -84,7 +91,7 @@ class CountdownSettings(Settings):
     """Smallest number of a problem."""
     max_number: int = Field(15, ge=1)
     """Numbers are drawn from min_number to this."""
-    operators: str = Field("+-*", pattern=r"^[-+*/]+$")
+    operators: Annotated[str, AfterValidator(_operators)] = "+-*"
     """Allowed operators of + - * /; / only where it leaves no remainder."""
     min_target: int = Field(10, ge=1)
     """Lowest target."""
@@ -136,14 +143,14 @@ class DataSettings(Settings):
         paths = (self.train_path, self.test_path, self.validation_path)
         from_hub = [path for path in paths if path is not None and path.startswith("hub:")]
         if self.kind == "jsonl" and (self.train_path is None or self.test_path is None):
-            raise ValueError("kind is jsonl, so train_path and test_path must name a file each")
+            raise ValueError("data.kind is jsonl, so data.train_path and data.test_path must name a file each")
         if self.kind == "hub" and (self.train_path is None or self.test_path is None or not from_hub):
             raise ValueError(
-                "kind is hub, so train_path and test_path must each name a data set, as "
+                "data.kind is hub, so data.train_path and data.test_path must each name a data set, as "
                 "hub:OWNER/NAME[:CONFIG]:SPLIT[@REVISION], or one of them a file"
             )
         if self.kind != "hub" and from_hub:
-            raise ValueError(f"{from_hub[0]} is a data set of the hub, and kind is {self.kind}; set kind to hub")
+            raise ValueError(f"{from_hub[0]} is a data set of the hub, and data.kind is {self.kind}; set it to hub")
         return self
 
 
@@ -321,7 +328,7 @@ class RlSettings(OptimizerSettings):
     @model_validator(mode="after")
     def _algorithm_is_known(self) -> Self:
         if self.algorithm not in ALGORITHMS:
-            raise ValueError(f"algorithm is {self.algorithm!r}; known are {', '.join(ALGORITHMS)}")
+            raise ValueError(f"rl.algorithm is {self.algorithm!r}; known are {', '.join(ALGORITHMS)}")
         LOSSES.check(self.loss)
         ADVANTAGES.check(self.surrogate.advantage)
         return self
@@ -376,7 +383,10 @@ class IrlSettings(OptimizerSettings):
     @model_validator(mode="after")
     def _one_phase_length(self) -> Self:
         if self.every_passes is not None and self.every_steps is not None:
-            raise ValueError("give every_passes or every_steps, not both")
+            raise ValueError(
+                f"irl.every_passes is {self.every_passes:g} and irl.every_steps is {self.every_steps}, and an RL phase "
+                f"has one length; set one of them to null"
+            )
         IRL_LOSSES.check(self.loss)
         return self
 
@@ -422,9 +432,7 @@ class CheckpointSettings(Settings):
 
 def _folder_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise ValueError(
-            f"{name!r} is to name a folder: letters, digits, '.', '_' and '-' alone, a letter or digit first"
-        )
+        raise ValueError("it must name a folder: letters, digits, '.', '_' and '-' alone, a letter or digit first")
     return name
 
 
@@ -507,7 +515,7 @@ class Recipe(Settings):
         if num_train is not None and self.rl.prompts_per_step > num_train:
             raise ValueError(
                 f"rl.prompts_per_step is {self.rl.prompts_per_step} but data.num_train is {num_train}; "
-                f"a step cannot take more problems than there are"
+                f"a step cannot take more problems than there are, so lower the one or raise the other"
             )
         return self
 
@@ -529,10 +537,23 @@ class Recipe(Settings):
             prompts_per_step=self.rl.prompts_per_step,
         )
         if not ends:
-            length = f"{self.irl.every_steps} steps" if self.irl.every_steps else f"{every_passes:g} pass(es)"
-            raise UserError(
-                f"an RL phase lasts {length} over {num_problems} problems, {self.rl.prompts_per_step} a step, but "
-                f"rl.steps is {self.rl.steps}: it would never be complete, and IRL never run. Raise rl.steps, or "
-                f"give a shorter phase with irl.every_steps."
-            )
+            raise UserError(self._never_complete(num_problems, every_passes))
         return schedule_phases(self.rl.steps, ends, irl=True)
+
+    def _never_complete(self, num_problems: int, every_passes: float | None) -> str:
+        assert self.irl is not None
+        steps, prompts = self.rl.steps, self.rl.prompts_per_step
+        if every_passes is None:
+            needed, length = self.irl.every_steps, f"irl.every_steps is {self.irl.every_steps}"
+            shorter = f"irl.every_steps to {steps} or less"
+        else:
+            needed = math.ceil(every_passes * num_problems / prompts - 1e-9)
+            length = f"irl.every_passes is {every_passes:g}, over {num_problems} problems, {prompts} a step"
+            # Rounded down to three digits, so that it is met.
+            passes = steps * prompts / num_problems
+            digits = 2 - math.floor(math.log10(passes))
+            shorter = f"irl.every_passes to {math.floor(passes * 10**digits) / 10**digits:g} or less"
+        return (
+            f"rl.steps is {steps}, and the first RL phase would end with step {needed} ({length}), so IRL would never "
+            f"run. Raise rl.steps to {needed} or more, or set {shorter}; irl=null trains with plain RL."
+        )

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from unsqueeze.config.left_out import left_out
 from unsqueeze.config.recipe import Recipe
 from unsqueeze.cost.estimate import Estimate
 from unsqueeze.device_errors import device_errors
@@ -52,6 +53,11 @@ class CheckedArm:
     data: Data
     parts: Parts | None
     """Parts, ready to be trained with; None where several arms would hold a model each until their turn."""
+
+    @property
+    def left_out(self) -> list[str]:
+        """What its algorithm is known for and the recipe leaves out, each with the setting that adds it."""
+        return left_out(self.recipe)
 
 
 def check_directories(directory: Path, paths: Mapping[str, Path], *, resume: bool) -> None:
