@@ -23,6 +23,7 @@ from unsqueeze.rollout.types import Sampling
 from unsqueeze.store.atomic import atomic_directory, atomic_file
 from unsqueeze.store.provenance import provenance
 from unsqueeze.store.run_directory import RunDirectory
+from unsqueeze.tasks.turns import named_tokens
 from unsqueeze.training.irl_alone import IrlOutcome, irl_alone
 from unsqueeze.training.phase_report import PhaseReport
 from unsqueeze.training.probe import Probe
@@ -164,6 +165,7 @@ def irl(
     held_out: str | Path | None = None,
     max_tokens: int | None = None,
     stop_strings: Sequence[str] | None = None,
+    end_tokens: Sequence[str] | None = None,
     tokens_per_microbatch: int = 16384,
     gradient_checkpointing: bool = False,
     device: str = "auto",
@@ -178,7 +180,8 @@ def irl(
     Demonstrations are the token ids of the file where it has them, else its words, encoded; with ``from_text`` always
     those. ``skip_bad`` leaves out those that cannot be learned from, which are otherwise an error that counts them.
     The checkpoint in ``out`` (which must not exist) is in Hugging Face format, with ``irl_report.json`` beside it.
-    What is drawn from watched prompts ends at ``stop_strings``: by default those of the run that the model comes from.
+    What is drawn from watched prompts ends at ``stop_strings`` and ``end_tokens``: by default those of the run that the
+    model comes from.
     Raises Interrupted, with nothing written, if ``stop`` is asked.
     """
     if Path(out).exists():
@@ -229,11 +232,13 @@ def irl(
         if not prompts:
             raise UserError(f"{held_out}: no prompts to watch; it needs one JSON object a line, with prompt.")
     watched = distinct(prompts, NUM_WATCHED)
+    ends = settle(Given(stop=stop_strings, end_tokens=end_tokens), run_of(str(model)))
     probe = Probe(
         prompts=tuple(tuple(prompt.tolist()) for prompt in watched),
         sampling=Sampling(
             max_tokens=longest_response([len(one.tokens) for one in read], watched, policy.context, max_tokens),
-            stop=settle(Given(stop=stop_strings), run_of(str(model))).stop,
+            stop=ends.stop,
+            end_ids=named_tokens(ends.end_tokens, policy.tokenizer),
         ),
         max_batch_tokens=tokens_per_microbatch,
     )
@@ -261,7 +266,8 @@ def irl(
             "from": str(held_out or demos),
             "num_prompts": len(watched),
             "max_tokens": probe.sampling.max_tokens,
-            "stop": list(probe.sampling.stop),
+            "stop": list(ends.stop),
+            "end_tokens": list(ends.end_tokens),
         },
         "seed": seed,
         **provenance(),

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unsqueeze.cli.options import ModelArgument, StopOption, notes
+from unsqueeze.cli.options import EndTokensOption, ModelArgument, StopOption, notes
 from unsqueeze.errors import INTERRUPTED, Interrupted
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def irl(
         typer.Option(help="Longest response drawn from a watched prompt. Default: the longest demonstration."),
     ] = None,
     stop_strings: StopOption = None,
+    end_tokens: EndTokensOption = None,
     tokens_per_microbatch: Annotated[
         int, typer.Option(help="Padded tokens of one forward and backward pass: memory and speed, not the result.")
     ] = 16384,
@@ -107,6 +108,7 @@ def irl(
                 held_out=held_out,
                 max_tokens=max_tokens,
                 stop_strings=stop_strings,
+                end_tokens=end_tokens,
                 tokens_per_microbatch=tokens_per_microbatch,
                 gradient_checkpointing=gradient_checkpointing,
                 device=device,

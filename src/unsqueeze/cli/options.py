@@ -106,6 +106,15 @@ StopOption = Annotated[
         "--stop", metavar="TEXT", help="A text that ends a response. Repeatable. Default: the run's, else none."
     ),
 ]
+EndTokensOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--end-token",
+        metavar="TOKEN",
+        help="A token that ends a response, beside those that the model declares and the one that ends a turn in its "
+        "chat template. Repeatable. Default: the run's, else none.",
+    ),
+]
 StyleOption = Annotated[
     str | None,
     typer.Option(
@@ -167,6 +176,7 @@ def asking(
     temperature: TemperatureOption = None,
     max_tokens: MaxTokensOption = None,
     stop_strings: StopOption = None,
+    end_tokens: EndTokensOption = None,
     prompt_style: StyleOption = None,
     template: TemplateOption = None,
     system: SystemOption = None,

@@ -67,22 +67,14 @@ def ask(
 ) -> tuple[Asked, dict[str, Any]]:
     """Return a benchmark ready to be sampled, and what makes its samples what they are."""
     questions = source.questions(benchmark, settings)
-    sampling = settings.sampling(questions.max_tokens)
-    source.try_out(benchmark, questions, sampling)
-    record = {
-        "source": benchmark.source,
-        "sha256": benchmark.sha256,
-        **questions.record,
-        "max_tokens": questions.max_tokens,
-    }
-    if settings.stop:
-        record["stop"] = list(settings.stop)
+    source.try_out(benchmark, questions)
+    record = {"source": benchmark.source, "sha256": benchmark.sha256, **questions.record}
     if orders := benchmark.option_orders:
         record["option_orders"] = orders
     asked = Asked(
         benchmark=benchmark,
         prompts=questions.prompts,
-        sampling=sampling,
+        sampling=questions.sampling,
         verifier=verifier,
         verifier_name=name_of(verifier),
     )

@@ -19,7 +19,7 @@ from unsqueeze.tasks.styles import wording_of_settings
 from unsqueeze.verify.math_verifier import MathVerifier
 from unsqueeze.verify.verdict import Verdict
 
-DRAWN = ("temperature", "top_p", "top_k", "max_tokens", "stop")
+DRAWN = ("temperature", "top_p", "top_k", "max_tokens", "stop", "end_tokens")
 PROMPT = ("mode", "template", "system", "opening")
 NAMES = (*DRAWN, *PROMPT, "credit")
 """Settings that a comparison must not mix: how samples are drawn, how problems are put, how answers are judged."""
@@ -52,7 +52,7 @@ def of_record(record: Mapping[str, Any]) -> dict[str, Any]:
         values = [part[name] for part in parts if name in part]
         if values and all(value == values[0] for value in values):
             found[name] = values[0]
-    return ({"stop": []} if parts else {}) | found
+    return ({"stop": [], "end_tokens": []} if parts else {}) | found
 
 
 def of_run(run: RunDirectory) -> dict[str, Any]:
@@ -70,6 +70,7 @@ def of_run(run: RunDirectory) -> dict[str, Any]:
         "top_k": recipe.evaluation.top_k,
         "max_tokens": recipe.rollout.max_tokens,
         "stop": list(recipe.rollout.stop),
+        "end_tokens": list(recipe.rollout.end_tokens),
         **{name: getattr(wording, name) for name in PROMPT},
         "credit": recipe.verify.credit,
     }

@@ -23,6 +23,7 @@ from unsqueeze.seeds import prompt_seeds
 from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.store.samples import Samples
 from unsqueeze.tasks.problem import Problem
+from unsqueeze.tasks.turns import named_tokens
 
 REQUEST_TIMEOUT_S = 1800.0
 ENGINES = ("hf", "vllm")
@@ -41,7 +42,7 @@ class Source(Protocol):
 
     def questions(self, benchmark: Benchmark, settings: EvalSettings) -> Questions: ...
 
-    def try_out(self, benchmark: Benchmark, questions: Questions, sampling: Sampling) -> None:
+    def try_out(self, benchmark: Benchmark, questions: Questions) -> None:
         """Find out, before anything is written, what the model refuses."""
         ...
 
@@ -85,13 +86,7 @@ class LoadedModel:
         return self.engine
 
     def questions(self, benchmark: Benchmark, settings: EvalSettings) -> Questions:
-        return questions_of_tokens(
-            benchmark,
-            settings,
-            model=self.path,
-            tokenizer=self.policy.tokenizer,
-            context=self.policy.context,
-        )
+        return questions_of_tokens(benchmark, settings, model=self.path, policy=self.policy)
 
     def prompts(self, problems: Sequence[Problem]) -> Sequence[Sequence[int]]:
         """Return the token ids of each problem, as this model is asked where nothing else is said."""
@@ -105,16 +100,17 @@ class LoadedModel:
         Responses end where those of the run do that the model comes from.
         """
         seeds = prompt_seeds(seed, len(problems))
-        stop = settle(Given(), self.run).stop
-        sampling = Sampling(max_tokens=max_tokens, temperature=temperature, stop=stop)
+        settings = settle(Given(), self.run)
+        end_ids = named_tokens(settings.end_tokens, self.policy.tokenizer)
+        sampling = Sampling(max_tokens=max_tokens, temperature=temperature, stop=settings.stop, end_ids=end_ids)
         return self.engine.generate(self.prompts(problems), n, sampling, seeds=seeds)
 
-    def try_out(self, benchmark: Benchmark, questions: Questions, sampling: Sampling) -> None:
+    def try_out(self, benchmark: Benchmark, questions: Questions) -> None:
         """Check every prompt, so that none is refused after others were answered."""
         check_request(
             questions.prompts,
             1,
-            sampling,
+            questions.sampling,
             vocabulary=self.policy.vocabulary,
             context=self.policy.context,
             engine=self.engine_name,
@@ -170,15 +166,15 @@ class ServedSource:
         return self.engine
 
     def questions(self, benchmark: Benchmark, settings: EvalSettings) -> Questions:
-        return questions_of_text(benchmark, settings, model=self.engine.name, context=self.engine.reported.context)
+        return questions_of_text(benchmark, settings, served=self.engine)
 
-    def try_out(self, benchmark: Benchmark, questions: Questions, sampling: Sampling) -> None:
+    def try_out(self, benchmark: Benchmark, questions: Questions) -> None:
         """Draw one token, so that what the server refuses is known before anything is written.
 
         UserError with the server's words, and what may help.
         """
         try:
-            self.engine.try_out(questions.prompts[0], sampling)
+            self.engine.try_out(questions.prompts[0], questions.sampling)
         except RefusedError as error:
             hint = (
                 " A model without a chat template is asked with the prompt style plain."

@@ -7,9 +7,13 @@ from typing import Any
 from unsqueeze.errors import UserError
 from unsqueeze.evaluation.benchmarks import Benchmark
 from unsqueeze.evaluation.settings import EvalSettings
+from unsqueeze.policy.policy import Policy
+from unsqueeze.rollout.served import ServedModel
+from unsqueeze.rollout.stops import undeclared_turn_end
 from unsqueeze.rollout.types import Sampling
 from unsqueeze.tasks.prompts import PromptBuilder
 from unsqueeze.tasks.styles import Wording, find_style, wording
+from unsqueeze.tasks.turns import named_tokens
 from unsqueeze.verify.verdict import Verifier
 
 MOST_TOKENS = 4096
@@ -18,10 +22,10 @@ MOST_TOKENS = 4096
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Questions:
-    """The prompts of a benchmark as its model takes them, the longest response, and how they were made."""
+    """The prompts of a benchmark as its model takes them, how it is sampled, and what is written down of both."""
 
     prompts: Sequence[Any]
-    max_tokens: int
+    sampling: Sampling
     record: dict[str, Any]
 
 
@@ -49,10 +53,9 @@ def wording_for(model: str, chat_template: object, benchmark: Benchmark, setting
     return style, replace(used, template=template, system=used.system if settings.system is None else settings.system)
 
 
-def questions_of_tokens(
-    benchmark: Benchmark, settings: EvalSettings, *, model: str, tokenizer: Any, context: int | None
-) -> Questions:
+def questions_of_tokens(benchmark: Benchmark, settings: EvalSettings, *, model: str, policy: Policy) -> Questions:
     """Return the token ids of every problem. UserError where they do not suit the model."""
+    tokenizer, context = policy.tokenizer, policy.context
     style, used = wording_for(model, tokenizer.chat_template, benchmark, settings)
     prompts = known_prompts(benchmark, PromptBuilder(tokenizer=tokenizer, wording=used))
     longest = max(map(len, prompts))
@@ -64,37 +67,53 @@ def questions_of_tokens(
             f"{'leave out long problems' if room < 1 else f'max_tokens is {given}, give at most {room}'}."
         )
     most = benchmark.task.longest_answer or MOST_TOKENS
+    sampling = settings.sampling(
+        min(room, most) if given is None else given, named_tokens(settings.end_tokens, tokenizer)
+    )
     return Questions(
-        prompts=prompts, max_tokens=min(room, most) if given is None else given, record=record_of(style, used)
+        prompts=prompts,
+        sampling=sampling,
+        record=record_of(style, used, sampling, settings, undeclared_turn_end(policy.model, tokenizer)),
     )
 
 
-def questions_of_text(benchmark: Benchmark, settings: EvalSettings, *, model: str, context: int | None) -> Questions:
+def questions_of_text(benchmark: Benchmark, settings: EvalSettings, *, served: ServedModel) -> Questions:
     """Return the text of every problem for a server: a chat, unless the style is ``plain``.
 
     The server applies its chat template, so that a response cannot be opened for the model. Half of the server's
     context is left to the response, since the tokens of a prompt are counted there.
     """
+    model, context = served.name, served.reported.context
     style, used = wording_for(model, True, benchmark, settings)
     if used.mode == "chat":
         used = replace(used, opening="")
     most = benchmark.task.longest_answer or MOST_TOKENS
     room = most if context is None else max(1, min(most, context // 2))
+    sampling = served.ending(
+        settings.sampling(room if settings.max_tokens is None else settings.max_tokens), settings.end_tokens
+    )
     return Questions(
         prompts=[used.prompt(problem.prompt) for problem in benchmark.problems],
-        max_tokens=room if settings.max_tokens is None else settings.max_tokens,
-        record=record_of(style, used),
+        sampling=sampling,
+        record=record_of(style, used, sampling, settings, served.turn_end),
     )
 
 
-def record_of(style: str, used: Wording) -> dict[str, Any]:
-    """Return what is written down of a wording."""
+def record_of(
+    style: str, used: Wording, sampling: Sampling, settings: EvalSettings, turn_end: str | None
+) -> dict[str, Any]:
+    """Return what is written down of a wording, and of what ends a response: the texts and tokens that were given, and
+    the end of a turn where the model does not declare it.
+    """
+    ends = {"stop": list(settings.stop), "end_tokens": list(settings.end_tokens), "turn_end": turn_end}
     return {
         "prompt_style": style,
         "mode": used.mode,
         "template": used.template,
         "system": used.system,
         "opening": used.opening,
+        "max_tokens": sampling.max_tokens,
+        **{name: value for name, value in ends.items() if value},
     }
 
 

@@ -30,6 +30,7 @@ class Given:
     top_p: float | None = None
     top_k: int | None = None
     stop: Sequence[str] | None = None
+    end_tokens: Sequence[str] | None = None
     credit: str | None = None
     workers: int | None = None
     timeout_s: float | None = None
@@ -53,6 +54,7 @@ class EvalSettings:
     top_p: float
     top_k: int
     stop: tuple[str, ...]
+    end_tokens: tuple[str, ...]
     verify: VerifySettings
     run: Path | None = None
     from_run: tuple[str, ...] = ()
@@ -66,8 +68,9 @@ class EvalSettings:
     def credit(self) -> Credit:
         return self.verify.credit
 
-    def sampling(self, max_tokens: int) -> Sampling:
-        return Sampling(max_tokens=max_tokens, stop=self.stop, **self.drawn)
+    def sampling(self, max_tokens: int, end_ids: tuple[int, ...] = ()) -> Sampling:
+        """Return the settings of sampling; ``end_ids`` are the end tokens as the model knows them."""
+        return Sampling(max_tokens=max_tokens, stop=self.stop, end_ids=end_ids, **self.drawn)
 
     def describe_run(self) -> str | None:
         """Say which settings came from a run; None where none did."""
@@ -82,6 +85,7 @@ class EvalSettings:
             "top_p": f"{self.top_p:g}",
             "top_k": str(self.top_k),
             "stop": repr(list(self.stop)),
+            "end_tokens": repr(list(self.end_tokens)),
         }
         told = ", ".join(f"{name} {values[name]}" for name in self.from_run)
         return f"settings of the run {self.run / 'run.json'}: {told}"
@@ -103,6 +107,7 @@ def settle(given: Given, run: RunDirectory | None) -> EvalSettings:
         "top_p": given.top_p is None and drawn.top_p != 1,
         "top_k": given.top_k is None and drawn.top_k != 0,
         "stop": given.stop is None and recipe is not None and bool(recipe.rollout.stop),
+        "end_tokens": given.end_tokens is None and recipe is not None and bool(recipe.rollout.end_tokens),
     }
 
     def value(name: str, default: Any) -> Any:
@@ -119,6 +124,7 @@ def settle(given: Given, run: RunDirectory | None) -> EvalSettings:
         top_p=value("top_p", drawn.top_p),
         top_k=value("top_k", drawn.top_k),
         stop=tuple(value("stop", () if recipe is None else recipe.rollout.stop)),
+        end_tokens=tuple(value("end_tokens", () if recipe is None else recipe.rollout.end_tokens)),
         verify=verify_settings(
             judged,
             credit=check_credit(given.credit) if given.credit is not None else None,

@@ -97,7 +97,12 @@ class HfEngine:
                     slice_N = torch.arange(start, min(start + self._max_rows, len(noise_NT)))
                     rows = first.take((slice_N // n).to(self._network.device), max_steps=sampling.max_tokens - 1)
                     drawn = decode(
-                        rows, noise_NT[slice_N], sampling, end_ids=self._end_ids, stops=stops, on_finished=on_finished
+                        rows,
+                        noise_NT[slice_N],
+                        sampling,
+                        end_ids=(*self._end_ids, *sampling.end_ids),
+                        stops=stops,
+                        on_finished=on_finished,
                     )
                     ended = completions_of(drawn.ended(), self._tokenizer, stops, engine="hf")
                     for row, completion in zip(slice_N.tolist(), ended, strict=True):

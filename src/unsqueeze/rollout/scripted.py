@@ -5,7 +5,8 @@
     engine = ScriptedEngine(tokenizer, [Line("7", logp=(-0.1,)), Line("7 7 7", stop_reason=StopReason.LENGTH)])
 
 Nothing is sampled: seed, temperature and cuts are ignored. The limit is kept: a text of more than ``max_tokens``
-tokens is an error of the script unless it is meant to be truncated.
+tokens is an error of the script unless it is meant to be truncated. As with any engine, a response ends at the first
+end token or stop text that a line holds.
 """
 
 import math
@@ -14,9 +15,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from unsqueeze.errors import UserError
+from unsqueeze.rollout.completions import Ended, completions_of
+from unsqueeze.rollout.stops import StopStrings, end_token_ids
 from unsqueeze.rollout.types import Completion, Sampling, StopReason
+from unsqueeze.tasks.turns import turn_end
 
 DEFAULT_LOGP = math.log(0.5)
 
@@ -26,8 +31,8 @@ class Line:
     """One scripted completion.
 
     ``logp`` is the log-prob of each token in nats, the end token's included, or one number for all of them. Tokens are
-    those of ``text``, followed by the tokenizer's end token where ``stop_reason`` is ``EOS``; with ``LENGTH`` they are
-    cut at ``max_tokens``.
+    those of ``text``, followed by the end token of a turn (the tokenizer's, where it has no chat template) where
+    ``stop_reason`` is ``EOS``; with ``LENGTH`` they are cut at ``max_tokens``.
     """
 
     text: str
@@ -51,6 +56,9 @@ class ScriptedEngine:
             self._by_prompt = {prompt: iter(lines) for prompt, lines in script.items()}
         else:
             self._in_order = iter(script)
+        end = turn_end(tokenizer)
+        self._end = tokenizer.eos_token_id if end is None else end
+        self._end_ids = end_token_ids(None, tokenizer)
         self.num_spoken = 0
         self.num_syncs = 0
         self.policy_version: int | None = None
@@ -84,10 +92,13 @@ class ScriptedEngine:
         line = Line(line) if isinstance(line, str) else line
         self.num_spoken += 1
         ids: list[int] = self._tokenizer(line.text, add_special_tokens=False)["input_ids"]
+        stops = StopStrings(self._tokenizer, sampling.stop)
+        if ended := self._ended(ids, line, stops, sampling):
+            return completions_of([ended], self._tokenizer, stops, engine="scripted")[0]
         if line.stop_reason is StopReason.EOS:
-            if self._tokenizer.eos_token_id is None:
+            if self._end is None:
                 raise UserError("scripted engine: the tokenizer has no end token; give lines another stop_reason.")
-            ids = [*ids, self._tokenizer.eos_token_id]
+            ids = [*ids, self._end]
         text = line.text
         if line.stop_reason is StopReason.LENGTH:
             ids = ids[: sampling.max_tokens]
@@ -105,6 +116,19 @@ class ScriptedEngine:
             logp_behaviour=logp,
             stop_reason=line.stop_reason,
         )
+
+    def _ended(self, ids: list[int], line: Line, stops: StopStrings, sampling: Sampling) -> Ended | None:
+        """The line up to what ends it, where it holds that within the limit."""
+        for length in range(1, min(len(ids), sampling.max_tokens) + 1):
+            reason = None
+            if ids[length - 1] in (*self._end_ids, *sampling.end_ids):
+                reason = StopReason.EOS
+            elif sampling.stop and bool(stops.met(torch.tensor([ids[:length]]))[0]):
+                reason = StopReason.STOP
+            if reason is not None:
+                logp = np.asarray(list(_log_probs(line, length)), dtype=np.float32)
+                return Ended(np.asarray(ids[:length], dtype=np.int32), logp, logp, reason)
+        return None
 
     def _next_line(self, prompt: Sequence[int]) -> str | Line:
         if self._in_order is not None:

@@ -7,12 +7,14 @@ sample is a request of its own, with its own seed: it can be repeated, moved to 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import httpx2
 
 from unsqueeze.errors import UserError
 from unsqueeze.rollout.replicas import RefusedError, Replicas, Request, refusal
+from unsqueeze.rollout.served_turns import ServerTokenizer
 from unsqueeze.rollout.types import Answer, Sampling, StopReason
 from unsqueeze.seeds import derive_seed
 
@@ -53,6 +55,7 @@ class ServedModel:
         self.name = name
         self.reported = reported
         self._with_logprobs = True
+        self._tokenizer = ServerTokenizer(replicas, name) if reported.is_vllm else None
 
     @property
     def gives_logprobs(self) -> bool:
@@ -60,6 +63,24 @@ class ServedModel:
         answers.
         """
         return self._with_logprobs
+
+    @cached_property
+    def _turn_end(self) -> tuple[int, str] | None:
+        return None if self._tokenizer is None else self._tokenizer.turn_end()
+
+    @property
+    def turn_end(self) -> str | None:
+        """The token that ends the assistant's turn in the model's chat template, where the servers tell (vLLM does)."""
+        return None if self._turn_end is None else self._turn_end[1]
+
+    def ending(self, sampling: Sampling, end_tokens: Sequence[str]) -> Sampling:
+        """Return the sampling with further end tokens, given by their texts; to servers that take none, as stop texts.
+
+        UserError for a text that is not one token, where the servers tell.
+        """
+        if self._tokenizer is None:
+            return replace(sampling, stop=(*sampling.stop, *end_tokens))
+        return replace(sampling, end_ids=tuple(map(self._tokenizer.token, end_tokens)))
 
     @classmethod
     def connect(cls, replicas: Replicas, name: str | None) -> "ServedModel":
@@ -162,6 +183,9 @@ class ServedModel:
         if self.reported.is_vllm:
             # What is not named comes from the model's generation config, which often cuts and penalises.
             body |= {"top_k": sampling.top_k, "min_p": 0.0, "repetition_penalty": 1.0}
+            # The model's own end tokens end its responses there anyway.
+            end_ids = [*([] if self._turn_end is None else [self._turn_end[0]]), *sampling.end_ids]
+            body |= {"stop_token_ids": end_ids} if end_ids else {}
         elif sampling.top_k:
             body["top_k"] = sampling.top_k
         if sampling.min_tokens:

@@ -6,15 +6,40 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unsqueeze.tasks.turns import own_ends, turn_end
 
-def end_token_ids(model: nn.Module, tokenizer: Any) -> tuple[int, ...]:
-    """The ids that end a completion, sorted: those of the model's generation config and of the tokenizer."""
-    ids: set[int] = set()
-    for owner in (getattr(model, "generation_config", None), tokenizer):
-        declared = getattr(owner, "eos_token_id", None)
-        if declared is not None:
-            ids.update([declared] if isinstance(declared, int) else declared)
-    return tuple(sorted(ids))
+
+def end_token_ids(model: nn.Module | None, tokenizer: Any) -> tuple[int, ...]:
+    """The ids that end a completion, sorted: those of the model's generation config and of the tokenizer, and the one
+    that ends the assistant's turn in the tokenizer's chat template.
+    """
+    declared = declared_ends(model, tokenizer)
+    end = turn_end(tokenizer, declared)
+    return tuple(sorted(declared if end is None or not _has(model, end) else {*declared, end}))
+
+
+def declared_ends(model: nn.Module | None, tokenizer: Any) -> set[int]:
+    """The ids that end a completion by what the model's generation config and the tokenizer say."""
+    given = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    return {*own_ends(tokenizer), *([] if given is None else [given] if isinstance(given, int) else given)}
+
+
+def end_texts(model: nn.Module, tokenizer: Any, further: Sequence[int]) -> list[str]:
+    """The texts of all tokens that end a completion, ``further`` ones last."""
+    ids = dict.fromkeys((*end_token_ids(model, tokenizer), *further))
+    return [str(text) for text in tokenizer.convert_ids_to_tokens(list(ids))]
+
+
+def undeclared_turn_end(model: nn.Module, tokenizer: Any) -> str | None:
+    """The text of the token that ends the assistant's turn, where the model does not declare it; None where it does."""
+    new = set(end_token_ids(model, tokenizer)) - declared_ends(model, tokenizer)
+    return str(tokenizer.convert_ids_to_tokens(new.pop())) if new else None
+
+
+def _has(model: nn.Module | None, token: int) -> bool:
+    """Tell whether the model can draw a token: some tokenizers know more of them than the model has rows for."""
+    embeddings: Any = getattr(model, "get_input_embeddings", lambda: None)()
+    return embeddings is None or token < embeddings.weight.shape[0]
 
 
 class StopStrings:

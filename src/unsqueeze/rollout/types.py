@@ -29,7 +29,11 @@ class StopReason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """Settings of sampling. ``temperature`` 0 is greedy. ``top_k`` 0 and ``top_p`` 1 mean no cut."""
+    """Settings of sampling. ``temperature`` 0 is greedy. ``top_k`` 0 and ``top_p`` 1 mean no cut.
+
+    A response ends at a text of ``stop`` or at a token of ``end_ids``, beside the end tokens that an engine knows:
+    those of the model and of its chat template (``stops.end_token_ids``).
+    """
 
     max_tokens: int
     temperature: float = 1.0
@@ -37,6 +41,7 @@ class Sampling:
     top_k: int = 0
     min_tokens: int = 0
     stop: tuple[str, ...] = ()
+    end_ids: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1:

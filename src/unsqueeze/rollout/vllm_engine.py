@@ -217,7 +217,7 @@ class VllmEngine:
             max_tokens=sampling.max_tokens,
             min_tokens=max(0, sampling.min_tokens - 1),
             stop=list(sampling.stop),
-            stop_token_ids=list(self._end_ids),
+            stop_token_ids=[*self._end_ids, *sampling.end_ids],
             detokenize=bool(sampling.stop),
             skip_special_tokens=False,
             logprobs=0,

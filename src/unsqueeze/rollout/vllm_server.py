@@ -201,7 +201,7 @@ class VllmServerEngine:
             "frequency_penalty": 0.0,
             "seed": seed >> 1,
             "stop": list(sampling.stop),
-            "stop_token_ids": list(self._end_ids),
+            "stop_token_ids": [*self._end_ids, *sampling.end_ids],
             "skip_special_tokens": False,
             "logprobs": 0,
             "return_token_ids": True,

@@ -61,13 +61,13 @@ class PromptBuilder:
         return self.wording.text(problem.prompt) + self.wording.opening
 
     def _plain_ids(self, problem: Problem) -> list[int]:
-        return _as_ids(self.tokenizer(self._text(problem), add_special_tokens=True))
+        return as_ids(self.tokenizer(self._text(problem), add_special_tokens=True))
 
     def _chat_ids(self, problem: Problem) -> list[int]:
-        ids = _as_ids(self._rendered(problem, tokenize=True))
+        ids = as_ids(self._rendered(problem, tokenize=True))
         opening = self.wording.opening
         if opening and not self._text(problem).rstrip().endswith(opening.rstrip()):
-            ids += _as_ids(self.tokenizer(opening, add_special_tokens=False))
+            ids += as_ids(self.tokenizer(opening, add_special_tokens=False))
         return ids
 
     def _rendered(self, problem: Problem, *, tokenize: bool) -> Any:
@@ -79,7 +79,7 @@ class PromptBuilder:
             raise UserError(f"prompt: the tokenizer's chat template failed on problem {problem.id}: {error}") from error
 
 
-def _as_ids(encoded: Any) -> list[int]:
+def as_ids(encoded: Any) -> list[int]:
     """Token ids from a plain list or from a BatchEncoding, which is what transformers 5 gives."""
     ids = encoded["input_ids"] if isinstance(encoded, Mapping) or hasattr(encoded, "input_ids") else encoded
     return [int(token) for token in ids]

@@ -54,7 +54,7 @@ def rehearse(recipe: Recipe, parts: Parts) -> None:
     prompt = parts.prompts.tokens(parts.data.train[0])
     with closing(make_engine(sampler, parts.policy)) as engine, leaving_no_trace(parts.policy):
         engine.sync(parts.policy)
-        completion = check_generation(engine, prompt, recipe)
+        completion = check_generation(engine, prompt, recipe, parts.end_ids)
         if sampler.engine == "hf":
             check_sampler(parts.policy, prompt, completion)
         check_loss(parts.policy, parts.reference, prompt, completion, recipe)
@@ -120,7 +120,9 @@ def check_estimator(estimator: Estimator, recipe: Recipe) -> None:
     estimate(estimator, groups, recipe.rl.surrogate)
 
 
-def check_generation(engine: Engine, prompt: Sequence[int], recipe: Recipe) -> Completion:
+def check_generation(
+    engine: Engine, prompt: Sequence[int], recipe: Recipe, end_ids: tuple[int, ...] = ()
+) -> Completion:
     """A few tokens sampled as in training. Raises whatever the engine does where it cannot."""
     settings = recipe.rollout
     sampling = Sampling(
@@ -129,6 +131,7 @@ def check_generation(engine: Engine, prompt: Sequence[int], recipe: Recipe) -> C
         top_p=settings.top_p,
         top_k=settings.top_k,
         stop=settings.stop,
+        end_ids=end_ids,
     )
     return engine.generate([prompt], 1, sampling, seeds=prompt_seeds(0, 1))[0][0]
 

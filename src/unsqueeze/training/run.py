@@ -1,7 +1,7 @@
 """The parts of one run, put together once and handed to the phases."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -41,6 +41,7 @@ class Run:
     progress: Progress
     tracking: Tracking
     stop: StopRequest
+    end_ids: tuple[int, ...] = ()
     validation_problems: Sequence[Problem] = ()
     callbacks: Sequence[Callback] = ()
 
@@ -53,6 +54,7 @@ class Run:
             top_p=settings.top_p,
             top_k=settings.top_k,
             stop=settings.stop,
+            end_ids=self.end_ids,
         )
 
     @property
@@ -64,6 +66,7 @@ class Run:
             top_p=settings.top_p,
             top_k=settings.top_k,
             stop=self.recipe.rollout.stop,
+            end_ids=self.end_ids,
         )
 
     @property
@@ -79,7 +82,7 @@ class Run:
         chosen = [problems[place * len(problems) // number] for place in range(number)]
         return Probe(
             prompts=tuple(tuple(self.prompt_tokens(problem)) for problem in chosen),
-            sampling=Sampling(max_tokens=self.recipe.rollout.max_tokens, stop=self.recipe.rollout.stop),
+            sampling=replace(self.rollout_sampling, temperature=1.0, top_p=1.0, top_k=0),
             max_batch_tokens=self.recipe.rl.tokens_per_microbatch,
         )
 

@@ -15,12 +15,14 @@ from unsqueeze.policy.policy import Policy
 from unsqueeze.policy.reference import Reference, make_reference
 from unsqueeze.progress import Progress, StopRequest
 from unsqueeze.rollout.engines import make_engine
+from unsqueeze.rollout.stops import end_texts
 from unsqueeze.store.provenance import provenance
 from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.store.shared import SharedDirectory
 from unsqueeze.tasks.prompts import PromptBuilder
 from unsqueeze.tasks.styles import wording_of_settings
 from unsqueeze.tasks.task import Data, Task, task_named
+from unsqueeze.tasks.turns import named_tokens
 from unsqueeze.track.tracking import Tracking
 from unsqueeze.training.callbacks import Callback
 from unsqueeze.training.estimating import estimator_of
@@ -58,6 +60,7 @@ class Parts:
     data: Data
     task: Task
     own: Own
+    end_ids: tuple[int, ...] = ()
 
 
 def load_parts(
@@ -90,7 +93,8 @@ def load_parts(
         tokenizer=policy.tokenizer, wording=wording_of_settings(recipe.prompt.model_dump(mode="json"))
     )
     _check_prompts(recipe, policy, prompts, data)
-    return Parts(policy, make_reference(policy, recipe), prompts, data, task, own)
+    end_ids = named_tokens(recipe.rollout.end_tokens, policy.tokenizer)
+    return Parts(policy, make_reference(policy, recipe), prompts, data, task, own, end_ids)
 
 
 def open_directory(recipe: Recipe, parts: Parts, path: Path) -> RunDirectory:
@@ -136,6 +140,7 @@ def put_together(
         estimator=own.estimator or estimator_of(recipe.rl),
         verifier=SharedVerifier(verifier, policy.processes) if policy.processes.size > 1 else verifier,
         prompt_tokens=parts.prompts.tokens,
+        end_ids=parts.end_ids,
         train_problems=parts.data.train,
         test_problems=parts.data.test,
         validation_problems=parts.data.validation,
@@ -154,6 +159,7 @@ def run_info(recipe: Recipe, parts: Parts) -> dict[str, Any]:
         "data": data_info(parts.data),
         "own": parts.own.record(),
         "hub_commits": dict(parts.data.hub_commits),
+        "end_tokens": end_texts(parts.policy.model, parts.policy.tokenizer, parts.end_ids),
         "num_parameters": sum(parameter.numel() for _, parameter in parts.policy.trainable()),
         "device": str(parts.policy.device),
         "processes": parts.policy.processes.size,
