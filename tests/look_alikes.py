@@ -5,10 +5,11 @@ Words are split into bytes; everything else about a family's tokenizer does not 
 
 from dataclasses import dataclass
 
+import torch
 from tokenizers import AddedToken
-from transformers import PreTrainedTokenizerFast
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from tiny_models import byte_tokenizer
+from tiny_models import byte_tokenizer, tiny_llama
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,13 @@ def each(body: str, opening: str = "", *, start: str = "") -> str:
 USER, ASSISTANT = "{% if message.role == 'user' %}", "{% elif message.role == 'assistant' %}"
 LAST, END = "{% if loop.last %}", "{% endif %}"
 
-CHATML = each("{{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}", "<|im_start|>assistant\\n")
+CHATML = each(
+    "{{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}", "<|im_start|>assistant\\n"
+)
 CHATML_MARKS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-LLAMA_3 = "{{ '<|start_header_id|>' + message.role + '<|end_header_id|>\\n\\n' + message.content | trim + '<|eot_id|>' }}"
+LLAMA_3 = (
+    "{{ '<|start_header_id|>' + message.role + '<|end_header_id|>\\n\\n' + message.content | trim + '<|eot_id|>' }}"
+)
 LLAMA_3_MARKS = ("<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>", "<|start_header_id|>", "<|end_header_id|>")
 LLAMA_3_OPENING = "<|start_header_id|>assistant<|end_header_id|>\\n\\n"
 DEEPSEEK = "{% if message.role == 'user' %}{{ '<｜User｜>' + message.content }}{% else %}{{ '<｜Assistant｜>' + "
@@ -113,7 +118,8 @@ FAMILIES: dict[str, Family] = {
     ),
     "Mistral": Family(
         each(
-            USER + "{{ '[INST]' + message.content + '[/INST]' }}" + ASSISTANT + "{{ message.content + eos_token }}" + END,
+            USER + "{{ '[INST]' + message.content + '[/INST]' }}" + ASSISTANT
+            + "{{ message.content + eos_token }}" + END,
             start="{{ bos_token }}",
         ),
         ("<s>", "</s>", "[INST]", "[/INST]"),
@@ -123,8 +129,8 @@ FAMILIES: dict[str, Family] = {
     ),
     "Gemma": Family(
         each(
-            "{% set role = 'model' if message.role == 'assistant' else message.role %}{{ '<start_of_turn>' + role + '\\n'"
-            " + message.content | trim + '<end_of_turn>\\n' }}",
+            "{% set role = 'model' if message.role == 'assistant' else message.role %}"
+            "{{ '<start_of_turn>' + role + '\\n' + message.content | trim + '<end_of_turn>\\n' }}",
             "<start_of_turn>model\\n",
             start="{{ bos_token }}",
         ),
@@ -227,8 +233,8 @@ FAMILIES: dict[str, Family] = {
     # What is said is wrapped once more: the declared one of two tokens in a row ends the turn.
     "Command-R7B": Family(
         each(
-            USER + "{{ '<|START_OF_TURN_TOKEN|><|USER_TOKEN|>' + message.content + '<|END_OF_TURN_TOKEN|>' }}" + ASSISTANT
-            + "{{ '<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|><|START_RESPONSE|>' + message.content"
+            USER + "{{ '<|START_OF_TURN_TOKEN|><|USER_TOKEN|>' + message.content + '<|END_OF_TURN_TOKEN|>' }}"
+            + ASSISTANT + "{{ '<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|><|START_RESPONSE|>' + message.content"
             " + '<|END_RESPONSE|><|END_OF_TURN_TOKEN|>' }}" + END,
             "<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>",
         ),
@@ -296,3 +302,13 @@ FAMILIES: dict[str, Family] = {
     ),
     "a template that always fails": Family("{{ raise_exception('no') }}", CHATML_MARKS, "<|endoftext|>", None),
 }  # fmt: skip
+
+
+def talkative(tokenizer: PreTrainedTokenizerFast, *texts: str) -> LlamaForCausalLM:
+    """A random model that says each of these tokens often and goes on after it: it declares ``<eos>`` to be its end."""
+    model = tiny_llama(len(tokenizer), spread=0.25, context=256)
+    with torch.no_grad():  # one coordinate of the stream is the same for every token, and speaks for these alone
+        model.model.embed_tokens.weight[:, 0] = 1.0
+        model.lm_head.weight[:, 0] = 0.0
+        model.lm_head.weight[tokenizer.convert_tokens_to_ids(list(texts)), 0] = 9.0
+    return model

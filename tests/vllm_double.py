@@ -64,6 +64,7 @@ class VllmDouble:
             top_p=body["top_p"],
             top_k=body["top_k"],
             stop=tuple(body["stop"]),
+            end_ids=tuple(body["stop_token_ids"]),
         )
         [[drawn]] = self._engine.generate([body["prompt"]], 1, sampling, seeds=prompt_seeds(body["seed"], 1))
         return {

@@ -61,7 +61,7 @@ def test_one_phase_moves_the_checkpoint_as_its_report_says(command, tmp_path: Pa
     assert report["kl_moved"] > 1e-6
     assert record["num_demonstrations"] == 3
     most = record["watched"]["max_tokens"]
-    assert record["watched"] == {"from": demos, "num_prompts": 3, "max_tokens": most, "stop": []}
+    assert record["watched"] == {"from": demos, "num_prompts": 3, "max_tokens": most, "stop": [], "end_tokens": []}
     assert [update["irl_update"] for update in record["updates"]] == [1, 2, 3]
     assert record["versions"]["torch"] == torch.__version__
     assert "NLL of the demonstrations" in printed

@@ -220,8 +220,8 @@ class RolloutSettings(Settings):
     stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     """Texts that end a response, beside its end tokens."""
     end_tokens: tuple[Annotated[str, Field(min_length=1)], ...] = ()
-    """Tokens that end a response, by their text, such as <end_of_turn>: beside those that the model declares, and the one
-    that ends the assistant's turn in its chat template, which always do."""
+    """Tokens that end a response, by their text, such as <end_of_turn>: beside those that the model declares and the
+    one that ends the assistant's turn in its chat template, which always do."""
     max_rows: int = Field(256, ge=1)
     """Number of responses that are generated side by side; bounds the memory of the KV cache."""
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from unsqueeze.errors import UserError
 from unsqueeze.interop.rollout_files import COMPLETION_FIELDS, WORD_COLUMNS, Messages, prompt_ids, token_ids, words
 from unsqueeze.interop.sample_files import Record, read_samples
+from unsqueeze.tasks.turns import Ends
 from unsqueeze.tasks.unknown import holds_unknown
 from unsqueeze.utf8 import is_utf8
 
@@ -70,16 +71,18 @@ def read_demonstrations(
     Where a line has token ids, they are the demonstration; its words, if there, must be what they read. Otherwise, and
     with ``from_text``, the words are encoded: ``messages`` by the tokenizer's chat template; ``prompt`` and
     ``completion`` as they are, with the special tokens the tokenizer puts around a text; what the template opens a
-    response with (``<think>``) is not said twice. An encoded response ends with
-    the tokenizer's end token, unless its ``stop_reason`` says that it was cut off (``length``) or met a stop string
-    (``stop``). ``skip_bad`` leaves bad lines out, as long as any are good.
+    response with (``<think>``) is not said twice. An encoded response ends with the token that ends a turn in the chat
+    template, where a turn of it was asked for, else with the tokenizer's end token, unless its ``stop_reason`` says
+    that it was cut off (``length``) or met a stop string (``stop``). ``skip_bad`` leaves bad lines out, as long as any
+    are good.
     """
     found = Demonstrations()
+    ends = Ends.of(tokenizer, vocabulary)
     for record in read_samples(source, WORD_COLUMNS):
         try:
             ids = None if from_text else token_ids(record)
             if ids is None:
-                one = _encoded(record, tokenizer, vocabulary)
+                one = _encoded(record, tokenizer, vocabulary, ends)
             else:
                 one = _given(record, *ids, tokenizer, vocabulary)
             _check_length(record, one, context)
@@ -174,7 +177,7 @@ def _reads(record: Record, response: list[int], tokenizer: Any) -> bool:
     return cut or text.endswith(readings[0]) or (bool(readings[1]) and text.endswith(readings[1]))
 
 
-def _encoded(record: Record, tokenizer: Any, vocabulary: int) -> TokenDemonstration:
+def _encoded(record: Record, tokenizer: Any, vocabulary: int, ends: Ends) -> TokenDemonstration:
     """The demonstration of the record's words."""
     said = words(record)
     if not all(map(is_utf8, said if isinstance(said, tuple) else [message["content"] for message in said])):
@@ -185,8 +188,8 @@ def _encoded(record: Record, tokenizer: Any, vocabulary: int) -> TokenDemonstrat
         text, prompt = _chat(record, tokenizer, said[:-1])
         completion = without_opening(text, said[-1]["content"])
     ids = list(tokenizer(completion, add_special_tokens=False)["input_ids"])
-    if record.fields.get("stop_reason") not in _CUT_OFF and tokenizer.eos_token_id is not None:
-        ids.append(tokenizer.eos_token_id)
+    if record.fields.get("stop_reason") not in _CUT_OFF:
+        ids = ends.closed(ids, prompt, is_chat=not isinstance(said, tuple))
     if not ids:
         raise UserError(f"{record.where}: the response is empty, there is nothing to learn from it")
     return TokenDemonstration(

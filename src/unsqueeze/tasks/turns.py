@@ -5,6 +5,7 @@ stops at the declared token only samples on, into a next turn that the model mak
 """
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from unsqueeze.errors import UserError
@@ -29,6 +30,35 @@ def turn_end(tokenizer: Any, declared: Collection[int] = ()) -> int | None:
         return as_ids(tokenizer.apply_chat_template(chat, tokenize=True, add_generation_prompt=False))
 
     return find_turn_end(render, marks.__contains__, known)
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """Tokens that end a response: ``turn`` in a chat, ``text`` elsewhere. ``opening``: those that tell a chat."""
+
+    turn: int | None
+    text: int | None
+    opening: frozenset[int]
+
+    @classmethod
+    def of(cls, tokenizer: Any, vocabulary: int) -> "Ends":
+        """Return those of a tokenizer and a model that knows ``vocabulary`` tokens."""
+        text, turn = tokenizer.eos_token_id, turn_end(tokenizer)
+        if turn is None or turn >= vocabulary:
+            return cls(text, text, frozenset())
+        chat = [_user("question")]
+        closed, opened = (
+            as_ids(tokenizer.apply_chat_template(chat, tokenize=True, add_generation_prompt=opens))
+            for opens in (False, True)
+        )
+        return cls(turn, text, frozenset(opened[len(_common_start(closed, opened)) :]) & marks_of(tokenizer))
+
+    def closed(self, response: list[int], prompt: Sequence[int], *, is_chat: bool) -> list[int]:
+        """Return the response with its end token, unless it ends with one. A prompt may be a chat written out."""
+        end = self.turn if is_chat or not self.opening.isdisjoint(prompt) else self.text
+        if end is None or (response and response[-1] in (self.turn, self.text)):
+            return response
+        return [*response, end]
 
 
 def find_turn_end(
