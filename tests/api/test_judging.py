@@ -28,8 +28,12 @@ def test_outcomes_may_be_of_any_kind() -> None:
         ["a", "a", "a", 1], [True, None, Verdict.TIMED_OUT, 0], ks=[1], benchmarks=["x", "x", "x", "y"]
     )
     assert summary.n_problems == 2
-    assert summary.avg.mean == 0.5
+    assert summary.avg.mean == pytest.approx((1 / 3 + 0) / 2)
+    assert summary.at_best is not None
+    assert summary.at_best.avg == 0.5
     assert summary.majority is None
+    out = unsqueeze.score(["a", "b", "c"], [True, Verdict.UNREADABLE_GOLD, Judgement(Verdict.UNREADABLE_GOLD)])
+    assert (out.n_problems, out.num_unreadable) == (1, 2)
 
 
 def test_compare_two_lists() -> None:

@@ -35,14 +35,15 @@ def test_json(two_files: list[str]) -> None:
     assert found["n_problems"] == 20
     assert (found["n_unpaired_first"], found["n_unpaired_second"]) == (1, 0)
     assert found["num_not_judged_second"] == 15
-    # 15 problems go from 1/4 to 2/3, five stay.
-    gain = 15 / 20 * (2 / 3 - 1 / 4)
+    # 15 problems go from 1/4 to 2/4, of which one sample more was not judged; five stay.
+    gain = 15 / 20 * (2 / 4 - 1 / 4)
+    assert (found["avg"]["least"], found["avg"]["greatest"]) == pytest.approx((gain, 15 / 20 * (3 / 4 - 1 / 4)))
     assert found["avg"]["difference"] == pytest.approx(gain)
     assert found["avg"]["low"] < gain < found["avg"]["high"]
     assert found["avg"]["low"] > 0
     # 15 differences of one sign: of 2^15 patterns two are as far from zero.
     assert found["avg"]["p_value"] == pytest.approx(2 / 2**15)
-    std = (2 / 3 - 1 / 4) * (15 / 20 * 5 / 20 * 20 / 19) ** 0.5
+    std = (2 / 4 - 1 / 4) * (15 / 20 * 5 / 20 * 20 / 19) ** 0.5
     assert found["avg"]["required_problems"] == pytest.approx(((1.959964 + 0.841621) * std / 0.1) ** 2, abs=1)
     assert found["pass_at"]["2"]["first"] == pytest.approx(0.5)
 
@@ -50,10 +51,11 @@ def test_json(two_files: list[str]) -> None:
 def test_table(two_files: list[str]) -> None:
     result = CliRunner().invoke(app, ["compare", *two_files])
     assert result.exit_code == 0
-    assert "+31.2" in result.stdout
+    assert "+18.8" in result.stdout
     assert "20 problems in both" in result.stdout
     assert "1 problems are only in the first" in result.stderr
-    assert "0 samples of the first, 15 of the second were not judged" in result.stderr
+    assert "0 samples of the first, 15 of the second were not judged and count as wrong" in result.stderr
+    assert "Avg@n +18.8 … +37.5" in result.stderr
 
 
 @pytest.mark.parametrize("count", [5, 6])

@@ -51,12 +51,38 @@ def test_judges_gold_and_prediction_where_nothing_is_said(tmp_path: Path) -> Non
     assert found["num_undefined"] == {"3": 1, "9": 2}
 
 
-def test_verdicts_that_are_not_judged_are_left_out_and_counted(tmp_path: Path) -> None:
-    verdicts = ["correct", "wrong", "timed_out", "crashed", "unparsable"]
-    path = jsonl(tmp_path / "s.jsonl", [{"problem_id": "a", "verdict": verdict} for verdict in verdicts])
+def test_verdicts_that_are_not_judged_count_as_wrong_and_both_numbers_are_shown(tmp_path: Path) -> None:
+    verdicts = ["correct", "wrong", "timed_out", "crashed", "too_large", "unparsable", "unparsable", "wrong"]
+    rows = [{"problem_id": "a", "verdict": verdict} for verdict in verdicts]
+    path = jsonl(tmp_path / "s.jsonl", rows)
     found = json.loads(score(path, "--json"))
-    assert found["avg"] == pytest.approx(1 / 3)
-    assert found["num_not_judged"] == 2
+    assert found["avg"] == pytest.approx(1 / 8)
+    assert found["at_best"]["avg"] == pytest.approx(4 / 8)
+    assert found["num_not_judged"] == 3
+    result = CliRunner().invoke(app, ["score", path])
+    assert "unjudged right, %" in result.stdout
+    assert "3 samples were not judged and count as wrong; were they all right, Avg would be 50.0 %" in result.stderr
+    # What keeps the verifier busy raises no score: without these three it would be 1 of 5.
+    assert json.loads(score(jsonl(tmp_path / "t.jsonl", rows[:2] + rows[5:]), "--json"))["avg"] == pytest.approx(1 / 5)
+
+
+def test_a_gold_answer_that_cannot_be_read_takes_its_problem_out(tmp_path: Path) -> None:
+    rows = [
+        {"problem_id": "a", "gold": "5", "prediction": r"\boxed{5}"},
+        {"problem_id": "a", "gold": "5", "prediction": r"\boxed{6}"},
+        {"problem_id": "b", "gold": "???", "prediction": "???"},
+        {"problem_id": "c", "gold": "???", "prediction": "6"},
+    ]
+    path = jsonl(tmp_path / "s.jsonl", rows)
+    found = json.loads(score(path, "--json", "--timeout", "30"))
+    assert (found["n_problems"], found["num_unreadable"], found["avg"]) == (1, 2, 0.5)
+    # So it is where the verdicts are read that were written with their reasons.
+    result = CliRunner().invoke(
+        app, ["verify", path, "--out", str(tmp_path / "v.jsonl"), "--explain", "--timeout", "30"]
+    )
+    assert result.exit_code == 0
+    again = json.loads(score(str(tmp_path / "v.jsonl"), "--json"))
+    assert (again["n_problems"], again["num_unreadable"], again["avg"]) == (1, 2, 0.5)
 
 
 def test_standard_input() -> None:
@@ -83,7 +109,7 @@ def test_tables_of_every_benchmark_and_of_all(tmp_path: Path) -> None:
 def test_parquet_and_folders(tmp_path: Path) -> None:
     folder = tmp_path / "evaluation"
     folder.mkdir()
-    pq.write_table(pa.table({"problem_id": ["a", "a"], "correct": [True, None]}), folder / "samples.parquet")
+    pq.write_table(pa.table({"problem_id": ["a", "a"], "correct": [True, True]}), folder / "samples.parquet")
     for source in (folder, folder / "samples.parquet"):
         assert json.loads(score(str(source), "--json"))["avg"] == 1.0
     run = tmp_path / "run" / "evals"

@@ -57,12 +57,12 @@ def test_reviews_are_samples(command, tmp_path: Path) -> None:
         counted = tally(source)
         assert counted.problem_ids == ("0", "1")
         assert counted.benchmarks == ("aime25_default", "aime25_default")
-        assert counted.num_samples_P.tolist() == [2, 1]
+        assert counted.num_samples_P.tolist() == [2, 2]
         assert counted.num_correct_P.tolist() == [1, 1]
         assert counted.num_not_judged == 1
     code, out, _ = command("score", str(tmp_path), "--json")
     assert code == 0
-    assert json.loads(out)["avg"] == pytest.approx(0.75)
+    assert json.loads(out)["avg"] == pytest.approx(0.5)
     code, out, _ = command("compare", str(tmp_path), str(path), "--json")
     assert code == 0
     assert json.loads(out)["avg"]["difference"] == 0

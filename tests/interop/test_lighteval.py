@@ -138,9 +138,9 @@ def test_export_is_an_output_folder(command, tmp_path: Path) -> None:
     assert row["model_response"]["text"] == [RIGHT, NOT]
     assert row["metric"] == {"avg@n:n=2": None}
     counted = tally(out)
-    assert counted.num_samples_P.tolist() == [1, 1, 1]
+    assert counted.num_samples_P.tolist() == [2, 2, 2]
     assert counted.num_correct_P.tolist() == [0, 0, 0]
-    assert counted.num_not_judged == 3
+    assert counted.num_open_P.tolist() == [1, 1, 1]
 
     other = str(tmp_path / "other")
     samples.write_text("".join(json.dumps(row) + "\n" for row in rows[:3]))

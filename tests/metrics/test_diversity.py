@@ -52,7 +52,7 @@ def test_distinct_solutions():
 
 
 def test_histogram_by_hand():
-    # Of 8: 0 never; 1, 2 in (0, 1/4]; 3 in (1/4, 1/2]; 7 in (3/4, 1); 8 always; one problem was not judged.
+    # Of 8: 0 never; 1, 2 in (0, 1/4]; 3 in (1/4, 1/2]; 7 in (3/4, 1); 8 always; one problem has no samples.
     bins = accuracy_histogram([8, 8, 8, 8, 8, 8, 0], [0, 1, 2, 3, 7, 8, 0])
     assert [(each.label, each.num_problems) for each in bins] == [
         ("0 %", 1), ("0–25 %", 2), ("25–50 %", 1), ("50–75 %", 0), ("75–100 %", 1), ("100 %", 1),

@@ -142,11 +142,15 @@ def test_required_problems_by_hand() -> None:
 
 
 def tally(samples: dict[str, str], benchmark: str = "") -> Tally:
-    """``{"a": "1001"}``: problem a, four samples, the first and the last of them correct."""
+    """``{"a": "1001"}``: problem a, four samples, the first and the last of them correct.
+
+    ``x`` was not judged; ``?`` has a gold answer that cannot be read.
+    """
     tallier = Tallier()
     for problem_id, outcomes in samples.items():
         for outcome in outcomes:
-            tallier.add(problem_id, outcome == "1", benchmark=benchmark)
+            correct = None if outcome in "x?" else outcome == "1"
+            tallier.add(problem_id, correct, benchmark=benchmark, readable=outcome != "?")
     return tallier.tally()
 
 
@@ -167,6 +171,25 @@ def test_comparison_by_hand() -> None:
     written = comparison.to_json_object(difference=0.05)
     assert written["pass_at"]["4"]["difference"] is None  # type: ignore[index]
     assert written["n_unpaired_first"] == 1
+
+
+def test_what_was_not_judged_is_wrong_on_both_sides_and_bounds_the_difference() -> None:
+    comparison = compare_tallies(tally({"a": "1x", "b": "00"}), tally({"a": "10", "b": "1x"}), [2])
+    # First 1/2 and 0, at best 1 and 0; second 1/2 and 1/2, at best 1/2 and 1.
+    avg = comparison.avg
+    assert (avg.first, avg.second) == (0.25, 0.5)
+    assert (avg.least, avg.greatest) == (0.0, 0.5)
+    # Pass@2: first 1 and 0, at best the same; second 1 and 1, at best the same.
+    assert (comparison.pass_at[2].least, comparison.pass_at[2].greatest) == (0.5, 0.5)
+    assert comparison.num_not_judged == (1, 1)
+
+
+def test_a_gold_answer_that_one_side_cannot_read_takes_the_problem_out_of_both() -> None:
+    comparison = compare_tallies(tally({"a": "1", "b": "1", "c": "0"}), tally({"a": "0", "b": "??", "d": "?"}), [1])
+    assert comparison.num_problems == 1
+    assert comparison.avg.paired.difference.mean == -1.0
+    assert comparison.num_unpaired == (1, 0)  # c; b and d are out
+    assert comparison.num_unreadable == 2
 
 
 def test_problems_of_the_same_name_in_two_benchmarks_are_two_problems() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from unsqueeze.errors import UserError
 from unsqueeze.metrics.intervals import Estimate
 from unsqueeze.metrics.summary import (
+    AtBest,
     Counts,
     Summary,
     check_ks,
@@ -46,7 +47,7 @@ def test_json_is_the_contract_and_holds_no_nan() -> None:
     assert written["majority"] is None
 
 
-def test_a_problem_without_judged_samples_takes_no_part() -> None:
+def test_a_problem_without_samples_takes_no_part() -> None:
     summary = summarise([4, 0], [2, 0], [1])
     assert summary.n_problems == 2
     assert summary.avg.mean == 0.5
@@ -90,22 +91,89 @@ def test_majority_by_hand() -> None:
         majority_at_n(["1"], [])
 
 
-def test_tally_counts_what_is_not_judged_apart() -> None:
+def test_what_is_not_judged_counts_as_wrong_and_at_best_as_right() -> None:
     tallier = Tallier()
     for correct, answer in [(True, "5"), (False, "6"), (None, None), (False, "6")]:
         tallier.add("a", correct, answer=answer)
     tallier.add("b", None)
     tally = tallier.tally()
     assert tally.problem_ids == ("a", "b")
-    np.testing.assert_array_equal(tally.num_samples_P, [3, 0])
+    np.testing.assert_array_equal(tally.num_samples_P, [4, 1])
     np.testing.assert_array_equal(tally.num_correct_P, [1, 0])
+    np.testing.assert_array_equal(tally.num_open_P, [1, 1])
     assert tally.num_not_judged == 2
-    assert tally.max_samples == 3
-    summary = summarise_tally(tally, [1])
+    assert tally.max_samples == 4
+    summary = summarise_tally(tally, [1, 4])
+    best = summary.at_best
+    assert best is not None
+    # Avg: of a 1/4, at best 2/4; of b 0/1, at best 1/1.
+    assert (summary.avg.mean, best.avg) == pytest.approx((1 / 8, 3 / 4))
+    assert (summary.coverage.mean, best.coverage) == (0.5, 1.0)
+    # b has no four samples.
+    assert (summary.pass_at[4].mean, best.pass_at[4]) == (1.0, 1.0)
+    # Of a, 6 has two votes against one for what is right, and at best two against two: a tie.
     assert summary.majority is not None
-    assert summary.majority.mean == 0.0  # of a: 6 has two votes; b takes no part
+    assert (summary.majority.mean, best.majority) == (0.0, pytest.approx((1 / 2 + 1) / 2))
     tallier.answers_unknown()
     assert tallier.tally().majority_P is None
+    assert tallier.tally().best_majority_P is None
+
+
+def test_one_answer_that_was_not_judged_leaves_its_problem_in() -> None:
+    """15 of 30 problems are never solved, with one answer each that was not judged: Pass@128 is 1/2, and not 1."""
+    tallier = Tallier()
+    for number in range(30):
+        never = number < 15
+        tallier.add(str(number), not never, count=127)
+        tallier.add(str(number), None if never else True)
+    summary = summarise_tally(tallier.tally(), [1, 128])
+    assert summary.n_problems == 30
+    assert summary.num_undefined == {1: 0, 128: 0}
+    assert summary.pass_at[128].mean == 0.5
+    assert summary.at_best is not None
+    # Of those 15, at best one of 128 is right: then Pass@128 is 1, and Pass@1 (1 + 1/128) / 2.
+    assert summary.at_best.pass_at == pytest.approx({1: (1 + 1 / 128) / 2, 128: 1.0})
+
+
+@given(st.lists(st.sampled_from([True, False, None]), min_size=1, max_size=12), st.integers(0, 2**12 - 1))
+def test_whatever_the_open_answers_are_the_truth_lies_between(outcomes: list[bool | None], bits: int) -> None:
+    """Judged in any way, what was not judged gives numbers between the two that are shown."""
+
+    def summary_of(given: list[bool | None]) -> Summary:
+        tallier = Tallier()
+        for place, outcome in enumerate(given):
+            tallier.add(str(place % 3), outcome, answer=place % 2)
+        return summarise_tally(tallier.tally(), [1, 2, 4])
+
+    shown = summary_of(outcomes)
+    truth = summary_of([bool(bits >> place & 1) if each is None else each for place, each in enumerate(outcomes)])
+    assert (shown.at_best is None) == (None not in outcomes)
+    best = shown.at_best
+    pairs = [(shown.avg.mean, truth.avg.mean, best.avg if best else shown.avg.mean)]
+    pairs.append((shown.coverage.mean, truth.coverage.mean, best.coverage if best else shown.coverage.mean))
+    for k in (1, 2, 4):
+        low, true = shown.pass_at[k].mean, truth.pass_at[k].mean
+        assert isnan(low) == isnan(true)  # who takes part does not depend on what was judged
+        if not isnan(low):
+            pairs.append((low, true, best.pass_at[k] if best else low))
+    for low, true, high in pairs:
+        assert low - 1e-12 <= true <= high + 1e-12
+
+
+def test_a_gold_answer_that_cannot_be_read_takes_its_problem_out_whatever_was_answered() -> None:
+    tallier = Tallier()
+    tallier.add("a", True, benchmark="x")
+    for correct, readable in [(True, False), (None, False), (False, True)]:
+        tallier.add("b", correct, benchmark="x", readable=readable)
+    tallier.add("c", None, benchmark="y", readable=False)
+    tally = tallier.tally()
+    assert tally.problem_ids == ("a",)
+    assert tally.unreadable == (("x", "b"), ("y", "c"))
+    summary = summarise_tally(tally, [1])
+    assert (summary.n_problems, summary.num_unreadable, summary.num_not_judged) == (1, 2, 0)
+    assert summary.avg.mean == 1.0
+    parts = summaries_by_benchmark(tally, [1])
+    assert {name: (part.n_problems, part.num_unreadable) for name, part in parts.items()} == {"x": (1, 1), "y": (0, 1)}
 
 
 def test_equal_samples_may_be_added_at_once() -> None:
@@ -113,7 +181,7 @@ def test_equal_samples_may_be_added_at_once() -> None:
     for correct, answer, count in [(True, "5", 2), (False, "6", 3), (None, None, 4)]:
         tallier.add("a", correct, answer=answer, count=count)
     tally = tallier.tally()
-    assert (tally.num_samples_P.tolist(), tally.num_correct_P.tolist(), tally.num_not_judged) == ([5], [2], 4)
+    assert (tally.num_samples_P.tolist(), tally.num_correct_P.tolist(), tally.num_not_judged) == ([9], [2], 4)
     assert tally.majority_P is not None
     assert tally.majority_P.tolist() == [0.0]  # three votes for 6, two for what is right
 
@@ -155,6 +223,17 @@ def summaries(draw: st.DrawFn, parts: bool = True) -> Summary:
         coverage=draw(ESTIMATES),
         majority=draw(st.none() | ESTIMATES),
         num_not_judged=draw(COUNTS),
+        num_unreadable=draw(COUNTS),
+        at_best=draw(
+            st.none()
+            | st.builds(
+                AtBest,
+                avg=NUMBERS,
+                pass_at=st.just({k: draw(NUMBERS) for k in ks}),
+                coverage=NUMBERS,
+                majority=st.none() | st.floats(allow_infinity=False, allow_nan=False),
+            )
+        ),
         max_samples=draw(COUNTS),
         counts=draw(
             st.none()

@@ -19,7 +19,7 @@ from unsqueeze.training.generate import informative, step_batches
 from unsqueeze.training.rl_rows import trained_rollouts
 from unsqueeze.verify.verdict import Judgement, Verdict
 
-RIGHT, WRONG, LATE = Verdict.CORRECT, Verdict.WRONG, Verdict.TIMED_OUT
+RIGHT, WRONG, FAILED, LATE = Verdict.CORRECT, Verdict.WRONG, Verdict.CRASHED, Verdict.TIMED_OUT
 
 
 def rl_rows(groups: list[Group], settings: RlSettings, *, max_tokens: int) -> list[Row]:
@@ -67,15 +67,23 @@ def test_rows_without_gradient_are_left_out_and_still_counted() -> None:
 
 
 def test_answers_that_were_not_judged_are_no_part_of_the_batch() -> None:
-    rows = rl_rows([group(0, (RIGHT, 4), (LATE, 5), (WRONG, 2))], RlSettings(aggregation="token_mean"), max_tokens=10)
+    rows = rl_rows([group(0, (RIGHT, 4), (FAILED, 5), (WRONG, 2))], RlSettings(aggregation="token_mean"), max_tokens=10)
     # Two judged answers with 4 + 2 tokens; the third is neither a row nor in the denominator.
     assert [len(row.tokens) for row in rows] == [4, 2]
     assert [row.weight for row in rows] == pytest.approx([1 / 6, 1 / 6])
-    assert rl_rows([group(0, (LATE, 4), (LATE, 5))], RlSettings(), max_tokens=10) == []
+    assert rl_rows([group(0, (FAILED, 4), (FAILED, 5))], RlSettings(), max_tokens=10) == []
+
+
+def test_an_answer_that_kept_the_verifier_busy_is_trained_on_as_wrong() -> None:
+    for verdict in (LATE, Verdict.TOO_LARGE):
+        late = rl_rows([group(0, (RIGHT, 4), (verdict, 5), (WRONG, 2))], RlSettings(), max_tokens=10)
+        wrong = rl_rows([group(0, (RIGHT, 4), (WRONG, 5), (WRONG, 2))], RlSettings(), max_tokens=10)
+        assert [(row.advantage, row.weight) for row in late] == [(row.advantage, row.weight) for row in wrong]
+        assert len(late) == 3
 
 
 def test_a_kl_term_keeps_every_judged_row() -> None:
-    groups = [group(0, (WRONG, 4), (WRONG, 2), (LATE, 2))]
+    groups = [group(0, (WRONG, 4), (WRONG, 2), (FAILED, 2))]
     rows = rl_rows(groups, RlSettings(kl_coefficient=0.1), max_tokens=10)
     assert [row.advantage for row in rows] == [0.0, 0.0]
 
@@ -88,8 +96,8 @@ def test_overlong_punishment_shapes_the_reward() -> None:
 
 
 def test_metrics_of_rollouts_by_hand() -> None:
-    metrics = rollout_metrics([group(0, (RIGHT, 4), (WRONG, 2)), group(1, (WRONG, 3), (LATE, 3))])
-    assert metrics["reward"] == pytest.approx(1 / 3)
+    metrics = rollout_metrics([group(0, (RIGHT, 4), (WRONG, 2)), group(1, (WRONG, 3), (FAILED, 3))])
+    assert metrics["reward"] == pytest.approx(1 / 4)  # whatever was not judged counts as wrong
     assert metrics["informative_groups"] == 0.5
     assert metrics["not_judged"] == 1
     assert metrics["entropy"] == pytest.approx(0.5)
@@ -110,7 +118,7 @@ def right_ones_alone(groups: Groups, settings: Surrogate) -> Advantages:
 
 def test_advantages_of_tokens_come_to_the_row_without_padding() -> None:
     settings = RlSettings(advantage=f"{__name__}:by_length")
-    rows = rl_rows([group(0, (RIGHT, 3), (WRONG, 1), (LATE, 2))], settings, max_tokens=10)
+    rows = rl_rows([group(0, (RIGHT, 3), (WRONG, 1), (FAILED, 2))], settings, max_tokens=10)
     assert [row.advantage.tolist() for row in rows] == [[1.0, 2.0, 3.0], [1.0]]
     assert [row.weight for row in rows] == pytest.approx([1 / (2 * 3), 1 / 2])
 
@@ -125,7 +133,7 @@ def test_the_estimator_says_which_responses_are_in_the_denominators() -> None:
 
 def test_the_estimator_says_which_groups_are_informative() -> None:
     groups = [group(0, (RIGHT, 1), (WRONG, 1)), group(1, (RIGHT, 1), (RIGHT, 1)), group(2, (WRONG, 1), (WRONG, 1))]
-    groups.append(group(3, (LATE, 1), (LATE, 1)))
+    groups.append(group(3, (FAILED, 1), (FAILED, 1)))
     asked = {
         name: informative(groups, estimator_of(RlSettings(advantage=name)), RlSettings())
         for name in ("group_relative", f"{__name__}:right_ones_alone", f"{__name__}:by_length")

@@ -103,8 +103,12 @@ def test_a_worker_killed_from_outside_loses_nothing(verifier: MathVerifier) -> N
     assert {judgement.verdict for judgement in judgements} == {Verdict.CORRECT}
 
 
-def test_an_answer_that_kills_its_worker_twice_has_crashed(
-    verifier: MathVerifier, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("end", "verdict"),
+    [(signal.SIGKILL, Verdict.CRASHED), (signal.SIGSEGV, Verdict.TOO_LARGE)],  # from outside, and of itself
+)
+def test_an_answer_whose_worker_dies_twice_is_not_judged(
+    end: signal.Signals, verdict: Verdict, verifier: MathVerifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(verifier._pool, "_timeout_s", 60.0)  # no deadline ends it, however slow the machine
     stop = threading.Event()
@@ -114,7 +118,7 @@ def test_an_answer_that_kills_its_worker_twice_has_crashed(
         while not stop.is_set():
             for worker in list(verifier._pool._workers):
                 if len(worker.in_flight) == 1 and worker.deadline - time.monotonic() < 59.5:
-                    os.kill(worker.pid, signal.SIGKILL)
+                    os.kill(worker.pid, end)
             time.sleep(0.05)
 
     thread = threading.Thread(target=assassin)
@@ -123,8 +127,39 @@ def test_an_answer_that_kills_its_worker_twice_has_crashed(
     judgements = verifier.verify_answers(["5", "7"], [HANGING, r"\boxed{7}"])
     stop.set()
     thread.join()
-    assert [judgement.verdict for judgement in judgements] == [Verdict.CRASHED, Verdict.CORRECT]
+    assert [judgement.verdict for judgement in judgements] == [verdict, Verdict.CORRECT]
     assert "twice" in judgements[0].reason
+
+
+def test_a_worker_that_is_kept_from_computing_is_no_time_out_of_the_answer(
+    verifier: MathVerifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verifier._pool, "_timeout_s", 0.4)
+    stop = threading.Event()
+
+    def halt() -> None:
+        while not stop.is_set():
+            for worker in list(verifier._pool._workers):
+                os.kill(worker.pid, signal.SIGSTOP)
+            time.sleep(0.002)
+
+    thread = threading.Thread(target=halt)
+    thread.start()
+    [judgement] = verifier.verify_answers(["5"], [HANGING])
+    stop.set()
+    thread.join()
+    assert judgement.verdict is Verdict.CRASHED
+    assert "too little" in judgement.reason
+
+
+def test_a_gold_answer_over_its_deadline_is_no_fault_of_the_answers(verifier: MathVerifier) -> None:
+    hanging, sane = "9^{9^{9}}", r"\sqrt{5}"
+    judgements = verifier.verify_answers([hanging, sane, hanging], [r"\boxed{\sqrt{2}}", HANGING, r"\boxed{\sqrt{3}}"])
+    assert [judgement.verdict for judgement in judgements] == [
+        Verdict.UNREADABLE_GOLD,
+        Verdict.TIMED_OUT,
+        Verdict.UNREADABLE_GOLD,
+    ]
 
 
 def test_survives_the_death_of_the_process_that_forks(verifier: MathVerifier) -> None:
@@ -287,9 +322,9 @@ for message in decoder.feed(os.read(results[0], 1 << 16)):
 @pytest.mark.parametrize(
     ("greed", "said"),
     [
-        ("swallowed", ["correct: ", "crashed: over the memory limit", "retired"]),
-        ("raised", ["correct: ", "crashed: out of memory", "retired"]),
-        ("at once", ["correct: ", "crashed: out of memory", "retired"]),
+        ("swallowed", ["correct: ", "too_large: over the memory limit", "retired"]),
+        ("raised", ["correct: ", "too_large: out of memory", "retired"]),
+        ("at once", ["correct: ", "too_large: out of memory", "retired"]),
         ("odd", ["correct: ", "crashed: the grader raised KeyError", "correct: "]),
     ],
 )

@@ -33,11 +33,11 @@ from unsqueeze.progress import Progress, Silent
 from unsqueeze.tasks.problem import Problem
 from unsqueeze.tasks.task import task_named
 from unsqueeze.verify.math_verifier import MathVerifier, make_math_verifier
-from unsqueeze.verify.verdict import Judgement, Verdict
+from unsqueeze.verify.verdict import Judgement, Verdict, of_unreadable_gold
 from unsqueeze.verify.verifiers import make_verifier
 
 Outcome = bool | int | Verdict | Judgement | None
-"""Outcome of a sample: is it correct? None and the verdicts that are not judged count apart."""
+"""Outcome of a sample: is it correct? None and verdicts that are no judgement count as wrong, and apart."""
 
 Samples = tuple[Sequence[Hashable], Sequence[Outcome]]
 """The problem of every sample, and its outcome."""
@@ -119,11 +119,7 @@ def score(
         tally = _tally(given, verifier, benchmarks, by, progress or Silent())
     wanted = powers_of_two_up_to(tally.max_samples) or [1] if ks is None else list(ks)
     summary = summarise_tally(tally, wanted, seed=seed)
-    return replace(
-        summary,
-        num_not_judged=tally.num_not_judged,
-        benchmarks=summaries_by_benchmark(tally, wanted, seed=seed),
-    )
+    return replace(summary, benchmarks=summaries_by_benchmark(tally, wanted, seed=seed))
 
 
 def compare(
@@ -157,7 +153,7 @@ def compare(
             f"{_name(first)} and {_name(second)} have no problem in common ({len(before.problem_ids)} and "
             f"{len(after.problem_ids)} problems). Both must name their problems alike in problem_id."
         )
-    return replace(comparison, num_not_judged=(before.num_not_judged, after.num_not_judged))
+    return comparison
 
 
 def export(samples: str, out: str | Path, *, to: str = "evalscope") -> tuple[int, int]:
@@ -202,8 +198,17 @@ def _tally(
         )
     tallier = Tallier()
     for problem_id, outcome, benchmark in zip(problem_ids, outcomes, names, strict=True):
-        answer = outcome.extracted if isinstance(outcome, Judgement) else None
-        tallier.add(str(problem_id), _correct(outcome), benchmark=benchmark, answer=answer)
+        judgement = outcome if isinstance(outcome, Judgement) else None
+        tallier.add(
+            str(problem_id),
+            _correct(outcome),
+            benchmark=benchmark,
+            answer=judgement and judgement.extracted,
+            readable=not of_unreadable_gold(
+                judgement.verdict if judgement else outcome if isinstance(outcome, Verdict) else None,
+                judgement.reason if judgement else None,
+            ),
+        )
         if not isinstance(outcome, Judgement):
             tallier.answers_unknown()
     return tallier.tally()
@@ -213,7 +218,7 @@ def _tally_of_table(table: Any, by: str) -> Tally:
     missing = [name for name in ("problem_id", "correct") if name not in table.column_names]
     if missing:
         raise UserError(f"the table has no column {missing[0]!r} (columns: {', '.join(table.column_names)}).")
-    if {"extracted", "benchmark", "gold"} <= set(table.column_names) and by == "benchmark":
+    if {"extracted", "benchmark", "gold", "verdict", "reason"} <= set(table.column_names) and by == "benchmark":
         return tally_of(table)
     names = table[by].to_pylist() if by in table.column_names else None
     return _tally(
@@ -228,7 +233,7 @@ def _tally_of_table(table: Any, by: str) -> Tally:
 def _correct(outcome: Outcome) -> bool | None:
     verdict = outcome.verdict if isinstance(outcome, Judgement) else outcome
     if isinstance(verdict, Verdict):
-        return verdict is Verdict.CORRECT if verdict.judged else None
+        return verdict.correct
     if verdict is None:
         return None
     if verdict in (0, 1):

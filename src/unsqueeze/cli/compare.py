@@ -69,10 +69,11 @@ def compare(
         )
     if any(comparison.num_not_judged):
         console.print(
-            "{:,} samples of the first, {:,} of the second were not judged; left out.".format(
-                *comparison.num_not_judged
-            )
+            "{:,} samples of the first, {:,} of the second were not judged and count as wrong. Were they right on one "
+            "side alone, the differences would lie within: {}.".format(*comparison.num_not_judged, _reaches(comparison))
         )
+    if comparison.num_unreadable:
+        console.print(f"{comparison.num_unreadable:,} problems are left out: their gold answers cannot be read.")
 
 
 def _print_table(comparison: "Comparison", see: float) -> None:
@@ -109,6 +110,12 @@ def _print_table(comparison: "Comparison", see: float) -> None:
             f"Fewer than {FEWEST_WITH_INTERVAL} problems have no 95 % interval: whatever they show, chance shows it "
             f"too often."
         )
+
+
+def _reaches(comparison: "Comparison") -> str:
+    named = {"Avg@n": comparison.avg} | {f"Pass@{k}": contrast for k, contrast in comparison.pass_at.items()}
+    known = {name: contrast for name, contrast in named.items() if contrast.least == contrast.least}
+    return ", ".join(f"{name} {_signed(each.least)} … {_signed(each.greatest)}" for name, each in known.items())
 
 
 def _signed(share: float) -> str:

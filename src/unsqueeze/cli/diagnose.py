@@ -111,7 +111,9 @@ def rows_of(result: "Diagnosis") -> list[tuple[str, str]]:
         ),
         ("cut off, %", f"{100 * result.share_cut_off:.1f}"),
         ("unparsable, %", f"{100 * result.share_unparsable:.1f}"),
-        ("not judged", str(result.num_not_judged)),
+        ("not judged, counted as wrong", str(result.num_not_judged)),
+        ("accuracy were they right, %", _number(100 * result.avg_at_best, ".1f") if result.num_not_judged else "–"),
+        ("problems whose gold answer cannot be read, left out", str(result.num_unreadable)),
     ]
 
 

@@ -109,26 +109,36 @@ def print_summary(summary: "Summary", n: int, temperature: float) -> None:
 
 def describe_samples(name: str, part: "Summary") -> str:
     """Say in one line what the samples of a task were like."""
+    from unsqueeze.evaluation.summarise import describe_unjudged
+
     counts = part.counts
     assert counts is not None, "samples of an evaluation are counted"
     kinds = {
         "cut off at the token limit": counts.num_cut_off,
         "unparsable": counts.num_unparsable,
-        "not judged": part.num_not_judged,
     }
     shares = [f"{points(count / counts.num_samples)} % {words}" for words, count in kinds.items() if count]
     mean = counts.mean_tokens
     lengths = "" if mean != mean else f" of {mean:.0f} tokens on average"
-    return ", ".join([f"{name}: {counts.num_samples:,} samples{lengths}", *shares])
+    said = ", ".join([f"{name}: {counts.num_samples:,} samples{lengths}", *shares])
+    return "; ".join([said, *describe_unjudged(part)])
 
 
 def cells(part: "Summary", ks: Sequence[int]) -> list[str]:
-    return [str(part.n_problems), *map(percent, [part.avg, *(part.pass_at[k] for k in ks)])]
+    return [str(part.n_problems), *estimates(part, ks)]
 
 
-def percent(estimate: "Estimate") -> str:
+def estimates(part: "Summary", ks: Sequence[int]) -> list[str]:
+    """Write Avg@n and each Pass@k, and to where they reach were all right that was not judged."""
+    best = part.at_best
+    at_best = [None] * (1 + len(ks)) if best is None else [best.avg, *(best.pass_at[k] for k in ks)]
+    return list(map(percent, [part.avg, *(part.pass_at[k] for k in ks)], at_best))
+
+
+def percent(estimate: "Estimate", at_best: float | None = None) -> str:
     """Write an estimate as a percentage over its interval; a dash where it is undefined."""
     if estimate.mean != estimate.mean:
         return "–"
     between = "" if estimate.low != estimate.low else f"\n{100 * estimate.low:.0f}–{100 * estimate.high:.0f}"
-    return f"{100 * estimate.mean:.1f}{between}"
+    reach = "" if at_best is None else f" (≤ {100 * at_best:.1f})"
+    return f"{100 * estimate.mean:.1f}{reach}{between}"

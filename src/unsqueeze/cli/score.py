@@ -41,8 +41,9 @@ def score(
 ) -> None:
     """Avg@n and unbiased Pass@k with 95 % intervals over problems, coverage and majority vote.
 
-    Answers that were not judged (timed_out, crashed, or correct: null) are left out and counted. Where samples carry a
-    benchmark, intervals are stratified by it and each has its own table.
+    Answers that were not judged (timed_out, too_large, crashed, or correct: null) count as wrong, and what the numbers
+    would be were they right is shown beside. A problem whose gold answer cannot be read is left out, with all its
+    samples. Where samples carry a benchmark, intervals are stratified by it and each has its own table.
 
     Examples:
       unsqueeze score judged.jsonl
@@ -50,6 +51,7 @@ def score(
     """
     import unsqueeze as uq
     from unsqueeze.cli.progress import TerminalProgress
+    from unsqueeze.evaluation.summarise import describe_unjudged
 
     console = notes()
     summary = uq.score(
@@ -64,8 +66,8 @@ def score(
         typer.echo(dumps(summary.to_json_object()))
         return
     _print_tables(summary)
-    if summary.num_not_judged:
-        console.print(f"{summary.num_not_judged:,} samples were not judged; they are left out.")
+    for words in describe_unjudged(summary):
+        console.print(f"{words}.")
 
 
 def _print_tables(summary: "Summary") -> None:
@@ -91,14 +93,18 @@ def _table(title: str | None, summary: "Summary", max_samples: int) -> "Table":
     table.add_column("metric")
     table.add_column("%", justify="right")
     table.add_column("95 % interval", justify="right")
+    best = summary.at_best
+    if best is not None:
+        table.add_column("unjudged right, %", justify="right")
 
-    def row(name: str, estimate: "Estimate") -> None:
-        table.add_row(name, points(estimate.mean), f"{points(estimate.low)} … {points(estimate.high)}")
+    def row(name: str, estimate: "Estimate", at_best: float | None) -> None:
+        reach = [] if at_best is None else [points(at_best)]
+        table.add_row(name, points(estimate.mean), f"{points(estimate.low)} … {points(estimate.high)}", *reach)
 
-    row(f"Avg@{max_samples}", summary.avg)
+    row(f"Avg@{max_samples}", summary.avg, best.avg if best else None)
     for k, estimate in summary.pass_at.items():
-        row(f"Pass@{k}", estimate)
-    row("coverage", summary.coverage)
+        row(f"Pass@{k}", estimate, best.pass_at[k] if best else None)
+    row("coverage", summary.coverage, best.coverage if best else None)
     if summary.majority is not None:
-        row(f"maj@{max_samples}", summary.majority)
+        row(f"maj@{max_samples}", summary.majority, best.majority if best else None)
     return table

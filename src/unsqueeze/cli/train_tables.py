@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from unsqueeze.api.training import Trained, TrainedArm
-from unsqueeze.cli.evaluate import TABLE_KS, percent
+from unsqueeze.cli.evaluate import TABLE_KS, estimates
 from unsqueeze.cost.units import in_bytes, in_time
 from unsqueeze.metrics.summary import Summary
 from unsqueeze.progress import Progress
@@ -96,4 +96,4 @@ def results_table(arms: Sequence[TrainedArm]) -> Table:
 
 
 def _cells(summary: Summary, ks: Sequence[int]) -> list[str]:
-    return [*map(percent, [summary.avg, *(summary.pass_at[k] for k in ks)]), f"{summary.greedy_logp:.3f}"]
+    return [*estimates(summary, ks), f"{summary.greedy_logp:.3f}"]

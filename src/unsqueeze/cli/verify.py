@@ -21,7 +21,8 @@ def verify(
 ) -> None:
     """Judge answers with Math-Verify, in processes that are killed when an answer hangs or eats the memory.
 
-    Adds [bold]verdict[/bold] to every line, in order: correct, wrong, unparsable, or (not judged) timed_out, crashed.
+    Adds [bold]verdict[/bold] to every line, in order: correct, wrong, unparsable, or (not judged) timed_out, too_large,
+    crashed, unreadable_gold.
     All other fields stay as they are.
 
     Examples:

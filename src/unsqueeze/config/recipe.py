@@ -235,7 +235,7 @@ class VerifySettings(Settings):
     workers: int = Field(2, ge=1)
     """Processes that judge mathematical answers. Countdown is checked in place."""
     timeout_s: float = Field(10.0, gt=0)
-    """Deadline of one answer; a worker past it is killed and the answer counts as not judged."""
+    """Deadline of one answer; a worker past it is killed, and the answer counts as wrong (`timed_out`)."""
     credit: Literal["boxed", "final_answer", "anywhere"] = "anywhere"
     """The places in which an answer may stand to earn credit: the last `\\boxed{}`, a box or a phrase that announces
     it, or anywhere.

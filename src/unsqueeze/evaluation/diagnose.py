@@ -12,6 +12,7 @@ from unsqueeze.errors import UserError
 from unsqueeze.evaluation.greedy import greedy_logp
 from unsqueeze.evaluation.models import Source
 from unsqueeze.evaluation.questions import Asked
+from unsqueeze.evaluation.summarise import tally_of
 from unsqueeze.metrics.diversity import num_distinct, trajectory_similarity
 from unsqueeze.metrics.histogram import Bin, accuracy_histogram
 from unsqueeze.metrics.intervals import Estimate, bootstrap_mean
@@ -34,6 +35,9 @@ class Diagnosis:
 
     NaN is what could not be known: entropy without the model, log-probs and lengths that a server does not give.
     ``similarity`` and ``distinct_correct`` are means over problems with 95 % intervals (``metrics.diversity``).
+
+    Samples that were not judged count as wrong; ``avg_at_best`` is the accuracy were they all right. Problems whose
+    gold answer cannot be read (``num_unreadable``) are in no number that depends on it.
     """
 
     num_problems: int
@@ -50,6 +54,8 @@ class Diagnosis:
     share_cut_off: float
     share_unparsable: float
     num_not_judged: int
+    num_unreadable: int
+    avg_at_best: float
 
     def to_json_object(self) -> dict[str, Any]:
         values: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
@@ -82,8 +88,11 @@ def diagnose_benchmark(
     texts_PN = [columns["text"][place * n : (place + 1) * n] for place in range(len(problems))]
     verdicts_PN = np.array(columns["verdict"]).reshape(len(problems), n)
     correct_PN = verdicts_PN == Verdict.CORRECT.value
-    judged_PN = ~np.isin(verdicts_PN, [verdict.value for verdict in Verdict if not verdict.judged])
-    judged_P, correct_P = judged_PN.sum(axis=1), correct_PN.sum(axis=1)
+    open_PN = np.isin(verdicts_PN, [verdict.value for verdict in Verdict if not verdict.judged])
+    tally = tally_of(table)
+    readable = set(tally.problem_ids)
+    readable_P = np.array([problem.id in readable for problem in problems])
+    correct_P, open_P = correct_PN.sum(axis=1)[readable_P], open_PN.sum(axis=1)[readable_P]
     lengths = np.array([math.nan if one is None else one for one in columns["num_tokens"]], dtype=np.float64)
     task = asked.benchmark.task
     distinct_P = [
@@ -92,11 +101,10 @@ def diagnose_benchmark(
     ]
     similarity_P = [similarity(texts) for texts in texts_PN]
     least_alike = 0.0 if min(similarity_P) >= 0 else -1.0  # n-grams overlap from 0 on, cosines from -1
-    some_P = judged_P > 0
     return Diagnosis(
         num_problems=len(problems),
         num_samples=int(lengths.size),
-        avg=bootstrap_mean(correct_P[some_P] / judged_P[some_P], bounds=(0.0, 1.0), seed=seed),
+        avg=bootstrap_mean(correct_P / n, bounds=(0.0, 1.0), seed=seed),
         greedy_logp=greedy_logp(
             source.sampler,
             asked.prompts,
@@ -107,12 +115,16 @@ def diagnose_benchmark(
         if entropy is None
         else entropy(asked.prompts, texts_PN, [ended[place * n : (place + 1) * n] for place in range(len(problems))]),
         similarity=bootstrap_mean(np.array(similarity_P), bounds=(least_alike, 1.0), seed=seed),
-        distinct_correct=bootstrap_mean(np.array(distinct_P, dtype=np.float64), bounds=(0.0, float(n)), seed=seed),
-        histogram=accuracy_histogram(judged_P, correct_P),
+        distinct_correct=bootstrap_mean(
+            np.array(distinct_P, dtype=np.float64)[readable_P], bounds=(0.0, float(n)), seed=seed
+        ),
+        histogram=accuracy_histogram(np.full(correct_P.size, n), correct_P),
         tokens_mean=float(lengths.mean()),
         tokens_median=float(np.median(lengths)),
         tokens_max=float(lengths.max()),
         share_cut_off=float(np.mean([reason == StopReason.LENGTH.value for reason in columns["stop_reason"]])),
         share_unparsable=float((verdicts_PN == Verdict.UNPARSABLE.value).mean()),
-        num_not_judged=int((~judged_PN).sum()),
+        num_not_judged=int(open_P.sum()),
+        num_unreadable=int((~readable_P).sum()),
+        avg_at_best=float(np.mean((correct_P + open_P) / n)) if correct_P.size else math.nan,
     )

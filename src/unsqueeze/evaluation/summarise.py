@@ -12,7 +12,7 @@ from unsqueeze.evaluation.votes import as_vote
 from unsqueeze.metrics.summary import Counts, Summary, summaries_by_benchmark, summarise_tally
 from unsqueeze.metrics.tally import Tallier, Tally
 from unsqueeze.rollout.types import StopReason
-from unsqueeze.verify.verdict import Verdict
+from unsqueeze.verify.verdict import Verdict, of_unreadable_gold
 
 
 def summarise_samples(samples: pa.Table, ks: Sequence[int], *, seed: int) -> Summary:
@@ -29,16 +29,25 @@ def summarise_samples(samples: pa.Table, ks: Sequence[int], *, seed: int) -> Sum
 
 
 def _with_counts(summary: Summary, samples: pa.Table) -> Summary:
-    return replace(summary, num_not_judged=samples["correct"].null_count, counts=counts_of(samples), benchmarks={})
+    return replace(summary, counts=counts_of(samples), benchmarks={})
 
 
 def tally_of(samples: pa.Table) -> Tally:
     """Count the samples of every problem, in the order in which the problems first stand there."""
     tallier = Tallier()
-    columns = (samples[name].to_pylist() for name in ("benchmark", "problem_id", "gold", "correct", "extracted"))
-    for (benchmark, problem_id, gold, correct, extracted), count in Counter(zip(*columns, strict=True)).items():
-        answer = as_vote(extracted)
-        tallier.add(problem_id, correct, benchmark=benchmark or "", answer=answer, gold=gold, count=count)
+    names = ("benchmark", "problem_id", "gold", "correct", "extracted", "verdict", "reason")
+    columns = (samples[name].to_pylist() for name in names)
+    for sample, count in Counter(zip(*columns, strict=True)).items():
+        benchmark, problem_id, gold, correct, extracted, verdict, reason = sample
+        tallier.add(
+            problem_id,
+            correct,
+            benchmark=benchmark or "",
+            answer=as_vote(extracted),
+            gold=gold,
+            readable=not of_unreadable_gold(verdict, reason),
+            count=count,
+        )
     return tallier.tally()
 
 
@@ -51,3 +60,17 @@ def counts_of(samples: pa.Table) -> Counts:
         num_cut_off=samples.filter(pc.field("stop_reason") == StopReason.LENGTH.value).num_rows,
         mean_tokens=math.nan if mean_tokens is None else mean_tokens,
     )
+
+
+def describe_unjudged(summary: Summary) -> list[str]:
+    """Say what was not judged and what it may be worth: clauses, none where all was judged."""
+    clauses = []
+    if summary.at_best is not None:
+        largest = summary.max_k
+        clauses.append(
+            f"{summary.num_not_judged:,} samples were not judged and count as wrong; were they all right, Avg would be "
+            f"{100 * summary.at_best.avg:.1f} % and Pass@{largest} {100 * summary.at_best.pass_at[largest]:.1f} %"
+        )
+    if summary.num_unreadable:
+        clauses.append(f"{summary.num_unreadable:,} problems are left out: their gold answers cannot be read")
+    return clauses

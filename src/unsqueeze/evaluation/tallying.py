@@ -1,6 +1,7 @@
 """Tally files of samples: who solved what, how often."""
 
 from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from unsqueeze.errors import UserError
@@ -14,7 +15,6 @@ from unsqueeze.interop.sample_files import (
     Record,
     gold_field,
     is_judged,
-    outcome_of,
     prediction_field,
     problem_id_field,
     read_samples,
@@ -23,8 +23,9 @@ from unsqueeze.interop.sample_files import (
 from unsqueeze.metrics.tally import Tallier, Tally
 from unsqueeze.store.evals import EvalWriter
 from unsqueeze.verify.math_verifier import MathVerifier
+from unsqueeze.verify.verdict import of_unreadable_gold
 
-COLUMNS = ("problem_id", "benchmark", "correct", "verdict", "extracted", "gold", "prediction")
+COLUMNS = ("problem_id", "benchmark", "correct", "verdict", "reason", "extracted", "gold", "prediction")
 """The columns of a Parquet file that scoring may need."""
 
 
@@ -64,15 +65,21 @@ def tally_samples(
     records = _records(source, tuple(dict.fromkeys((*COLUMNS, by))))
     for chunk in chunked(records, lambda record: len(record.line)):
         for record, outcome in zip(chunk, _outcomes(chunk, verifier), strict=True):
-            correct, answer, known = outcome
             problem_id, benchmark = problem_id_field(record), _benchmark(record, by)
-            tallier.add(problem_id, correct, benchmark=benchmark, answer=answer, gold=_gold(record))
-            if not known:
+            tallier.add(
+                problem_id,
+                outcome.correct,
+                benchmark=benchmark,
+                answer=outcome.answer,
+                gold=_gold(record),
+                readable=outcome.readable,
+            )
+            if not outcome.known:
                 tallier.answers_unknown()
         if on_finished:
             on_finished(len(chunk))
     tally = tallier.tally()
-    if not tally.problem_ids:
+    if not tally.problem_ids and not tally.unreadable:
         raise UserError(f"{source}: no samples. Every line needs problem_id and correct, or gold and prediction.")
     return tally
 
@@ -108,8 +115,20 @@ def _gold(record: Record) -> str | None:
         return None  # whether one is needed is said where samples are judged
 
 
-def _outcomes(records: list[Record], verifier: MathVerifier) -> Iterator[tuple[bool | None, Hashable | None, bool]]:
-    """Yield for every sample: is it correct (None: not judged), what it answered, and whether that is known."""
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """Outcome of a sample: is it correct (None: not judged), what it answered, whether that is known, and whether the
+    gold answer can be read.
+    """
+
+    correct: bool | None
+    answer: Hashable | None
+    known: bool
+    readable: bool
+
+
+def _outcomes(records: list[Record], verifier: MathVerifier) -> Iterator[_Outcome]:
+    """Yield the outcome of every sample: as it states it, else as it is judged."""
     unjudged = [record for record in records if not is_judged(record)]
     for record in unjudged:
         if not {"gold", "prediction"} <= set(record.fields):
@@ -125,7 +144,10 @@ def _outcomes(records: list[Record], verifier: MathVerifier) -> Iterator[tuple[b
     )
     for record in records:
         if is_judged(record):
-            yield stated_outcome(record), as_vote(record.fields.get("extracted")), "extracted" in record.fields
+            fields = record.fields
+            readable = not of_unreadable_gold(fields.get("verdict"), fields.get("reason"))
+            yield _Outcome(stated_outcome(record), as_vote(fields.get("extracted")), "extracted" in fields, readable)
         else:
             judgement = next(judgements)
-            yield outcome_of(judgement.verdict), as_vote(judgement.extracted), True
+            readable = not of_unreadable_gold(judgement.verdict, judgement.reason)
+            yield _Outcome(judgement.verdict.correct, as_vote(judgement.extracted), True, readable)

@@ -173,7 +173,7 @@ def _reward(record: Record) -> float:
         return math.nan
     if name == "verdict":
         if value in list(Verdict):
-            return Verdict(value).reward
+            return Verdict(value).judged_reward
         raise _wrong(record, name, f"It must be one of {', '.join(Verdict)}.")
     if isinstance(value, int | float) and abs(value) < _LARGEST:
         return float(value)

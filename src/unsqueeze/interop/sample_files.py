@@ -189,10 +189,6 @@ def is_judged(record: Record) -> bool:
     return "correct" in record.fields or "verdict" in record.fields
 
 
-def outcome_of(verdict: Verdict) -> bool | None:
-    return verdict is Verdict.CORRECT if verdict.judged else None
-
-
 def _stated_correct(record: Record) -> bool | None:
     value = record.fields["correct"]
     if value is None or (isinstance(value, bool | int | float) and value in (0, 1)):
@@ -205,7 +201,7 @@ def _stated_correct(record: Record) -> bool | None:
 def _stated_verdict(record: Record) -> bool | None:
     value = record.fields["verdict"]
     try:
-        return outcome_of(Verdict(value))
+        return Verdict(value).correct
     except ValueError:
         allowed = ", ".join(Verdict)
         raise UserError(f"{record.where}: field 'verdict' is {value!r}. It must be one of {allowed}.") from None

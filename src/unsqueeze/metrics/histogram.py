@@ -22,7 +22,7 @@ class Bin:
 def accuracy_histogram(num_samples_P: Numbers, num_correct_P: Numbers, num_inner: int = 4) -> list[Bin]:
     """Problems by their share of correct answers: 0, ``num_inner`` equal bins of what lies between, and 1.
 
-    Squeezing moves problems from between to the two ends. A problem with no judged sample is in no bin. The bins are
+    Squeezing moves problems from between to the two ends. A problem without samples is in no bin. The bins are
     (0, 1/m], (1/m, 2/m], …, ((m−1)/m, 1), compared as whole numbers, without rounding. Raises UserError for counts that
     cannot be, or fewer than one inner bin.
     """

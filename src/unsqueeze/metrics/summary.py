@@ -5,7 +5,7 @@ Axes: P problems.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from dataclasses import fields as dataclass_fields
 from typing import Any
 
@@ -30,16 +30,44 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
+class AtBest:
+    """The means of a summary were every sample right that was not judged: the upper ends of what is not known."""
+
+    avg: float
+    pass_at: dict[int, float]
+    coverage: float
+    majority: float | None = None
+
+    def to_json_object(self) -> dict[str, object]:
+        pass_at = {str(k): _or_null(value) for k, value in self.pass_at.items()}
+        return {name: _or_null(getattr(self, name)) for name in ("avg", "coverage", "majority")} | {"pass_at": pass_at}
+
+    @classmethod
+    def from_json_object(cls, fields: Mapping[str, Any]) -> "AtBest":
+        majority = fields.get("majority")
+        return cls(
+            avg=_number(fields["avg"]),
+            pass_at={int(k): _number(value) for k, value in fields["pass_at"].items()},
+            coverage=_number(fields["coverage"]),
+            majority=None if majority is None else float(majority),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """Statistics of a set of samples.
 
     ``avg`` is Avg@n, the mean over problems of the share of correct samples. ``pass_at[k]`` is the mean of the unbiased
     Pass@k over the problems that have at least k samples, and ``num_undefined[k]`` says how many have fewer and take no
     part; where all have fewer the estimate is NaN. ``coverage`` is the share of problems with at least one correct
-    sample, at whatever n each has; ``majority`` is maj@n, None where the answers are not known. ``num_not_judged``
-    counts the samples that take no part. ``counts`` is None where only verdicts are known, ``greedy_logp`` (nats per
-    token, Table 6) where no greedy answers were drawn, and
-    ``benchmarks`` holds the parts by their names.
+    sample, at whatever n each has; ``majority`` is maj@n, None where the answers are not known.
+
+    ``num_not_judged`` counts the samples that were not judged. They count as wrong in every estimate; ``at_best`` has
+    the means were they all right, None where all were judged. ``num_unreadable`` counts the problems whose gold answer
+    cannot be read, which are in no estimate, nor in ``n_problems``.
+
+    ``counts`` is None where only verdicts are known, ``greedy_logp`` (nats per token, Table 6) where no greedy answers
+    were drawn, and ``benchmarks`` holds the parts by their names.
     """
 
     n_problems: int
@@ -49,6 +77,8 @@ class Summary:
     coverage: Estimate
     majority: Estimate | None = None
     num_not_judged: int = 0
+    num_unreadable: int = 0
+    at_best: AtBest | None = None
     max_samples: int = 0
     counts: Counts | None = None
     greedy_logp: float | None = None
@@ -63,7 +93,8 @@ class Summary:
         """Return ``{"n_problems", "avg", "pass_at": {"1": {"mean", "low", "high"}, …}}`` and what else is known.
 
         ``avg`` is the number, its interval stands in ``avg_low`` and ``avg_high``; undefined values are null, and
-        ``num_undefined`` names the ks that some problems have too few samples for, and how many problems.
+        ``num_undefined`` names the ks that some problems have too few samples for, and how many problems. ``at_best``
+        is there where some samples were not judged.
         """
         avg = self.avg.to_json_object()
         fields: dict[str, object] = {
@@ -76,8 +107,11 @@ class Summary:
             "majority": None if self.majority is None else self.majority.to_json_object(),
             "num_undefined": {str(k): count for k, count in self.num_undefined.items() if count},
             "num_not_judged": self.num_not_judged,
+            "num_unreadable": self.num_unreadable,
             "max_samples": self.max_samples,
         }
+        if self.at_best is not None:
+            fields["at_best"] = self.at_best.to_json_object()
         if self.greedy_logp is not None:
             fields["greedy_logp"] = self.greedy_logp
         if self.counts is not None:
@@ -106,6 +140,8 @@ class Summary:
             coverage=Estimate.from_json_object(fields["coverage"]),
             majority=None if majority is None else Estimate.from_json_object(majority),
             num_not_judged=int(fields.get("num_not_judged", 0)),
+            num_unreadable=int(fields.get("num_unreadable", 0)),
+            at_best=AtBest.from_json_object(fields["at_best"]) if "at_best" in fields else None,
             max_samples=int(fields.get("max_samples", 0)),
             counts=_counts_from(fields),
             greedy_logp=_number(fields["greedy_logp"]) if "greedy_logp" in fields else None,
@@ -128,6 +164,10 @@ def _counts_from(fields: Mapping[str, Any]) -> Counts | None:
 def _number(value: Any) -> float:
     """A number of JSON, where null stands for what is not one."""
     return math.nan if value is None else float(value)
+
+
+def _or_null(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else value
 
 
 def powers_of_two_up_to(num_samples: int) -> list[int]:
@@ -157,36 +197,78 @@ def summarise(
     num_correct_P: Numbers,
     ks: Iterable[int],
     *,
+    num_open_P: Numbers | None = None,
     strata: Labels | None = None,
     majority_P: Numbers | None = None,
+    best_majority_P: Numbers | None = None,
     seed: int = 0,
 ) -> Summary:
     """Avg@n and Pass@k for every k of ``ks``, each with a 95 % bootstrap interval over problems (stratified).
 
-    num_samples_P (judged samples, n may differ), num_correct_P: integers, shape (P,). majority_P: maj@n of every
-    problem (``metrics.vote``), where known. A problem with no judged sample has no Avg@n, coverage or maj@n either, and
-    takes no part in them.
+    num_samples_P (all samples, n may differ), num_correct_P, num_open_P (those that were not judged, which count as
+    wrong; none by default): integers, shape (P,). majority_P: maj@n of every problem (``metrics.vote``), where known,
+    and best_majority_P, were the open ones right. A problem without samples has no Avg@n, coverage or maj@n, and takes
+    no part in them.
     """
     samples_P = np.asarray(num_samples_P, dtype=np.int64).reshape(-1)
     correct_P = np.asarray(num_correct_P, dtype=np.int64).reshape(-1)
-    if samples_P.shape != correct_P.shape:
+    open_P = np.zeros_like(correct_P) if num_open_P is None else np.asarray(num_open_P, dtype=np.int64).reshape(-1)
+    if not samples_P.shape == correct_P.shape == open_P.shape:
         raise UserError(f"summary: {samples_P.size} sample counts for {correct_P.size} correct counts; give one each.")
     labels_P = np.zeros(samples_P.size, dtype=np.int64) if strata is None else np.asarray(strata)
-    pass_P = {k: pass_at_k_per_problem(samples_P, correct_P, k) for k in sorted(set(ks))}
-    avg_P = pass_at_k_per_problem(samples_P, correct_P, 1)
-    judged_P = samples_P > 0
-    solved_P = np.where(judged_P, (correct_P > 0).astype(np.float64), np.nan)
-    avg, coverage, *pass_at = _estimates([avg_P, solved_P, *pass_P.values()], labels_P, seed)
-    voted_P = None if majority_P is None else np.where(judged_P, np.asarray(majority_P), np.nan)
+    values = _values(samples_P, correct_P, sorted(set(ks)))
+    avg, coverage, *pass_at = _estimates(list(values.all), labels_P, seed)
+    sampled_P = samples_P > 0
+    voted_P = None if majority_P is None else np.where(sampled_P, np.asarray(majority_P), np.nan)
+    best = _values(samples_P, correct_P + open_P, values.ks)
+    best_voted_P = None if best_majority_P is None else np.where(sampled_P, np.asarray(best_majority_P), np.nan)
     return Summary(
         n_problems=int(samples_P.size),
         avg=avg,
-        pass_at=dict(zip(pass_P, pass_at, strict=True)),
-        num_undefined={k: int(np.isnan(values_P).sum()) for k, values_P in pass_P.items()},
+        pass_at=dict(zip(values.ks, pass_at, strict=True)),
+        num_undefined={k: int(np.isnan(values_P).sum()) for k, values_P in zip(values.ks, values.pass_KP, strict=True)},
         coverage=coverage,
         majority=None if voted_P is None else _estimates([voted_P], labels_P, seed)[0],
+        num_not_judged=int(open_P.sum()),
+        at_best=AtBest(
+            avg=_mean(best.avg_P),
+            pass_at={k: _mean(values_P) for k, values_P in zip(best.ks, best.pass_KP, strict=True)},
+            coverage=_mean(best.solved_P),
+            majority=None if best_voted_P is None else _mean(best_voted_P),
+        )
+        if open_P.any()
+        else None,
         max_samples=int(samples_P.max(initial=0)),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Values:
+    """The values of every problem; NaN where undefined."""
+
+    ks: list[int]
+    avg_P: NDArray[np.float64]
+    solved_P: NDArray[np.float64]
+    pass_KP: list[NDArray[np.float64]]
+
+    @property
+    def all(self) -> Iterable[NDArray[np.float64]]:
+        return (self.avg_P, self.solved_P, *self.pass_KP)
+
+
+def _values(samples_P: NDArray[np.int64], correct_P: NDArray[np.int64], ks: list[int]) -> _Values:
+    return _Values(
+        ks,
+        pass_at_k_per_problem(samples_P, correct_P, 1),
+        np.where(samples_P > 0, (correct_P > 0).astype(np.float64), np.nan),
+        [pass_at_k_per_problem(samples_P, correct_P, k) for k in ks],
+    )
+
+
+def _mean(values_P: NDArray[np.float64]) -> float:
+    """The mean over the problems that have a value; NaN where none has."""
+    defined = values_P[np.isfinite(values_P)]
+    return float(defined.mean()) if defined.size else math.nan
 
 
 def _estimates(values_KP: Sequence[NDArray[np.float64]], labels_P: NDArray[Any], seed: int) -> list[Estimate]:
@@ -213,14 +295,7 @@ def _estimates(values_KP: Sequence[NDArray[np.float64]], labels_P: NDArray[Any],
 
 def summarise_tally(tally: Tally, ks: Iterable[int], *, seed: int = 0) -> Summary:
     """``summarise`` of a whole tally, its intervals stratified by benchmark."""
-    return summarise(
-        tally.num_samples_P,
-        tally.num_correct_P,
-        ks,
-        strata=tally.benchmarks,
-        majority_P=tally.majority_P,
-        seed=seed,
-    )
+    return replace(_summary_of(tally, ks, seed, strata=tally.benchmarks), num_unreadable=len(tally.unreadable))
 
 
 def summaries_by_benchmark(tally: Tally, ks: Iterable[int], *, seed: int = 0) -> dict[str, Summary]:
@@ -228,12 +303,31 @@ def summaries_by_benchmark(tally: Tally, ks: Iterable[int], *, seed: int = 0) ->
     if len(tally.strata) < 2:
         return {}
     wanted = list(ks)
-    labels_P = np.asarray(tally.benchmarks)
     summaries = {}
     for name in tally.strata:
-        of_this_P = labels_P == name
-        majority_P = None if tally.majority_P is None else tally.majority_P[of_this_P]
-        summaries[name or "no benchmark"] = summarise(
-            tally.num_samples_P[of_this_P], tally.num_correct_P[of_this_P], wanted, majority_P=majority_P, seed=seed
+        num_unreadable = sum(benchmark == name for benchmark, _ in tally.unreadable)
+        summaries[name or "no benchmark"] = replace(
+            _summary_of(tally, wanted, seed, part=name), num_unreadable=num_unreadable
         )
     return summaries
+
+
+def _summary_of(
+    tally: Tally, ks: Iterable[int], seed: int, *, strata: Labels | None = None, part: str | None = None
+) -> Summary:
+    """The summary of a tally, or of the part of it that is of one benchmark."""
+    of_it_P = np.array([part is None or name == part for name in tally.benchmarks], dtype=bool)
+
+    def votes(majority_P: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
+        return None if majority_P is None else majority_P[of_it_P]
+
+    return summarise(
+        tally.num_samples_P[of_it_P],
+        tally.num_correct_P[of_it_P],
+        ks,
+        num_open_P=tally.num_open_P[of_it_P],
+        strata=strata,
+        majority_P=votes(tally.majority_P),
+        best_majority_P=votes(tally.best_majority_P),
+        seed=seed,
+    )

@@ -12,23 +12,38 @@ from numpy.typing import NDArray
 
 from unsqueeze.metrics.vote import majority
 
+Key = tuple[str, str]
+"""Benchmark and problem id."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tally:
     """Counts per problem, in the order in which the problems were first seen. Arrays have shape (P,).
 
-    ``num_samples_P`` counts judged samples only; ``num_not_judged`` the others. ``majority_P`` is maj@n of every
-    problem, None where the answers are not known.
+    ``num_samples_P`` counts all samples of a problem, and ``num_open_P`` those among them that were not judged: they
+    count as wrong, and would be right at best. No sample and no problem is left out for what was answered. Problems
+    whose gold answer cannot be read are left out whole; ``unreadable`` names them. ``majority_P`` is maj@n of every
+    problem, None where the answers are not known, and ``best_majority_P`` the same were all open samples right.
     """
 
     problem_ids: tuple[str, ...]
     benchmarks: tuple[str, ...]
     num_samples_P: NDArray[np.int64]
     num_correct_P: NDArray[np.int64]
-    majority_P: NDArray[np.float64] | None
-    num_not_judged: int
+    num_open_P: NDArray[np.int64]
+    majority_P: NDArray[np.float64] | None = None
+    best_majority_P: NDArray[np.float64] | None = None
     golds: tuple[str | None, ...] = ()
     """Gold answers, None where samples came without."""
+    unreadable: tuple[Key, ...] = ()
+
+    @property
+    def keys(self) -> list[Key]:
+        return list(zip(self.benchmarks, self.problem_ids, strict=True))
+
+    @property
+    def num_not_judged(self) -> int:
+        return int(self.num_open_P.sum())
 
     @property
     def max_samples(self) -> int:
@@ -37,7 +52,7 @@ class Tally:
     @property
     def strata(self) -> list[str]:
         """The benchmarks there are, in the order in which they were first seen."""
-        return list(dict.fromkeys(self.benchmarks))
+        return list(dict.fromkeys([*self.benchmarks, *(benchmark for benchmark, _ in self.unreadable)]))
 
 
 def called_alike(first: Tally, second: Tally) -> tuple[Tally, Tally]:
@@ -54,11 +69,11 @@ class Tallier:
     """Counts samples one by one. Memory grows with the problems and their distinct answers, not with the samples."""
 
     def __init__(self) -> None:
-        self._counts: dict[tuple[str, str], list[int]] = {}
-        self._votes: dict[tuple[str, str], Counter[Hashable]] = {}
-        self._golds: dict[tuple[str, str], str] = {}
+        self._counts: dict[Key, list[int]] = {}
+        self._votes: dict[Key, Counter[Hashable]] = {}
+        self._golds: dict[Key, str] = {}
+        self._unreadable: dict[Key, None] = {}
         self._all_answers_known = True
-        self.num_not_judged = 0
 
     def add(
         self,
@@ -68,22 +83,26 @@ class Tallier:
         benchmark: str = "",
         answer: Hashable | None = None,
         gold: str | None = None,
+        readable: bool = True,
         count: int = 1,
     ) -> None:
         """One sample, or ``count`` equal ones. ``correct`` None: not judged.
 
         ``answer``: what it said, where a vote is wanted; None: nothing. ``gold``: the right answer, where it is known.
+        ``readable`` False: the gold answer cannot be read, which takes the problem out, whatever its samples are.
         """
         key = (benchmark, problem_id)
         if gold is not None:
             self._golds.setdefault(key, gold)
-        counts = self._counts.setdefault(key, [0, 0])
-        if correct is None:
-            self.num_not_judged += count
-            return
+        if not readable:
+            self._unreadable[key] = None
+        counts = self._counts.setdefault(key, [0, 0, 0])
         counts[0] += count
-        counts[1] += count * correct
-        if not correct and answer is not None:
+        if correct is None:
+            counts[2] += count
+        else:
+            counts[1] += count * correct
+        if correct is False and answer is not None:
             self._votes.setdefault(key, Counter())[answer] += count
 
     def answers_unknown(self) -> None:
@@ -91,16 +110,24 @@ class Tallier:
         self._all_answers_known = False
 
     def tally(self) -> Tally:
-        counts = np.array(list(self._counts.values()), dtype=np.int64).reshape(-1, 2)
-        votes = [
-            majority(num_correct, self._votes.get(key, {}).values()) for key, (_, num_correct) in self._counts.items()
-        ]
+        keys = [key for key in self._counts if key not in self._unreadable]
+        counts = np.array([self._counts[key] for key in keys], dtype=np.int64).reshape(-1, 3)
+        num_samples_P, num_correct_P, num_open_P = counts.T
         return Tally(
-            problem_ids=tuple(problem_id for _, problem_id in self._counts),
-            benchmarks=tuple(benchmark for benchmark, _ in self._counts),
-            num_samples_P=counts[:, 0],
-            num_correct_P=counts[:, 1],
-            majority_P=np.array(votes, dtype=np.float64) if self._all_answers_known else None,
-            num_not_judged=self.num_not_judged,
-            golds=tuple(self._golds.get(key) for key in self._counts),
+            problem_ids=tuple(problem_id for _, problem_id in keys),
+            benchmarks=tuple(benchmark for benchmark, _ in keys),
+            num_samples_P=num_samples_P,
+            num_correct_P=num_correct_P,
+            num_open_P=num_open_P,
+            majority_P=self._majority(keys, num_correct_P),
+            best_majority_P=self._majority(keys, num_correct_P + num_open_P),
+            golds=tuple(self._golds.get(key) for key in keys),
+            unreadable=tuple(self._unreadable),
         )
+
+    def _majority(self, keys: list[Key], num_correct_P: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        if not self._all_answers_known:
+            return None
+        pairs = zip(keys, num_correct_P.tolist(), strict=True)
+        votes = [majority(num_correct, self._votes.get(key, {}).values()) for key, num_correct in pairs]
+        return np.array(votes, dtype=np.float64)

@@ -44,7 +44,7 @@ class EvalSample:
     @property
     def correct(self) -> bool | None:
         """None where nothing was judged. Stored too, so that any tool can score the file."""
-        return self.verdict is Verdict.CORRECT if self.verdict.judged else None
+        return self.verdict.correct
 
 
 SAMPLE_SCHEMA = pa.schema(
@@ -166,8 +166,13 @@ class Samples:
         for place, judgement in zip(
             places, judged(part["problem_id"].to_pylist(), part["text"].to_pylist()), strict=True
         ):
-            correct = judgement.verdict is Verdict.CORRECT if judgement.verdict.judged else None
-            values = (judgement.verdict.value, correct, judgement.extracted, judgement.reason, verifier)
+            values = (
+                judgement.verdict.value,
+                judgement.verdict.correct,
+                judgement.extracted,
+                judgement.reason,
+                verifier,
+            )
             for name, value in zip(columns, values, strict=True):
                 columns[name][place] = value
         for name, values in columns.items():

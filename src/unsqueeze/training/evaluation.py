@@ -13,7 +13,7 @@ from unsqueeze.evaluation.calls import have_of, whole
 from unsqueeze.evaluation.draw import draw
 from unsqueeze.evaluation.greedy import greedy_logp
 from unsqueeze.evaluation.questions import Asked
-from unsqueeze.evaluation.summarise import summarise_samples
+from unsqueeze.evaluation.summarise import describe_unjudged, summarise_samples
 from unsqueeze.metrics.summary import Summary, powers_of_two_up_to
 from unsqueeze.store.evals import EvalWriter
 from unsqueeze.store.samples import EvalSample
@@ -150,8 +150,8 @@ def draw_samples(run: Run, held_out: HeldOut, asked: Asked, step: int, seed: int
 
     def on_judged(samples: Sequence[EvalSample]) -> None:
         seen.update(sample.verdict for sample in samples)
-        judged = sum(count for verdict, count in seen.items() if verdict.judged)
-        share = seen[Verdict.CORRECT] / judged if judged else math.nan
+        readable = seen.total() - seen[Verdict.UNREADABLE_GOLD]
+        share = seen[Verdict.CORRECT] / readable if readable else math.nan
         run.progress.step({"kind": "evaluation", "avg": share, "num_samples": seen.total()})
 
     label = f"step {step}: {held_out.name} on {len(problems)} problems × {n}"
@@ -189,4 +189,5 @@ def describe_evaluation(summary: Summary) -> str:
     return (
         f"Avg {summary.avg.mean:.3f}, Pass@{largest} {estimate.mean:.3f}{interval}, "
         f"greedy log-prob {summary.greedy_logp:.3f} nats/token"
+        + "".join(f"; {words}" for words in describe_unjudged(summary))
     )

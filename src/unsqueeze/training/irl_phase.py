@@ -55,7 +55,7 @@ def choose_from_group(group: Group, settings: IrlSettings, rng: np.random.Genera
     rank_G = ranked_by_G.argsort(kind="stable").argsort(kind="stable")
     selected = select_demonstrations(
         ranked_by_G,
-        np.array([judgement.verdict.reward for judgement in group.judgements]),
+        np.array([judgement.verdict.judged_reward for judgement in group.judgements]),
         settings.k,
         pool=settings.pool,
         quantile=settings.quantile,

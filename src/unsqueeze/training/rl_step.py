@@ -27,6 +27,7 @@ from unsqueeze.training.proximal import trainer_scores
 from unsqueeze.training.rl_rows import rl_rows, trained_rollouts
 from unsqueeze.training.run import Run
 from unsqueeze.training.sampler_gap import correction_level, gap_metrics
+from unsqueeze.verify.verdict import Verdict
 
 Loss = Callable[..., LossOutput]
 
@@ -120,15 +121,16 @@ def rollout_metrics(groups: Sequence[Group], estimator: Estimator, settings: RlS
     drew the tokens, at its temperature: −mean ``logp_behaviour``, nats per token."""
     if not groups:
         return {"reward": None}
-    rewards = rewards_PG(groups)
     completions = [rollout.completion for group in groups for rollout in group.rollouts]
     lengths = [len(completion.tokens) for completion in completions]
     logp_M = np.concatenate([completion.logp_behaviour for completion in completions])
-    judged = rewards[~torch.isnan(rewards)]
+    verdicts_PG = [[judgement.verdict for judgement in group.judgements] for group in groups]
+    # What the verifier failed at does not train, and counts as wrong here all the same.
+    correct = [v is Verdict.CORRECT for row in verdicts_PG if Verdict.UNREADABLE_GOLD not in row for v in row]
     return {
-        "reward": float(judged.mean()) if judged.numel() else None,
+        "reward": float(np.mean(correct)) if correct else None,
         "informative_groups": float(np.mean(informative(groups, estimator, settings))),
-        "not_judged": rewards.numel() - judged.numel(),
+        "not_judged": sum(not verdict.judged for row in verdicts_PG for verdict in row),
         "entropy": -float(np.mean(logp_M, dtype=np.float64)),
         "response_tokens_mean": float(np.mean(lengths)),
         "truncated": float(np.mean([completion.stop_reason is StopReason.LENGTH for completion in completions])),

@@ -12,7 +12,7 @@ from sympy import Basic, MatrixBase  # type: ignore[import-untyped]
 
 from unsqueeze.verify.comparing import comparing_strictly, contradicts_itself
 from unsqueeze.verify.finding import find, patterns_of
-from unsqueeze.verify.job import Grade, Where
+from unsqueeze.verify.job import SAME_UNREADABLE, UNREADABLE_GOLD, Grade, Where
 from unsqueeze.verify.reading import Reading, in_order_of_units, literal, with_decimal_comma, with_unit_of
 from unsqueeze.verify.special import special_verdict
 from unsqueeze.verify.units import units_conflict
@@ -50,8 +50,8 @@ class Grader:
         parsed = given is not None and _is_mathematics(given.expression)
         if reference is None or not _is_mathematics(reference.expression):
             if gold == text or (given is not None and reference is not None and _same_literally(reference, given)):
-                return Grade("correct", parsed, extracted, "the same text as the gold answer")
-            return Grade("crashed", parsed, extracted, "the gold answer cannot be read")
+                return Grade("correct", parsed, extracted, SAME_UNREADABLE)
+            return Grade("unreadable_gold", parsed, extracted, UNREADABLE_GOLD)
         if given is None:
             return Grade("unparsable", False, None, "no answer was found in the response")
         if _same_text(reference, given):

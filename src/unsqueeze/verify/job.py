@@ -9,6 +9,10 @@ Where = Literal["box", "final_answer", "anywhere"]
 # Who grades: Math-Verify, or the scorers of reasoning-gym.
 GraderName = Literal["math", "reasoning_gym"]
 
+# Reasons: of no judgement, and of the only one that there can be where a gold answer cannot be read.
+UNREADABLE_GOLD = "the gold answer cannot be read"
+SAME_UNREADABLE = "the same text as the gold answer, which cannot be read"
+
 # The last word of a worker that ends by itself, because it has grown.
 RETIRED = "retired"
 

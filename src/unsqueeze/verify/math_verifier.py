@@ -33,7 +33,6 @@ from unsqueeze.verify.normalise import plain_characters, spaced_ideographs
 from unsqueeze.verify.pool import WorkerPool
 from unsqueeze.verify.stating import alternatives, ends_open, says_no_answer
 from unsqueeze.verify.textual import (
-    UNREADABLE_GOLD,
     equal_or_not,
     judged_as_text,
     judged_without_answer,
@@ -224,8 +223,7 @@ class MathVerifier:
                 grades[job] = known
         for job, grade in zip(unknown, self._pool.run(unknown), strict=True):
             grades[job] = grade
-            is_settled = grade.verdict != Verdict.CRASHED or grade.reason == UNREADABLE_GOLD
-            if is_settled and len(job.text) <= _MAX_CACHED_CHARACTERS:
+            if grade.verdict != Verdict.CRASHED and len(job.text) <= _MAX_CACHED_CHARACTERS:
                 self._cache[job] = grade
         while len(self._cache) > self._cache_size:
             self._cache.popitem(last=False)

@@ -3,26 +3,41 @@
 import contextlib
 import os
 import select
+import signal
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from unsqueeze.errors import RunError, UserError
-from unsqueeze.verify.job import Grade, GraderName, Job
+from unsqueeze.verify.job import UNREADABLE_GOLD, Grade, GraderName, Job
 from unsqueeze.verify.processes import NurseryDiedError, NurseryHandle, WorkerHandle
+from unsqueeze.verify.verdict import Verdict
 
 _MAX_BATCH_JOBS = 32
 _MAX_BATCH_CHARACTERS = 1 << 18
 _MAX_ATTEMPTS = 2
 _MAX_NURSERIES = 3
 # Beyond the verifier's own deadline the kernel ends a worker whose judge is gone.
-_ALARM_FACTOR = 2.0
+_ALARM_FACTOR = 9.0
 _ALARM_EXTRA_S = 5.0
+# A deadline holds against a worker that had at least this share of it of the processor; one that had less is not slow
+# but kept waiting, and is given so many times the deadline.
+_COMPUTED_SHARE = 0.25
+_PATIENCE = 8.0
+# Ends that an answer can bring about by itself: an overflow of the stack, a failed assertion, a bad address.
+_OWN_ENDS = frozenset([-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS, -signal.SIGILL, -signal.SIGFPE])
+_ANSWERS_DOING = ("timed_out", "too_large")
 
 
 def _timed_out(timeout_s: float) -> Grade:
     return Grade("timed_out", False, None, f"not judged within {timeout_s:g} s")
+
+
+def _kept_waiting(waited_s: float, computed_s: float) -> Grade:
+    return Grade(
+        "crashed", False, None, f"in {waited_s:.0f} s the worker had the processor for {computed_s:.1f} s: too little"
+    )
 
 
 class _Round:
@@ -65,9 +80,12 @@ class _Round:
 class WorkerPool:
     """Keeps ``workers`` processes; kills and replaces one that is over its deadline or its memory.
 
-    Only the job that a worker was at is touched by its end: over the deadline it is TIMED_OUT; where the worker died
-    (killed from outside, or by the answer itself) it is tried once more, alone, and then CRASHED. The other jobs of
-    that worker go to the next.
+    Only the job that a worker was at is touched by its end: over the deadline it is TIMED_OUT; where the worker died it
+    is tried once more, alone, and then TOO_LARGE where it died of itself, CRASHED where it was killed from outside. The
+    other jobs of that worker go to the next.
+
+    Time and memory are held against an answer only where it is the cause: not where the worker was kept from computing
+    (CRASHED), nor where the gold answer is as slow or large against a harmless answer too (UNREADABLE_GOLD).
     """
 
     def __init__(self, *, workers: int, timeout_s: float, memory_mb: int, grader: GraderName = "math") -> None:
@@ -98,6 +116,22 @@ class WorkerPool:
 
     def run(self, jobs: Sequence[Job], on_finished: Callable[[int], None] | None = None) -> list[Grade]:
         """Grades in the order of the jobs. ``on_finished`` is told of each as it is known."""
+        grades = self._run(jobs, on_finished)
+        slow = {job.gold for job, grade in zip(jobs, grades, strict=True) if grade.verdict in _ANSWERS_DOING}
+        slow -= {job.gold for job, grade in zip(jobs, grades, strict=True) if Verdict(grade.verdict).judged}
+        if not slow:
+            return grades
+        harmless = [Job(gold, "\\boxed{0}", "box") for gold in sorted(slow)]
+        tried = {job.gold: grade for job, grade in zip(harmless, self._run(harmless, None), strict=True)}
+        at_fault = {gold: grade.reason for gold, grade in tried.items() if grade.verdict in _ANSWERS_DOING}
+        return [
+            Grade("unreadable_gold", False, grade.extracted, f"{UNREADABLE_GOLD}: {at_fault[job.gold]}")
+            if grade.verdict in _ANSWERS_DOING and job.gold in at_fault
+            else grade
+            for job, grade in zip(jobs, grades, strict=True)
+        ]
+
+    def _run(self, jobs: Sequence[Job], on_finished: Callable[[int], None] | None) -> list[Grade]:
         this_round = _Round(jobs, on_finished)
         self._num_nurseries_lost = 0
         try:
@@ -129,18 +163,21 @@ class WorkerPool:
 
     def _staff(self, this_round: _Round) -> None:
         """Give every idle worker something to do, hiring as many as there is work for."""
-        for worker in self._workers:
-            if this_round.waiting and not worker.in_flight:
-                self._give(worker, this_round)
+        given = [worker for worker in self._workers if not worker.in_flight and self._give(worker, this_round)]
         while this_round.waiting and len(self._workers) < self._num_workers:
             worker = self._hire()
             self._workers.append(worker)
             self._give(worker, this_round)
+            given.append(worker)
+        for worker in given:  # not before: hiring may take as long as Math-Verify takes to load
+            worker.begin(self._timeout_s)
 
-    def _give(self, worker: WorkerHandle, this_round: _Round) -> None:
+    def _give(self, worker: WorkerHandle, this_round: _Round) -> bool:
+        """Give a worker its next batch. False where nothing waits."""
         batch = this_round.take_batch(self._num_workers)
-        worker.give(batch, [asdict(this_round.jobs[key]) for key in batch])
-        worker.deadline = time.monotonic() + self._timeout_s
+        if batch:
+            worker.give(batch, [asdict(this_round.jobs[key]) for key in batch])
+        return bool(batch)
 
     def _hire(self) -> WorkerHandle:
         while True:
@@ -172,9 +209,21 @@ class WorkerPool:
                 with contextlib.suppress(BrokenPipeError):  # its death shows where results are read
                     worker.send()
             if worker.in_flight and time.monotonic() > worker.deadline:
-                this_round.finish(worker.in_flight.popleft(), _timed_out(self._timeout_s))
-                this_round.give_back(worker.in_flight)
-                self._dismiss([worker])
+                self._overdue(worker, this_round)
+
+    def _overdue(self, worker: WorkerHandle, this_round: _Round) -> None:
+        """End a worker that is over its deadline, unless it was kept from computing and may have more time."""
+        grade = _timed_out(self._timeout_s)
+        computed_s = worker.computed_s()
+        if computed_s is not None and (lacking_s := _COMPUTED_SHARE * self._timeout_s - computed_s) > 0:
+            waited_s = time.monotonic() - worker.begun
+            if waited_s < _PATIENCE * self._timeout_s:
+                worker.deadline = time.monotonic() + max(lacking_s, 0.01)
+                return
+            grade = _kept_waiting(waited_s, computed_s)
+        this_round.finish(worker.in_flight.popleft(), grade)
+        this_round.give_back(worker.in_flight)
+        self._dismiss([worker])
 
     def _collect(self, worker: WorkerHandle, this_round: _Round) -> bool:
         """Take in the results of a worker. False where it turned out to be dead, and was buried."""
@@ -184,22 +233,25 @@ class WorkerPool:
             return False
         for result in results:
             this_round.finish(worker.in_flight.popleft(), Grade(**result))
-            worker.deadline = time.monotonic() + self._timeout_s
+        if results:
+            worker.begin(self._timeout_s)
         return True
 
     def _mourn(self, worker: WorkerHandle, this_round: _Round) -> None:
-        retired = worker.retired
+        (code,) = self._dismiss([worker])
         culprit = worker.in_flight[0]
-        if not retired:
+        if not worker.retired:
             this_round.attempts[culprit] += 1
             if this_round.attempts[culprit] >= _MAX_ATTEMPTS:
                 worker.in_flight.popleft()
-                this_round.finish(culprit, Grade("crashed", False, None, "the worker died on this answer, twice"))
+                verdict = "too_large" if code in _OWN_ENDS else "crashed"
+                this_round.finish(culprit, Grade(verdict, False, None, "the worker died on this answer, twice"))
         this_round.give_back(worker.in_flight)
-        self._dismiss([worker])
 
-    def _dismiss(self, workers: Sequence[WorkerHandle]) -> None:
+    def _dismiss(self, workers: Sequence[WorkerHandle]) -> list[int | None]:
+        """Bury workers; returns the codes they ended with."""
+        codes = []
         for worker in workers:
             self._workers.remove(worker)
-            if self._nursery is not None:
-                self._nursery.bury(worker)
+            codes.append(None if self._nursery is None else self._nursery.bury(worker))
+        return codes

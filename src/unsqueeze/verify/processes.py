@@ -24,6 +24,17 @@ class NurseryDiedError(Exception):
     """The spawned process ended. Says its last words."""
 
 
+def cpu_s(pid: int) -> float | None:
+    """Seconds of the processor that a process has had. None where the system does not tell."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            fields = stat.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    # utime and stime, fields 14 and 15 of proc(5), counted from the state behind the name, which is field 3.
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 class WorkerHandle:
     """One worker: its pipes, what it was given and has not answered, and until when the next answer is due."""
 
@@ -33,9 +44,22 @@ class WorkerHandle:
         self.results_fd = results_fd
         self.in_flight: deque[int] = deque()
         self.deadline = 0.0
+        self.begun = 0.0
+        self._begun_cpu_s: float | None = None
         self.retired = False
         self._unsent = memoryview(b"")
         self._decoder = Decoder()
+
+    def begin(self, timeout_s: float) -> None:
+        """Note that the worker is at its next answer from now on."""
+        self.begun = time.monotonic()
+        self.deadline = self.begun + timeout_s
+        self._begun_cpu_s = cpu_s(self.pid)
+
+    def computed_s(self) -> float | None:
+        """Seconds of the processor that the worker had for the answer it is at. None where that is not known."""
+        now = cpu_s(self.pid)
+        return None if now is None or self._begun_cpu_s is None else now - self._begun_cpu_s
 
     @property
     def sending(self) -> bool:
@@ -89,6 +113,12 @@ class NurseryHandle:
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
             )
 
+    def _answer(self, name: str) -> Any:
+        """What the nursery says under a name; an answer that an interrupted call left behind is passed over."""
+        while name not in (message := self._next_message()):
+            pass
+        return message[name]
+
     def _next_message(self) -> dict[str, Any]:
         give_up = time.monotonic() + START_TIMEOUT_S
         while (wait_s := give_up - time.monotonic()) > 0:
@@ -125,7 +155,7 @@ class NurseryHandle:
         try:
             fork = encode({"fork": self._settings})
             socket.send_fds(self._control, [fork], [their_jobs_fd, their_results_fd])
-            pid = self._next_message()["pid"]
+            pid = self._answer("pid")
         except BaseException:
             os.close(jobs_fd)
             os.close(results_fd)
@@ -137,13 +167,20 @@ class NurseryHandle:
         os.set_blocking(results_fd, False)
         return WorkerHandle(pid, jobs_fd, results_fd)
 
-    def bury(self, worker: WorkerHandle) -> None:
-        """Kill a worker, whatever it is at, and clear it away. Until it is reaped here its pid belongs to it."""
+    def bury(self, worker: WorkerHandle) -> int | None:
+        """Kill a worker, whatever it is at, and clear it away. Until it is reaped here its pid belongs to it.
+
+        Returns the code it ended with, minus its number for a signal; None where that is not known.
+        """
         worker.close()
         with contextlib.suppress(ProcessLookupError):
             os.kill(worker.pid, signal.SIGKILL)
-        with contextlib.suppress(OSError):
+        try:
             self._control.sendall(encode({"reap": worker.pid}))
+            code: int | None = self._answer("ended")
+        except (NurseryDiedError, OSError):
+            return None
+        return code
 
     def close(self) -> None:
         """Closing the socket ends the nursery, and it takes its workers with it."""

@@ -6,6 +6,7 @@ from unsqueeze.verify.bare import bare_answer, short_text
 from unsqueeze.verify.choice import find_choice
 from unsqueeze.verify.extract import Credit, boxes_at_end
 from unsqueeze.verify.gold import Gold
+from unsqueeze.verify.job import SAME_UNREADABLE, UNREADABLE_GOLD
 from unsqueeze.verify.normalise import plain_characters, without_delimiters
 from unsqueeze.verify.stating import stated_answer
 from unsqueeze.verify.texts import MAX_TEXT, is_plain, number_in_words, plain_words
@@ -13,7 +14,6 @@ from unsqueeze.verify.verdict import Judgement, Verdict
 
 _MAX_SENTENCE = 10
 _DOUBT = frozenset(["or", "not", "no", "if", "either", "neither", "never", "unless", "maybe", "perhaps"])
-UNREADABLE_GOLD = "the gold answer cannot be read"
 
 
 def equal_or_not(equal: bool, extracted: str, what: str) -> Judgement:
@@ -25,9 +25,9 @@ def equal_or_not(equal: bool, extracted: str, what: str) -> Judgement:
 def judged_without_answer(reference: Gold, reason: str) -> Judgement:
     """The judgement of a response in which no answer stands."""
     if reference.kind == "empty":
-        return Judgement(Verdict.CRASHED, None, "the gold answer is empty")
+        return Judgement(Verdict.UNREADABLE_GOLD, None, "the gold answer is empty")
     if reference.kind == "unreadable":
-        return Judgement(Verdict.CRASHED, None, UNREADABLE_GOLD)
+        return Judgement(Verdict.UNREADABLE_GOLD, None, UNREADABLE_GOLD)
     return Judgement(Verdict.UNPARSABLE, None, reason)
 
 
@@ -61,8 +61,8 @@ def _judged_text(reference: Gold, gold: str, candidate: str | None) -> Judgement
     if reference.kind == "unreadable":
         same = candidate is not None and "".join(candidate.split()) == "".join(gold.split())
         if same or (given and given == reference.text):
-            return Judgement(Verdict.CORRECT, candidate, "the same text as the gold answer")
-        return Judgement(Verdict.CRASHED, candidate, UNREADABLE_GOLD)
+            return Judgement(Verdict.CORRECT, candidate, SAME_UNREADABLE)
+        return Judgement(Verdict.UNREADABLE_GOLD, candidate, UNREADABLE_GOLD)
     if candidate is None:
         return Judgement(Verdict.UNPARSABLE, None, "no answer was found in the response")
     if reference.spelled and given != reference.text and any(character.isdigit() for character in candidate):

@@ -7,7 +7,8 @@ to be
 killed costs nothing but its one answer.
 
 Messages (see wire.py). On the socket: ``{"ready"}`` once; then ``{"fork"}`` with two file descriptors attached,
-answered by ``{"pid"}``; ``{"reap": pid}``, not answered. On a worker's pipes: a list of jobs in, one grade a job out.
+answered by ``{"pid"}``; ``{"reap": pid}``, answered by ``{"ended": code}``, minus its number for a signal. On a
+worker's pipes: a list of jobs in, one grade a job out.
 """
 
 import contextlib
@@ -49,8 +50,8 @@ def _limit_resources(memory_mb: int) -> None:
             resource.setrlimit(limit, (value, value))
 
 
-def _crashed(reason: str) -> Grade:
-    return Grade("crashed", False, None, reason)
+def _too_large(reason: str) -> Grade:
+    return Grade("too_large", False, None, reason)
 
 
 class Worker:
@@ -85,14 +86,16 @@ class Worker:
         try:
             grade = self._grader.grade(**job)
         except MemoryError:
-            grade = _crashed("out of memory")
+            grade = _too_large("out of memory")
             self._peak_mb = float("inf")
+        except RecursionError:
+            grade = _too_large("nested too deeply for the grader")
         except Exception as error:  # noqa: BLE001 - whatever the library throws says nothing about the answer
-            grade = _crashed(f"the grader raised {type(error).__name__}")
+            grade = Grade("crashed", False, None, f"the grader raised {type(error).__name__}")
         peak_mb = resident_peak_mb()
         if peak_mb - self._peak_mb > self._room_mb:
             if grade.verdict != "correct":
-                grade = _crashed("over the memory limit")
+                grade = _too_large("over the memory limit")
             self._peak_mb = float("inf")
         else:
             self._peak_mb = max(self._peak_mb, peak_mb)
@@ -149,9 +152,11 @@ class Nursery:
 
     def _obey(self, message: dict[str, Any], fds: list[int]) -> None:
         if "reap" in message:
+            status = None
             with contextlib.suppress(ChildProcessError):
-                os.waitpid(message["reap"], 0)
+                status = os.waitstatus_to_exitcode(os.waitpid(message["reap"], 0)[1])
             self._children.discard(message["reap"])
+            self._control.sendall(encode({"ended": status}))
             return
         child = os.fork()
         if child == 0:
