@@ -17,6 +17,7 @@ from math_verify.grader import should_treat_as_complex
 from math_verify.parser import get_last_eq
 from sympy import Integer, Number, Tuple  # type: ignore[import-untyped]
 
+from unsqueeze.verify.brackets import without_doubled_brackets
 from unsqueeze.verify.normalise import formula, without_delimiters
 from unsqueeze.verify.structures import in_parts, quantities, simplest
 from unsqueeze.verify.two_stages import parsing_in_two_stages
@@ -47,7 +48,7 @@ class Reading:
 
 def read_formula(latex: str, *, spaced: bool = False) -> Reading:
     r"""The expression of a formula, as it stands between dollars or in a box. ``spaced``: see ``split_unit``."""
-    text = formula(without_delimiters(latex))
+    text = without_doubled_brackets(formula(without_delimiters(latex)))
     if len(text) > _MAX_FORMULA:
         return Reading(None, text)
     text = simplest(text)
