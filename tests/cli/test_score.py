@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+import unsqueeze
 from unsqueeze.cli.main import app
 from unsqueeze.errors import UserError
 
@@ -104,6 +105,56 @@ def test_tables_of_every_benchmark_and_of_all(tmp_path: Path) -> None:
     found = json.loads(score(path, "--by", "contest", "--json"))
     assert set(found["benchmarks"]) == {"aime", "hmmt"}
     assert found["n_problems"] == 8
+
+
+def problems_of_two_contests(**fields: list[object]) -> list[dict[str, object]]:
+    """Problems 1 to 3 of two contests, the same ids in both; the further fields have a value a contest."""
+    return [
+        {"problem_id": number, "correct": bool(place), **{name: values[place] for name, values in fields.items()}}
+        for place in (0, 1)
+        for number in (1, 2, 3)
+    ]
+
+
+@pytest.mark.parametrize("field", ["task", "dataset", "data_source", "benchmark"])
+def test_a_field_that_tells_benchmarks_apart_is_not_passed_over(field: str, tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "s.jsonl", problems_of_two_contests(**{field: ["aime", "hmmt"]}))
+    if field != "benchmark":
+        with pytest.raises(UserError) as raised:
+            score(path)
+        for words in (f"problem '1' has one {field!r}", "line 1", "'hmmt', in", "line 4", f"--by {field}"):
+            assert words in str(raised.value)
+    found = json.loads(score(path, "--by", field, "--json"))
+    assert (found["n_problems"], set(found["benchmarks"])) == (6, {"aime", "hmmt"})
+
+
+def test_another_field_than_benchmark_must_be_there(tmp_path: Path) -> None:
+    rows = problems_of_two_contests(contest=["aime", "hmmt"])
+    parquet = tmp_path / "s.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), parquet)
+    for path in (jsonl(tmp_path / "s.jsonl", rows), str(parquet)):
+        with pytest.raises(UserError, match=r"no sample has the field 'contst'.*fields there: problem_id, correct"):
+            score(path, "--by", "contst")
+        assert json.loads(score(path, "--by", "contest", "--json"))["n_problems"] == 6
+    with pytest.raises(UserError, match="the table: no sample has the field 'contst'"):
+        unsqueeze.score(pa.Table.from_pylist(rows), by="contst")
+
+
+def test_one_id_with_two_gold_answers_is_refused_and_with_two_prompts_warned_of(tmp_path: Path) -> None:
+    golds = jsonl(tmp_path / "golds.jsonl", problems_of_two_contests(gold=["5", "7"]))
+    with pytest.raises(UserError) as raised:
+        score(golds, "--timeout", "30")
+    for words in ("problem '1' has the gold answer '5'", "line 1", "'7' in", "line 4", "--by"):
+        assert words in str(raised.value)
+    spelled = [r"\frac{1}{\sqrt{2}}", r"\frac{\sqrt 2}{2}"]
+    equal = jsonl(tmp_path / "equal.jsonl", problems_of_two_contests(gold=spelled))
+    assert json.loads(score(equal, "--json", "--timeout", "30"))["n_problems"] == 3
+    prompts = jsonl(tmp_path / "prompts.jsonl", problems_of_two_contests(prompt=["1 + 1?", "2 + 2?"]))
+    result = CliRunner().invoke(app, ["score", prompts])
+    assert result.exit_code == 0
+    assert "3 problems are asked with several prompts" in result.stderr
+    result = CliRunner().invoke(app, ["compare", prompts, prompts])
+    assert "several prompts" in result.stderr
 
 
 def test_parquet_and_folders(tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ from pydantic import ValidationError
 
 from unsqueeze.config.recipe import DataSettings
 from unsqueeze.errors import UserError
-from unsqueeze.evaluation.benchmarks import Where, hub_commits, load_benchmark
+from unsqueeze.evaluation.benchmarks import Where, hub_commits, load_benchmark, own_benchmark
 from unsqueeze.tasks.hub import HubSource, parse_source
 from unsqueeze.tasks.known import KNOWN, find_known
+from unsqueeze.tasks.problem import Problem
 from unsqueeze.tasks.records import gpqa, gsm8k, mmlu, option_order
 from unsqueeze.tasks.task import Data, task_named
 
@@ -233,3 +234,9 @@ def test_the_list_of_tasks_needs_no_model(command):
     for known in KNOWN:
         assert known.name in printed
         assert known.hub.path in printed
+
+
+def test_own_problems_have_ids_of_their_own():
+    problems = [Problem(id=name, prompt="?", answer="1", task="math") for name in ("a", "b", "a")]
+    with pytest.raises(UserError, match="own: 1 ids are given to several problems, such as 'a'"):
+        own_benchmark("own", problems, "given")

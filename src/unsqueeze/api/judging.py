@@ -18,6 +18,7 @@ from typing import Any
 
 from unsqueeze.errors import UserError
 from unsqueeze.evaluation.evaluate import Evaluation
+from unsqueeze.evaluation.identities import check_by
 from unsqueeze.evaluation.measured import check_same_problems, differing_settings, measured_by
 from unsqueeze.evaluation.settings import verify_settings
 from unsqueeze.evaluation.summarise import tally_of
@@ -184,7 +185,7 @@ def _tally(
         found = sample_source(str(samples))
         if found != str(samples):
             progress.say(f"{samples}: reading {found}")
-        return tally_samples(found, verifier, by=by)
+        return tally_samples(found, verifier, by=by, warn=progress.warn)
     if isinstance(samples, Evaluation):
         return tally_of(samples.samples)
     if hasattr(samples, "column_names"):
@@ -218,6 +219,7 @@ def _tally_of_table(table: Any, by: str) -> Tally:
     missing = [name for name in ("problem_id", "correct") if name not in table.column_names]
     if missing:
         raise UserError(f"the table has no column {missing[0]!r} (columns: {', '.join(table.column_names)}).")
+    check_by(by, dict.fromkeys(table.column_names), "the table")
     if {"extracted", "benchmark", "gold", "verdict", "reason"} <= set(table.column_names) and by == "benchmark":
         return tally_of(table)
     names = table[by].to_pylist() if by in table.column_names else None

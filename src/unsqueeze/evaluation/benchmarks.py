@@ -1,5 +1,6 @@
 """Find the problems of a task: Countdown, a benchmark known by name, a data set of the hub, or a JSONL file."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -174,6 +175,11 @@ def own_benchmark(name: str, problems: Sequence[Problem], source: str) -> Benchm
     there = tuple(problems)
     if not there:
         raise UserError(f"{name}: no problems; give one or more.")
+    if twice := [problem_id for problem_id, count in Counter(each.id for each in there).items() if count > 1]:
+        raise UserError(
+            f"{name}: {len(twice):,} ids are given to several problems, such as {twice[0]!r}; results are kept by id, "
+            f"so give every problem its own."
+        )
     return Benchmark(
         name=name,
         task=task_named(there[0].task),

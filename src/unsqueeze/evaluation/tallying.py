@@ -1,10 +1,12 @@
 """Tally files of samples: who solved what, how often."""
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from unsqueeze.errors import UserError
+from unsqueeze.evaluation.identities import COLUMNS as IDENTITY_COLUMNS
+from unsqueeze.evaluation.identities import Identities, check_by
 from unsqueeze.evaluation.verdict_files import Advance, chunked
 from unsqueeze.evaluation.votes import as_vote
 from unsqueeze.interop.read_evalscope import is_review, review_files, sample_of_review
@@ -15,6 +17,8 @@ from unsqueeze.interop.sample_files import (
     Record,
     gold_field,
     is_judged,
+    is_parquet,
+    open_parquet,
     prediction_field,
     problem_id_field,
     read_samples,
@@ -54,24 +58,31 @@ def sample_source(source: str) -> str:
 
 
 def tally_samples(
-    source: str, verifier: MathVerifier, *, by: str = "benchmark", on_finished: Advance | None = None
+    source: str,
+    verifier: MathVerifier,
+    *,
+    by: str = "benchmark",
+    warn: Callable[[str], None] = lambda text: None,
+    on_finished: Advance | None = None,
 ) -> Tally:
     """Count the samples of a file. Each says ``correct``, or ``verdict``, or has ``gold`` and ``prediction`` to judge.
 
-    ``by`` names the field that tells benchmarks apart, where there is one. UserError naming the line of a sample that
-    has none of the three.
+    ``by`` names the field that tells benchmarks apart; ``benchmark`` need not be there. UserError naming the line of a
+    sample that has none of the three, and where several problems have one name (``evaluation.identities``).
     """
-    tallier = Tallier()
-    records = _records(source, tuple(dict.fromkeys((*COLUMNS, by))))
+    tallier, identities, fields = Tallier(), Identities(by), dict[str, None]()
+    records = _records(source, tuple(dict.fromkeys((*COLUMNS, *IDENTITY_COLUMNS, by))))
     for chunk in chunked(records, lambda record: len(record.line)):
         for record, outcome in zip(chunk, _outcomes(chunk, verifier), strict=True):
-            problem_id, benchmark = problem_id_field(record), _benchmark(record, by)
+            fields.update(dict.fromkeys(record.fields))
+            problem_id, benchmark, gold = problem_id_field(record), _benchmark(record, by), _gold(record)
+            identities.add((benchmark, problem_id), record, gold)
             tallier.add(
                 problem_id,
                 outcome.correct,
                 benchmark=benchmark,
                 answer=outcome.answer,
-                gold=_gold(record),
+                gold=gold,
                 readable=outcome.readable,
             )
             if not outcome.known:
@@ -81,6 +92,11 @@ def tally_samples(
     tally = tallier.tally()
     if not tally.problem_ids and not tally.unreadable:
         raise UserError(f"{source}: no samples. Every line needs problem_id and correct, or gold and prediction.")
+    if is_parquet(source):
+        with open_parquet(source) as file:
+            fields.update(dict.fromkeys(file.schema_arrow.names))
+    check_by(by, fields, source)
+    identities.check(verifier, warn)
     return tally
 
 
