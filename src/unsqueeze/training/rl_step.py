@@ -20,7 +20,6 @@ from unsqueeze.policy.batch import Row, TokenBatch
 from unsqueeze.policy.optimize import StepResult, optimizer_step
 from unsqueeze.policy.reference import Reference
 from unsqueeze.rollout.types import Group, StopReason
-from unsqueeze.training.estimating import rewards_PG
 from unsqueeze.training.gauges import are_due, gauge_step
 from unsqueeze.training.generate import StepBatch, informative
 from unsqueeze.training.proximal import trainer_scores
