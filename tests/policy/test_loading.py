@@ -6,11 +6,13 @@ from logging.handlers import BufferingHandler
 from pathlib import Path
 
 import pytest
+import torch
 import transformers
 
 from tiny_models import BYTE_VOCABULARY, byte_tokenizer, tiny_llama
 from unsqueeze.config.recipe import ModelSettings
 from unsqueeze.errors import UserError
+from unsqueeze.policy import loading
 from unsqueeze.policy.loading import load_pretrained
 
 
@@ -60,6 +62,20 @@ def test_of_another_model_one_sentence_is_said(configured, said: BufferingHandle
     with pytest.raises(UserError, match=words):
         load_pretrained(ModelSettings(path=path), path)
     assert said.buffer == []
+
+
+def test_weights_in_a_precision_that_is_not_trained_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = loading.AutoModelForCausalLM.from_pretrained
+
+    def quantized(*given: object, **named: object) -> object:
+        model, found = plain(*given, **named)
+        layer = model.model.layers[0].mlp.up_proj
+        layer.weight = torch.nn.Parameter(layer.weight.to(torch.float8_e4m3fn), requires_grad=False)
+        return model, found
+
+    monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", quantized)
+    with pytest.raises(UserError, match=r"its weights are quantized \(float8_e4m3fn\), so that they cannot be trained"):
+        load_pretrained(ModelSettings(path=str(folder)), str(folder))
 
 
 def test_weights_that_have_no_place_are_told(configured, said: BufferingHandler) -> None:

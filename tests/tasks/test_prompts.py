@@ -7,7 +7,7 @@ from transformers import PreTrainedTokenizerFast
 
 from unsqueeze.errors import UserError
 from unsqueeze.tasks.problem import Problem
-from unsqueeze.tasks.prompts import PromptBuilder
+from unsqueeze.tasks.prompts import PromptBuilder, plain_ids
 from unsqueeze.tasks.styles import MATH_TEMPLATE, Wording
 
 PROBLEM = Problem(id="p", prompt="What is \\frac{4}{2} ?", answer="2", task="math")
@@ -55,6 +55,18 @@ def test_a_template_fills_its_place_and_no_other_brace() -> None:
     assert MATH_TEMPLATE.replace("{problem}", "X") == (
         "X\n\nPlease reason step by step, and put your final answer within \\boxed{}."
     )
+
+
+def test_an_end_token_that_the_tokenizer_puts_behind_a_text_is_no_part_of_a_prompt() -> None:
+    """As in fine-tunes of Mistral whose tokenizer was saved with ``add_eos_token``; what the text itself says stays."""
+    ending = tokenizer()
+    ending.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A <|end|>", special_tokens=[("<s>", 0), ("<|end|>", WORDS.index("<|end|>"))]
+    )
+    ending.eos_token = "<|end|>"
+    assert words(plain_ids(ending, "What is")) == "<s> What is"
+    assert words(plain_ids(ending, "What <|end|>")) == "<s> What <|end|> <|end|>"
+    assert words(PromptBuilder(tokenizer=ending).tokens(PROBLEM)) == "<s> What is \\frac{4}{2} ?"
 
 
 @pytest.mark.parametrize("bos", [False, True])

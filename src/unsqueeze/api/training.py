@@ -221,7 +221,7 @@ def check(
     advantages: str | Estimator | None = None,
     processes: Processes = ONE,
 ) -> dict[str, CheckedArm]:
-    """Try everything that ``train`` will do once, in seconds: data, prompts, model, verifier, a generation, a loss.
+    """Try everything that ``train`` will do once: data, prompts, model, verifier, a generation, a loss, a checkpoint.
 
     Nothing is written. UserError or RunError saying what does not work.
     """

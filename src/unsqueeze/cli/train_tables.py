@@ -40,7 +40,7 @@ def plan_lines(arm: CheckedArm) -> list[str]:
         f"estimated: {in_bytes(arm.estimate.memory.peak)} of memory, {in_time(arm.estimate.duration.total)} "
         f"({arm.estimate.duration.irl_share:.1%} of RL's for IRL), {in_bytes(disk.total)} of disk "
         f"({in_bytes(arm.free_space)} free); how: docs/planning.md",
-        f"tried in {arm.seconds:.1f} s: data, prompts, model, gold answers, a generation, a loss",
+        f"tried in {arm.seconds:.1f} s: data, prompts, model, gold answers, a generation, a loss, a checkpoint",
         *arm.left_out,
     ]
 

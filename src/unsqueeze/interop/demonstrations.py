@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from unsqueeze.errors import UserError
 from unsqueeze.interop.rollout_files import COMPLETION_FIELDS, WORD_COLUMNS, Messages, prompt_ids, token_ids, words
 from unsqueeze.interop.sample_files import Record, read_samples
+from unsqueeze.tasks.prompts import plain_ids
 from unsqueeze.tasks.turns import Ends
 from unsqueeze.tasks.unknown import holds_unknown
 from unsqueeze.utf8 import is_utf8
@@ -203,7 +204,7 @@ def _check_length(record: Record, one: TokenDemonstration, context: int | None) 
 
 
 def _plain(tokenizer: Any, prompt: str) -> tuple[str, list[int]]:
-    return prompt, list(tokenizer(prompt, add_special_tokens=True)["input_ids"])
+    return prompt, plain_ids(tokenizer, prompt)
 
 
 def _chat(record: Record, tokenizer: Any, messages: Messages) -> tuple[str, list[int]]:

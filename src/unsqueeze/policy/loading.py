@@ -39,6 +39,7 @@ def load_pretrained(
             )
             model, found = loaded
             check_weights(found)
+            _check_precision(model, dtype)
     except MemoryError:
         raise
     except UserError as error:
@@ -59,6 +60,17 @@ def check_weights(found: dict[str, Any]) -> None:
     if found["mismatched_keys"]:
         name, there, wanted = min(found["mismatched_keys"])
         raise ValueError(f"{name} has the shape {tuple(there)}, and by config.json it must have {tuple(wanted)}.")
+
+
+def _check_precision(model: PreTrainedModel, dtype: torch.dtype) -> None:
+    """UserError for weights that stayed in a precision in which nothing can be learned."""
+    kinds = {parameter.dtype for parameter in model.parameters()} - {dtype, torch.float32}
+    if kinds:
+        names = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
+        raise UserError(
+            f"its weights are quantized ({names}), so that they cannot be trained. Give the model in bfloat16 or "
+            f"float32 that it was made from."
+        )
 
 
 @contextmanager

@@ -61,7 +61,7 @@ class PromptBuilder:
         return self.wording.text(problem.prompt) + self.wording.opening
 
     def _plain_ids(self, problem: Problem) -> list[int]:
-        return as_ids(self.tokenizer(self._text(problem), add_special_tokens=True))
+        return plain_ids(self.tokenizer, self._text(problem))
 
     def _chat_ids(self, problem: Problem) -> list[int]:
         ids = as_ids(self._rendered(problem, tokenize=True))
@@ -77,6 +77,17 @@ class PromptBuilder:
             )
         except Exception as error:  # a chat template is a program of the model's author, and may raise anything
             raise UserError(f"prompt: the tokenizer's chat template failed on problem {problem.id}: {error}") from error
+
+
+def plain_ids(tokenizer: Any, text: str) -> list[int]:
+    """The tokens of a text that is to be gone on with: the tokenizer's own special tokens are around it, but for an end
+    token behind it, which some tokenizers put there since they were trained with (``add_eos_token``).
+    """
+    ids = as_ids(tokenizer(text, add_special_tokens=True))
+    end = getattr(tokenizer, "eos_token_id", None)
+    if not ids or ids[-1] != end or as_ids(tokenizer(text, add_special_tokens=False))[-1:] == [end]:
+        return ids
+    return ids[:-1]
 
 
 def as_ids(encoded: Any) -> list[int]:
