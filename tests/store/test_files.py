@@ -16,6 +16,7 @@ from unsqueeze.plain_json import dumps
 from unsqueeze.store.atomic import atomic_directory, atomic_file, write_atomically
 from unsqueeze.store.checkpoints import Checkpoints
 from unsqueeze.store.journal import Journal, JsonLines, _lines_from_end
+from unsqueeze.store.seal import unsealed
 
 
 def names(folder: Path) -> list[str]:
@@ -114,7 +115,7 @@ def test_the_journal_numbers_its_events_across_openings(tmp_path: Path) -> None:
     first.close()
     record = Journal(path, now=lambda: at).append("end")
     assert record == {"seq": 2, "time": "2026-01-02T03:04:05.678+00:00", "event": "end"}
-    assert [json.loads(line) for line in path.read_text().splitlines()] == Journal(path).read()
+    assert [unsealed(json.loads(line)) for line in path.read_text().splitlines()] == Journal(path).read()
     assert Journal(path).read()[:2] == [
         {"seq": 0, "time": "2026-01-02T03:04:05.678+00:00", "event": "start", "seed": 7},
         {"seq": 1, "time": "2026-01-02T03:04:05.678+00:00", "event": "step", "loss": 0.5, "path": "a/b"},

@@ -99,10 +99,10 @@ def says(text: str) -> Damage:
 
 
 def edited(**changes: Any) -> Damage:
-    """A JSON object with other values; ``...`` removes one."""
+    """A JSON object with other values; ``...`` removes one. It has no checksum, as if somebody meant it."""
 
     def damage(path: Path) -> None:
-        fields = json.loads(path.read_text()) | changes
+        fields = json.loads(path.read_text()) | {"crc32": ...} | changes
         path.write_text(json.dumps({name: value for name, value in fields.items() if value is not ...}))
 
     damage.__name__ = f"edited {changes}"[:60]

@@ -15,11 +15,12 @@ from unsqueeze.store.provenance import git_state, provenance
 from unsqueeze.store.rollouts import LOGP_PROXIMAL, ROLLOUT_SCHEMA
 from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.store.samples import SAMPLE_SCHEMA
+from unsqueeze.store.seal import unsealed
 
 
 def test_a_new_run_has_its_description_and_grows_its_parts(tmp_path: Path) -> None:
     run = RunDirectory.create(tmp_path / "runs" / "a", {"recipe": {"rl": {"steps": 2}}, "seed": 1})
-    assert json.loads((run.path / "run.json").read_text()) == {"recipe": {"rl": {"steps": 2}}, "seed": 1}
+    assert unsealed(json.loads((run.path / "run.json").read_text())) == {"recipe": {"rl": {"steps": 2}}, "seed": 1}
     assert sorted(entry.name for entry in run.path.iterdir()) == ["lock", "run.json"]
     run.journal.append("start")
     run.metrics.append({"step": 0, "phase": 0})

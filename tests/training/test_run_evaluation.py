@@ -24,7 +24,7 @@ from unsqueeze.progress import Silent, StopRequest
 from unsqueeze.rollout.types import Answer, Completion, Sampling, StopReason
 from unsqueeze.seeds import prompt_seeds
 from unsqueeze.store.best import best_checkpoint
-from unsqueeze.store.evals import read_record
+from unsqueeze.store.records import read_record
 from unsqueeze.store.samples import EvalSample, Samples
 from unsqueeze.tasks.problem import Problem
 from unsqueeze.training import evaluation

@@ -13,7 +13,7 @@ from typing import Any
 
 from unsqueeze.errors import RunError, UserError
 from unsqueeze.plain_json import dumps
-from unsqueeze.store.atomic import write_atomically
+from unsqueeze.store.records import read_record, write_record
 from unsqueeze.store.samples import Samples
 
 
@@ -34,24 +34,21 @@ class EvalDirectory:
         path = self.folder / "eval.json"
         asked: dict[str, Any] = json.loads(dumps(wanted))
         if path.is_file():
-            before = _read_json(path)
+            before = _asked_before(path)
             _check_same(self.folder, before, asked)
             asked["benchmarks"] = before["benchmarks"] | asked["benchmarks"]
         elif self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
             raise UserError(f"{self.folder} exists and holds no evaluation; name a new or an empty folder.")
-        write_atomically(path, dumps({**asked, **(told or {})}, indent=2).encode() + b"\n", replace=True)
+        write_record(path, {**asked, **(told or {})}, replace=True)
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
-        write_atomically(self.summary_path, dumps(summary, indent=2).encode() + b"\n", replace=True)
+        write_record(self.summary_path, summary, replace=True)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        fields = json.loads(path.read_bytes())
-        if isinstance(fields, dict) and isinstance(fields.get("benchmarks"), dict):
-            return fields
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"{path} cannot be read: {error}.") from error
+def _asked_before(path: Path) -> dict[str, Any]:
+    fields = read_record(path)
+    if isinstance(fields.get("benchmarks"), dict):
+        return fields
     raise RunError(f"{path} does not say what was evaluated; the file was damaged.")
 
 

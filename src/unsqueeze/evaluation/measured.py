@@ -8,12 +8,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from unsqueeze.errors import UserError
+from unsqueeze.errors import RunError, UserError
 from unsqueeze.evaluation.evaluate import Evaluation
 from unsqueeze.evaluation.settings import recipe_of
 from unsqueeze.evaluation.tallying import sample_source
 from unsqueeze.evaluation.votes import as_vote
 from unsqueeze.metrics.tally import Tally
+from unsqueeze.store.records import read_record
 from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.tasks.styles import wording_of_settings
 from unsqueeze.verify.math_verifier import MathVerifier
@@ -148,7 +149,6 @@ def _verifiers_in(source: str) -> dict[str, str]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        record = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        return read_record(path)
+    except RunError:
         return {}
-    return record if isinstance(record, dict) else {}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from unsqueeze.errors import UserError
+from unsqueeze.store.seal import check_seal
 from unsqueeze.verify.verdict import Verdict
 
 STANDARD = "-"
@@ -80,6 +81,7 @@ def open_parquet(path: str) -> Iterator[Any]:
     import pyarrow.parquet as pq
 
     with _damage_named(path):
+        check_seal(Path(path), required=False)
         file = pq.ParquetFile(path)
         # The names of the columns are read here, so that a damaged one is met here.
         present = file.schema_arrow.names
@@ -108,7 +110,7 @@ def _damage_named(path: str) -> Iterator[None]:
 
     try:
         yield
-    except (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError) as error:
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise UserError(f"{path}: not a readable Parquet file ({str(error)[:300]}).") from None
 
 

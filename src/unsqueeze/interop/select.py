@@ -3,7 +3,6 @@
 Files are read twice, so that memory holds a few numbers a rollout and never the texts.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from unsqueeze.algos.selection import Likelihood, Pool, Selected, select_demonstrations
-from unsqueeze.errors import UserError
+from unsqueeze.errors import RunError, UserError
 from unsqueeze.interop.rollout_files import (
     SCALAR_COLUMNS,
     WORD_COLUMNS,
@@ -25,6 +24,7 @@ from unsqueeze.interop.rollout_files import (
 )
 from unsqueeze.interop.sample_files import Record
 from unsqueeze.seeds import derive_seed
+from unsqueeze.store.records import read_record
 from unsqueeze.tasks.styles import Wording, wording_of_settings
 
 
@@ -148,9 +148,8 @@ def run_prompt(source: str) -> Wording | None:
     if folder is None:
         return None
     try:
-        settings = json.loads((folder / "run.json").read_bytes())["recipe"]["prompt"]
-        return wording_of_settings(settings)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        return wording_of_settings(read_record(folder / "run.json")["recipe"]["prompt"])
+    except (RunError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{folder / 'run.json'} does not say how the run put its prompts: {error!r}.") from None
 
 

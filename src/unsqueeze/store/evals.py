@@ -4,7 +4,6 @@ While an evaluation is under way its samples lie in ``evals/step-000100.parts/``
 written last: where it is, the evaluation is complete.
 """
 
-import json
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from shutil import copyfile
@@ -14,9 +13,9 @@ import pyarrow as pa
 
 from unsqueeze.errors import RunError
 from unsqueeze.metrics.summary import Summary
-from unsqueeze.plain_json import dumps
-from unsqueeze.store.atomic import atomic_file, write_atomically
+from unsqueeze.store.atomic import atomic_file
 from unsqueeze.store.names import numbered, step_file
+from unsqueeze.store.records import read_record, write_record
 from unsqueeze.store.samples import EvalSample, Samples, read_samples
 
 
@@ -51,7 +50,7 @@ class EvalWriter:
         already.
         """
         path = self._check_new(step)
-        write_atomically(path, dumps(summary, indent=2).encode() + b"\n")
+        write_record(path, summary)
         self._open.pop(step, None)
         return path
 
@@ -60,7 +59,7 @@ class EvalWriter:
         path = self._check_new(step)
         with atomic_file(self.samples_path(step), replace=True) as aside:
             copyfile(other.samples_path(step), aside)
-        write_atomically(path, dumps(summary, indent=2).encode() + b"\n")
+        write_record(path, summary)
 
     def samples(self, step: int) -> list[EvalSample]:
         return read_samples(self.samples_path(step))
@@ -100,14 +99,3 @@ class EvalWriter:
         if path.exists():
             raise RunError(f"{path} exists already and is never overwritten.")
         return path
-
-
-def read_record(path: Path) -> dict[str, Any]:
-    """Read the JSON object at ``path``. RunError naming the file if it is missing or damaged."""
-    try:
-        record = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"{path} cannot be read: {error}.") from error
-    if not isinstance(record, dict):
-        raise RunError(f"{path} holds no JSON object; the file was damaged.")
-    return record

@@ -1,7 +1,8 @@
 """Append-only files of JSON lines: the journal of a run and its metrics.
 
-A line counts once its newline is on the disk. A process killed while writing may leave one torn last line: readers pass
-over it, the next writer cuts it off. Anything else that is broken is an error that names the file and the line.
+A line carries a checksum of itself, and counts once its newline is on the disk. A process killed while writing may
+leave one torn last line: readers pass over it, the next writer cuts it off. Anything else that is broken is an error
+that names the file and the line.
 """
 
 import json
@@ -14,6 +15,7 @@ from typing import Any
 from unsqueeze.errors import RunError
 from unsqueeze.plain_json import dumps
 from unsqueeze.store.atomic import fsync, make_folder, write_atomically
+from unsqueeze.store.seal import sealed, unsealed
 
 
 class JsonLines:
@@ -31,7 +33,7 @@ class JsonLines:
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Adds ``record`` as one line. RunError if the file system refuses; the file then ends where it did before."""
-        line = dumps(record).encode() + b"\n"
+        line = dumps(sealed(record)).encode() + b"\n"
         try:
             if self._descriptor is None:
                 self._descriptor = self._open()
@@ -117,7 +119,10 @@ class JsonLines:
             raise RunError(f"{self.path}, line {number}: not a JSON object ({error}); the file was damaged.") from error
         if not isinstance(record, dict):
             raise RunError(f"{self.path}, line {number}: not a JSON object; the file was damaged.")
-        return record
+        try:
+            return unsealed(record)
+        except ValueError as error:
+            raise RunError(f"{self.path}, line {number}: {error}.") from error
 
 
 class Journal:

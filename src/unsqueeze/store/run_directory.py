@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from unsqueeze.errors import RunError, UserError
-from unsqueeze.plain_json import dumps
-from unsqueeze.store.atomic import make_folder, remove_unfinished, unfinished_name, write_atomically
+from unsqueeze.store.atomic import make_folder, remove_unfinished, unfinished_name
 from unsqueeze.store.checkpoints import Checkpoints
 from unsqueeze.store.demos import DemoWriter
-from unsqueeze.store.evals import EvalWriter, read_record
+from unsqueeze.store.evals import EvalWriter
 from unsqueeze.store.journal import Journal, JsonLines
 from unsqueeze.store.lock import RunLock
+from unsqueeze.store.records import read_record, write_record
 from unsqueeze.store.rollouts import RolloutWriter
 
 
@@ -57,7 +57,7 @@ class RunDirectory:
             raise UserError(f"{path} is not empty and holds no run: name another run directory (--run).")
         directory = cls(path)
         directory._lock.take()
-        write_atomically(run_json, dumps(run_info, indent=2).encode() + b"\n")
+        write_record(run_json, run_info)
         return directory
 
     @classmethod

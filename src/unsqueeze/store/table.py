@@ -1,4 +1,4 @@
-"""Parquet tables with a fixed schema: written atomically, checked when read."""
+"""Parquet tables with a fixed schema: written atomically, with a digest of themselves, checked when read."""
 
 from collections.abc import Sequence
 from operator import attrgetter
@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from unsqueeze.errors import RunError
 from unsqueeze.store.atomic import atomic_file
+from unsqueeze.store.seal import KEY, UNSEALED, check_seal, seal_file
 
 
 def write_table(path: Path, table: pa.Table, *, replace: bool = False) -> None:
@@ -18,9 +19,12 @@ def write_table(path: Path, table: pa.Table, *, replace: bool = False) -> None:
         # Log-probs hardly ever repeat: dictionaries made files of rollouts larger and took five times as long, and
         # of the texts that do repeat zstd takes care as well. Least and greatest log-probs help no reader, nor does
         # Arrow's own copy of the schema: Parquet's says the same of these types.
-        pq.write_table(
-            table, aside, compression="zstd", use_dictionary=False, write_statistics=False, store_schema=False
-        )
+        with pq.ParquetWriter(
+            aside, table.schema, compression="zstd", use_dictionary=False, write_statistics=False, store_schema=False
+        ) as writer:
+            writer.write_table(table)
+            writer.add_key_value_metadata({KEY: UNSEALED})
+        seal_file(aside)
 
 
 def read_table(path: Path, schema: pa.Schema, *, optional: Sequence[pa.Field] = ()) -> pa.Table:
@@ -29,6 +33,7 @@ def read_table(path: Path, schema: pa.Schema, *, optional: Sequence[pa.Field] = 
     RunError naming the file if it is missing, damaged or another.
     """
     try:
+        check_seal(path)
         with pq.ParquetFile(path) as file:
             found = file.schema_arrow.names
             missing = [field.name for field in schema if field.name not in found]
@@ -41,7 +46,7 @@ def read_table(path: Path, schema: pa.Schema, *, optional: Sequence[pa.Field] = 
         return table
     except FileNotFoundError as error:
         raise RunError(f"{path} does not exist.") from error
-    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+    except (OSError, pa.ArrowException, ValueError) as error:
         raise RunError(f"{path} cannot be read as Parquet: {_first_line(error)}") from error
 
 

@@ -9,9 +9,7 @@ from typing import Any
 
 from unsqueeze.errors import RunError, one_line
 from unsqueeze.metrics.summary import Summary
-from unsqueeze.plain_json import dumps
-from unsqueeze.store.atomic import write_atomically
-from unsqueeze.store.evals import read_record
+from unsqueeze.store.records import read_record, write_record
 from unsqueeze.track.mlflow import MLflow
 from unsqueeze.track.tensorboard import TensorBoard
 from unsqueeze.track.tracker import TrackedRun, Tracker
@@ -118,7 +116,7 @@ def run_id(path: Path) -> str:
     """The id of the run in ``path``, made when first asked for. RunError where it cannot be read or written."""
     file = path / ID_FILE
     if not file.exists():
-        write_atomically(file, dumps({"id": uuid.uuid4().hex}).encode() + b"\n")
+        write_record(file, {"id": uuid.uuid4().hex})
     found = read_record(file).get("id")
     if not isinstance(found, str):
         raise RunError(f"{file} holds no id; remove it, and trackers begin a run of their own.")
