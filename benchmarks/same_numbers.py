@@ -121,7 +121,9 @@ def evaluations_differ(before: Path, after: Path) -> list[str]:
 
 
 def untimed(record: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in record.items() if not key.endswith("_s") and key not in TIMED and key != "crc32"}
+    return {
+        key: value for key, value in record.items() if not key.endswith("_s") and key not in TIMED and key != "crc32"
+    }
 
 
 def first_difference(before: list[Any], after: list[Any]) -> str:

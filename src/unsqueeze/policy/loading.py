@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from logging.handlers import BufferingHandler
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from unsqueeze.config.recipe import ModelSettings
+from unsqueeze.digests import check_sums
 from unsqueeze.errors import UserError, one_line
 from unsqueeze.policy.files import check_files
 
@@ -27,6 +29,7 @@ def load_pretrained(
     try:
         with messages_held_back():
             check_files(path)
+            check_sums(Path(path))
             tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=settings.trust_remote_code)
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 path,

@@ -74,21 +74,19 @@ class JsonLines:
         return self._num_lines
 
     def truncate(self, num_lines: int) -> None:
-        """Keeps the first ``num_lines`` lines. RunError as ``check``, and if the file system refuses."""
-        self.check(num_lines)
+        """Keeps the first ``num_lines`` lines. RunError if the file system refuses."""
         lines = self._whole_lines()
         self._num_lines = None
         if lines:
             self.close()
             write_atomically(self.path, b"".join(line + b"\n" for line in lines[:num_lines]), replace=True)
 
-    def check(self, num_lines: int) -> None:
-        """RunError if there are fewer than ``num_lines`` lines, or one of them is broken."""
-        lines = self._whole_lines()
-        if len(lines) < num_lines:
-            raise RunError(f"{self.path} has {len(lines)} lines where {num_lines} were written; the file was damaged.")
-        for number, line in enumerate(lines[:num_lines], start=1):
-            self._parse(line, number)
+    def num_leading(self, belongs: Callable[[dict[str, Any]], bool], at_most: int) -> int:
+        """Count the lines from the first on, ``at_most`` so many, that belong. RunError if one of them is broken."""
+        for number, line in enumerate(self._whole_lines()[:at_most], start=1):
+            if not belongs(self._parse(line, number)):
+                return number - 1
+        return min(at_most, self.num_lines())
 
     def close(self) -> None:
         """Lets go of the file. A later ``append`` opens it again."""

@@ -138,8 +138,8 @@ class SharedLines(JsonLines):
     def truncate(self, num_lines: int) -> None:
         self._on_main(lambda own: own.truncate(num_lines))
 
-    def check(self, num_lines: int) -> None:
-        self._on_main(lambda own: own.check(num_lines))
+    def num_leading(self, belongs: Callable[[dict[str, Any]], bool], at_most: int) -> int:
+        return self._on_main(lambda own: own.num_leading(belongs, at_most))
 
 
 class SharedRollouts(RolloutWriter):

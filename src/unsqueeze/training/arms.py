@@ -1,11 +1,12 @@
 """The arms of a recipe, checked together and trained one after the other."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from unsqueeze.config.left_out import left_out
 from unsqueeze.config.recipe import Recipe
@@ -22,8 +23,9 @@ from unsqueeze.training.base_evaluation import take_base_evaluation
 from unsqueeze.training.loop import train
 from unsqueeze.training.phase_report import PhaseReport
 from unsqueeze.training.preflight import free_space, preflight
-from unsqueeze.training.same_run import changed_settings
-from unsqueeze.training.setup import Own, Parts, load_parts, open_directory, put_together
+from unsqueeze.training.same_run import changed_machine, changed_settings, other_machine
+from unsqueeze.training.setup import Own, Parts, load_parts, machine_info, open_directory, put_together
+from unsqueeze.training.stored import mend_stored
 
 ENDS = ("finished", "interrupted", "failed")
 """Events that close one process's work on a run, and say how long it took."""
@@ -124,10 +126,17 @@ def train_arm(
             parts = load_parts(recipe, processes, own, data)
     with closing(open_directory(recipe, parts, path)) as directory:
         journal = directory.journal
-        if not any(event["event"] == "finished" for event in journal.read()):
+        if began := journal.read():
+            # The main process reads its own disk, which the others may not see.
+            for fault in processes.on_main(lambda: mend_stored(RunDirectory.open(path), recipe)):
+                progress.warn(fault)
+        if not (_is_finished(began) and {0, recipe.rl.steps} <= set(directory.evals.steps())):
             begun = time.perf_counter()
-            if journal.read():
-                journal.append("resumed", changed=changed_settings(directory, recipe))
+            if began:
+                elsewhere = changed_machine(directory.info, machine_info(parts.policy))
+                journal.append("resumed", changed=changed_settings(directory, recipe), machine=elsewhere)
+                if elsewhere:
+                    progress.warn(other_machine(elsewhere))
             else:
                 journal.append("started")
             run = put_together(recipe, parts, directory, progress=progress, stop=stop)
@@ -155,6 +164,10 @@ def train_arm(
                 run.verifier.close()
                 run.engine.close()
         return arm_result(name, recipe, directory)
+
+
+def _is_finished(events: Sequence[Mapping[str, Any]]) -> bool:
+    return any(event["event"] == "finished" for event in events)
 
 
 def arm_result(name: str, recipe: Recipe, directory: RunDirectory) -> ArmResult:

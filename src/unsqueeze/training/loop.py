@@ -37,6 +37,8 @@ def train(run: Run, *, reference: Reference | None) -> list[PhaseReport]:
     Evaluations and checkpoints of step s are of the policy that goes on from there: after the IRL phase, where one
     follows step s. Raises Interrupted, with the weights whole, if the user asks to stop.
     """
+    if 0 not in run.directory.evals.steps() and run.directory.checkpoints.latest() is not None:
+        evaluate_policy(run, test_set(run), step=0)  # it was lost, and the weights are still those training began with
     training = Training(run, reference)
     begin_tracking(run, training.cursor)
     if training.cursor.step == 0:
@@ -48,6 +50,8 @@ def train(run: Run, *, reference: Reference | None) -> list[PhaseReport]:
         if cycle.irl is not None:
             training.irl(cycle.irl)  # Eq. 4: likelihood of the phase's own unlikely rollouts (L2TE)
         training.finish_step()
+    if training.cursor.step not in run.directory.evals.steps():
+        evaluate_policy(run, test_set(run), step=training.cursor.step)  # likewise, of a run that was done
     return training.reports
 
 

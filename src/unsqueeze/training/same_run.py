@@ -1,6 +1,6 @@
 """Check that a stopped run may go on with the recipe and the data given now: what differs, and what may differ."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -8,6 +8,9 @@ from unsqueeze.config.load import check_recipe
 from unsqueeze.config.recipe import Recipe
 from unsqueeze.errors import UserError
 from unsqueeze.store.run_directory import RunDirectory
+
+_MACHINE = ("device", "processes", "threads", "platform", "versions", "git")
+"""Facts of run.json that may differ when a run goes on, and are then said: they decide how sums are rounded."""
 
 MAY_CHANGE = (
     "checkpoint",
@@ -62,6 +65,18 @@ def changed_settings(directory: RunDirectory, recipe: Recipe) -> dict[str, Any]:
     """Return what is set otherwise than when the run was started: its value now, by dotted name."""
     found = differences(_recipe_of(directory), recipe.model_dump(mode="json"))
     return {name: now for name, (_, now) in found}
+
+
+def changed_machine(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Return in what the machine, the packages or this package's source differ: the value then and now, by name."""
+    sides = [{name: side[name] for name in _MACHINE if name in side} for side in (before, now)]
+    return {name: [then, new] for name, (then, new) in differences(*sides)}
+
+
+def other_machine(changed: Mapping[str, Sequence[Any]]) -> str:
+    """Say in what a run goes on otherwise than it was started."""
+    listed = "; ".join(f"{name} {_short(then)}, now {_short(now)}" for name, (then, now) in changed.items())
+    return f"this run was started with {listed}: it goes on, and may not come to the same bits."
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, tuple[Any, Any]]]:

@@ -161,8 +161,15 @@ def run_info(recipe: Recipe, parts: Parts) -> dict[str, Any]:
         "hub_commits": dict(parts.data.hub_commits),
         "end_tokens": end_texts(parts.policy.model, parts.policy.tokenizer, parts.end_ids),
         "num_parameters": sum(parameter.numel() for _, parameter in parts.policy.trainable()),
-        "device": str(parts.policy.device),
-        "processes": parts.policy.processes.size,
+        **machine_info(parts.policy),
+    }
+
+
+def machine_info(policy: Policy) -> dict[str, Any]:
+    """What the bits of a run depend on beside its recipe and its data: device, processes, threads, versions, commit."""
+    return {
+        "device": str(policy.device),
+        "processes": policy.processes.size,
         "threads": torch.get_num_threads(),
         **provenance(),
     }

@@ -26,7 +26,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from unsqueeze.digests import sha256_of
+from unsqueeze.digests import sha256_of, write_sums
 from unsqueeze.distributed.processes import Processes
 from unsqueeze.distributed.sharding import from_piece, like, piece, whole
 from unsqueeze.errors import RunError
@@ -69,9 +69,13 @@ class Optimizers:
 
 
 def save_policy(folder: Path, policy: Policy, dtype: torch.dtype, weights: Mapping[str, Tensor] | None = None) -> None:
-    """The policy in Hugging Face format, in the new folder ``folder``. RunError if the file system refuses."""
+    """The policy in Hugging Face format, in the new folder ``folder``, with the digests of its files.
+
+    RunError if the file system refuses.
+    """
     with _refusals(folder):
         policy.save(folder, dtype=dtype, weights=weights)
+        write_sums(folder)
 
 
 def whole_state(policy: Policy, optimizers: Optimizers, start: PhaseStart | None) -> dict[str, dict[str, Tensor]]:
