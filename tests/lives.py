@@ -25,9 +25,19 @@ def tiny_recipe(**sections: Any) -> Recipe:
     return random_recipe(**merged)
 
 
-def live(recipe: Recipe, path: Path, stop: StopRequest | None = None) -> None:
+class Told(Silent):
+    """Keeps what a person would be warned of."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+def live(recipe: Recipe, path: Path, stop: StopRequest | None = None, shown: Silent | None = None) -> None:
     """Train in ``path`` to the end: from the start, or from where the run there is."""
-    train_arm("tiny", recipe, path, Silent(), stop or StopRequest())
+    train_arm("tiny", recipe, path, shown or Silent(), stop or StopRequest())
 
 
 def crash_benchmark() -> ModuleType:

@@ -20,6 +20,7 @@ from unsqueeze.store.demos import Demonstration, DemoWriter
 from unsqueeze.store.evals import EvalWriter
 from unsqueeze.store.rollouts import RolloutWriter, read_rollouts
 from unsqueeze.store.samples import EvalSample, Samples, read_samples
+from unsqueeze.store.table import write_table
 from unsqueeze.tasks.problem import Problem
 from unsqueeze.verify.verdict import Judgement, Verdict
 
@@ -201,7 +202,7 @@ def test_a_verdict_of_no_known_name_is_named(tmp_path: Path) -> None:
     path = RolloutWriter(tmp_path).write(0, [a_group()])
     table = pq.read_table(path)
     column = table.schema.get_field_index("verdict")
-    pq.write_table(table.set_column(column, "verdict", [["excellent"]]), path)
+    write_table(path, table.set_column(column, "verdict", [["excellent"]]), replace=True)
     with pytest.raises(RunError, match=r"step-000000\.parquet holds a row that is no rollout: 'excellent'"):
         read_rollouts(path)
 

@@ -21,7 +21,7 @@ from rich.console import Console
 from transformers import AutoTokenizer
 
 import unsqueeze as uq
-from lives import differences, live, tiny_recipe
+from lives import Told, differences, live, tiny_recipe
 from unsqueeze.cli.progress import TerminalProgress
 from unsqueeze.device_errors import device_errors
 from unsqueeze.errors import RunError, UserError
@@ -31,6 +31,7 @@ from unsqueeze.rollout import hf
 from unsqueeze.store.demos import DemoWriter
 from unsqueeze.store.evals import EvalWriter
 from unsqueeze.store.journal import Journal
+from unsqueeze.store.records import write_record
 from unsqueeze.store.rollouts import RolloutWriter
 from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.training import checkpoint, irl_phase, loop, rl_step
@@ -322,8 +323,8 @@ def test_a_part_that_dies(
     path = tmp_path / "run"
     step = loop.rl_step
 
-    def last_good(run, optimizer, reference, batch, *, phase):
-        step(run, optimizer, reference, batch, phase=phase)
+    def last_good(run, optimizer, reference, batch, phase):
+        step(run, optimizer, reference, batch, phase)
         if batch.step == 2:
             lose(run)
 
@@ -430,11 +431,11 @@ def test_signals(
     path = tmp_path / "run"
     step = loop.rl_step
 
-    def interrupted(run, optimizer, reference, batch, *, phase):
+    def interrupted(run, optimizer, reference, batch, phase):
         if batch.step == 2:
             for number in signals:
                 os.kill(os.getpid(), number)
-        step(run, optimizer, reference, batch, phase=phase)
+        step(run, optimizer, reference, batch, phase)
 
     handler = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patched:
@@ -560,17 +561,97 @@ def test_damaged_rollouts(whole: Path, run: Path, tmp_path: Path, step: int, dam
     assert differences(whole, run) == []
 
 
-def test_damaged_metrics(whole: Path, run: Path):
-    """A line before the last checkpoint is broken: the checkpoint before that line is offered."""
-    lines = (run / "metrics.jsonl").read_bytes().splitlines(keepends=True)
-    (run / "metrics.jsonl").write_bytes(lines[0] + b'{"kind": \x00\n')
-    with pytest.raises(
-        RunError, match=r"metrics.jsonl, line 2: not a JSON object .*step-000001 is whole: move step-00"
-    ):
+def test_damaged_metrics(whole: Path, run: Path, tmp_path: Path):
+    """A line before the last checkpoint is broken: without the file the run goes on, and says what is lost."""
+    metrics = run / "metrics.jsonl"
+    lines = metrics.read_bytes().splitlines(keepends=True)
+    metrics.write_bytes(lines[0] + b'{"kind": \x00\n')
+    with pytest.raises(RunError, match=r"metrics.jsonl, line 2: not a JSON object .*: move it out of the run directo"):
         live(RECIPE, run)
-    shutil.rmtree(run / "checkpoints" / "step-000002")
+    metrics.rename(tmp_path / "aside")
+    told = Told()
+    live(RECIPE, run, shown=told)
+    assert any(f"{metrics} has 0 of the 2 lines that were written up to step 2" in text for text in told.warnings)
+    assert differences(whole, run) == ["metrics"]
+    steps = [line["step"] for line in RunDirectory.open(whole).metrics.read()]
+    assert [line["step"] for line in RunDirectory.open(run).metrics.read()] == steps[2:]
+
+
+def test_lost_metrics_and_an_older_checkpoint(whole: Path, run: Path):
+    """Lines are cut back by what they are of, not by their number, which a lost file has made another."""
+    (run / "metrics.jsonl").unlink()
+    live(RECIPE, run)
+    for step in (4, 3):
+        shutil.rmtree(run / "checkpoints" / f"step-{step:06d}")
+    for store in ("evals", "validation"):
+        for path in (run / store).glob("step-000004*"):
+            path.unlink()
+    journal = run / "journal.jsonl"
+    journal.rename(run.parent / "journal.jsonl")
+    live(RECIPE, run)
+    steps = [(line["phase"], line["step"]) for line in RunDirectory.open(run).metrics.read()]
+    assert steps == [(line["phase"], line["step"]) for line in RunDirectory.open(whole).metrics.read()][2:]
+
+
+def test_a_damaged_summary_is_made_again(whole: Path, run: Path):
+    """Of the evaluation before training, and of the one that a run ended with."""
+    live(RECIPE, run)
+    for step in (0, 4):
+        flip(run / "evals" / f"step-{step:06d}.json")
+    told = Told()
+    live(RECIPE, run, shown=told)
+    assert sum("It was made again from the samples beside it" in text for text in told.warnings) == 2
+    for step in (0, 4):
+        ours, theirs = RunDirectory.open(whole).evals.summary(step), RunDirectory.open(run).evals.summary(step)
+        assert theirs == ours
+    assert len(list((run / "evals").glob("*.json.damaged"))) == 2
+
+
+def test_a_lost_evaluation_is_made_again(whole: Path, run: Path):
+    """Samples and all, of the evaluation before training though the run is past it, and of the last."""
+    for path in (run / "evals").glob("step-000000*"):
+        path.unlink()
     live(RECIPE, run)
     assert differences(whole, run) == []
+    for path in (run / "evals").glob("step-000004*"):
+        path.unlink()
+    live(RECIPE, run)
+    assert differences(whole, run) == []
+
+
+def test_what_training_no_longer_needs_is_said(whole: Path, run: Path):
+    """Rollouts and demonstrations of phases that are done, an exported policy."""
+    live(RECIPE, run)
+    (run / "rollouts" / "step-000001.parquet").unlink()
+    flip(run / "demos" / "irl-001.parquet")
+    flip(run / "checkpoints" / "step-000001" / "policy" / "model.safetensors")
+    told = Told()
+    live(RECIPE, run, shown=told)
+    for words in (
+        "step-000001.parquet: it does not exist",
+        "irl-001.parquet: it is not what was written",
+        "policy: model.safetensors is not what was written",
+    ):
+        assert any(words in text for text in told.warnings), told.warnings
+
+
+def test_the_last_exported_policy_is_written_again(whole: Path, run: Path):
+    policy = run / "checkpoints" / "step-000002" / "policy"
+    flip(policy / "model.safetensors")
+    live(RECIPE, run)
+    assert (policy.parent / "policy.damaged").is_dir()
+    shutil.rmtree(policy.parent / "policy.damaged")
+    assert differences(whole, run) == []
+
+
+def test_another_machine_is_said(whole: Path, run: Path):
+    info = RunDirectory.open(run).info
+    write_record(run / "run.json", info | {"threads": 7, "versions": info["versions"] | {"torch": "1.0"}}, replace=True)
+    told = Told()
+    live(RECIPE, run, shown=told)
+    assert any("threads 7, now 1; versions.torch 1.0, now " in text for text in told.warnings)
+    resumed = next(event for event in RunDirectory.open(run).journal.read() if event["event"] == "resumed")
+    assert resumed["machine"]["threads"] == [7, 1]
 
 
 def test_a_damaged_journal(whole: Path, run: Path):

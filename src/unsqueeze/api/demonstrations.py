@@ -20,7 +20,8 @@ from unsqueeze.policy.policy import DTYPES, Policy
 from unsqueeze.progress import Progress, Silent, StopRequest
 from unsqueeze.rollout.hf import HfEngine
 from unsqueeze.rollout.types import Sampling
-from unsqueeze.store.atomic import atomic_directory, atomic_file
+from unsqueeze.store.atomic import atomic_directory
+from unsqueeze.store.outputs import is_same_file, output_file
 from unsqueeze.store.provenance import provenance
 from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.tasks.turns import named_tokens
@@ -83,12 +84,12 @@ def select(
         raise UserError(f"quantile is {quantile}; give a share above 0 and up to 1.")
     source = str(rollouts)
     files = rollout_files(source)
-    if out is not None and any(Path(out).absolute() == Path(file).absolute() for file in files):
+    if out is not None and any(is_same_file(out, file) for file in files):
         raise UserError(f"{out} is a file of rollouts itself; name another for the demonstrations.")
     chosen = select_from_files(files, k, pool=pool, quantile=quantile, likelihood=likelihood, seed=seed)  # type: ignore[arg-type]
     selected = Selected(files, source, chosen, from_run)
     if out is not None:
-        with atomic_file(Path(out), replace=True) as path, path.open("w", encoding="ascii") as stream:
+        with output_file(out) as path, path.open("w", encoding="ascii") as stream:
             for demonstration in selected:
                 stream.write(dumps(demonstration) + "\n")
     return selected

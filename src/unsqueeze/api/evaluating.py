@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,8 @@ from unsqueeze.metrics.diversity import mean_pairwise_cosine, trajectory_similar
 from unsqueeze.metrics.summary import check_ks, powers_of_two_up_to
 from unsqueeze.plain_json import dumps
 from unsqueeze.progress import Progress, Silent, StopRequest
-from unsqueeze.store.atomic import remove_directory, write_atomically
+from unsqueeze.store.atomic import remove_directory
+from unsqueeze.store.outputs import output_file
 from unsqueeze.store.provenance import provenance
 from unsqueeze.tasks.problem import Problem
 from unsqueeze.verify.verifiers import as_verifier
@@ -186,21 +188,21 @@ def diagnose(
     results: dict[str, Diagnosis] = {}
     with Verifiers(settings) as verifiers, tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) if out is None else Path(f"{out}.samples")
-        begun = begin(source, benchmarks, settings, verifiers, folder, seed=seed, progress=shown)
-        for asked in begun.asked:
-            missing = num_missing(begun.directory.samples, [asked], n)
-            with shown.work(asked.benchmark.name, missing) as advance:
-                results[asked.benchmark.name] = diagnose_benchmark(
-                    source,
-                    asked,
-                    begun.directory.samples,
-                    n=n,
-                    entropy=partial(mean_entropy, source.policy) if isinstance(source, LoadedModel) else None,
-                    similarity=similarity,
-                    seed=seed,
-                    on_finished=advance,
-                    check_stop=asking.check,
-                )
+        with closing(begin(source, benchmarks, settings, verifiers, folder, seed=seed, progress=shown)) as begun:
+            for asked in begun.asked:
+                missing = num_missing(begun.directory.samples, [asked], n)
+                with shown.work(asked.benchmark.name, missing) as advance:
+                    results[asked.benchmark.name] = diagnose_benchmark(
+                        source,
+                        asked,
+                        begun.directory.samples,
+                        n=n,
+                        entropy=partial(mean_entropy, source.policy) if isinstance(source, LoadedModel) else None,
+                        similarity=similarity,
+                        seed=seed,
+                        on_finished=advance,
+                        check_stop=asking.check,
+                    )
     record = {
         "model": source.name,
         **source.told(),
@@ -214,7 +216,8 @@ def diagnose(
         **provenance(),
     }
     if out is not None:
-        write_atomically(Path(out), dumps(record, indent=2).encode() + b"\n", replace=True)
+        with output_file(out) as path:
+            path.write_bytes(dumps(record, indent=2).encode() + b"\n")
         remove_directory(folder)
     return Diagnoses(results, record, _lacking(source))
 

@@ -14,6 +14,7 @@ from unsqueeze.config.recipe import Recipe
 from unsqueeze.config.refusal import refusal, shown
 from unsqueeze.errors import UserError, one_line
 
+_MOST_BITS = 4096
 _MOST_NESTED = 30
 """Levels of YAML. A recipe has four."""
 
@@ -122,7 +123,9 @@ def _from_yaml(text: str) -> Any:
 
 
 class _RecipeLoader(yaml.SafeLoader):
-    """Plain YAML would let the second of two equal keys win in silence, and run out of stack where it is nested."""
+    """Plain YAML would let the second of two equal keys win in silence, run out of stack where it is nested, and read
+    numbers that cannot be written.
+    """
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
@@ -136,6 +139,13 @@ class _RecipeLoader(yaml.SafeLoader):
         self._depth -= 1
         return node
 
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """Read a number; Python refuses to write one of thousands of digits, which hexadecimal can say."""
+        value: int = super().construct_yaml_int(node)
+        if value.bit_length() > _MOST_BITS:
+            raise yaml.YAMLError(f"line {node.start_mark.line + 1}: a whole number of {value.bit_length():,} bits")
+        return value
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key_node, _ in node.value:
@@ -146,6 +156,9 @@ class _RecipeLoader(yaml.SafeLoader):
                 raise yaml.YAMLError(f"line {line}: the key {shown(key_node.value)} stands here a second time")
             seen.add(key_node.value)
         return super().construct_mapping(node, deep)
+
+
+_RecipeLoader.add_constructor("tag:yaml.org,2002:int", _RecipeLoader.construct_yaml_int)
 
 
 def _apply_override(raw: dict[str, Any], override: str) -> None:

@@ -443,6 +443,21 @@ RunName = Annotated[str, Field(max_length=100), AfterValidator(_folder_name)]
 """The name of a folder, and nothing more."""
 
 
+def _not_of_a_run(name: str) -> str:
+    if name.casefold() in _IN_A_RUN:
+        raise ValueError(f"a run has something of its own of that name ({', '.join(_IN_A_RUN)}); give another")
+    return name
+
+
+_IN_A_RUN = (
+    "lock", "run.json", "journal.jsonl", "metrics.jsonl", "tracking.json", "report.html",
+    "rollouts", "demos", "checkpoints", "evals", "validation",
+)  # fmt: skip
+"""An arm of such a name could not be told from a run in the folder of the arms."""
+
+ArmName = Annotated[RunName, AfterValidator(_not_of_a_run)]
+
+
 class TrackingSettings(Settings):
     project: str = Field("unsqueeze", min_length=1)
     """wandb and trackio: the project; mlflow: the experiment."""
@@ -490,7 +505,7 @@ class Recipe(Settings):
     """Names of the run in the trackers."""
     parallel: ParallelSettings = ParallelSettings()
     """Several processes."""
-    arms: dict[RunName, dict[str, Any]] | None = Field(None, min_length=1)
+    arms: dict[ArmName, dict[str, Any]] | None = Field(None, min_length=1)
     """Several runs from one recipe, side by side: a name for each, with the settings in which it differs."""
 
     @model_validator(mode="after")

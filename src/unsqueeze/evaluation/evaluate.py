@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,10 @@ class Begun:
     asked: Sequence[Asked]
     record: Mapping[str, Any]
 
+    def close(self) -> None:
+        """Let go of the directory."""
+        self.directory.close()
+
 
 def begin(
     source: Source,
@@ -100,7 +105,10 @@ def begin(
     seed: int,
     progress: Progress,
 ) -> Begun:
-    """Begin in ``folder``, or go on with what is there: what another verifier judged is judged again first."""
+    """Begin in ``folder``, or go on with what is there: what another verifier judged is judged again first.
+
+    The folder is locked until what is returned is closed.
+    """
     asked, records = [], {}
     for benchmark in benchmarks:
         each, records[benchmark.name] = ask(source, benchmark, settings, verifiers.of(benchmark))
@@ -109,9 +117,13 @@ def begin(
     identity = {**source.identity(), **settings.drawn, "seed": seed}
     told = {**source.told(), "hub_commits": hub_commits(benchmarks)}
     directory.open({**identity, "benchmarks": records}, told=told)
-    for each in asked:
-        if again := rejudge(directory.samples, each):
-            progress.say(f"{each.benchmark.name}: {again:,} samples that were there are judged again")
+    try:
+        for each in asked:
+            if again := rejudge(directory.samples, each):
+                progress.say(f"{each.benchmark.name}: {again:,} samples that were there are judged again")
+    except BaseException:
+        directory.close()
+        raise
     return Begun(directory, asked, {**identity, **told, "credit": settings.credit, "settings": records})
 
 
@@ -134,8 +146,10 @@ def evaluate_source(
     Raises Interrupted if the user asks to stop; what was drawn is then on the disk.
     """
     begun = time.perf_counter()
-    with Verifiers(settings, verifier) as verifiers:
-        ready = begin(source, benchmarks, settings, verifiers, out, seed=seed, progress=progress)
+    with (
+        Verifiers(settings, verifier) as verifiers,
+        closing(begin(source, benchmarks, settings, verifiers, out, seed=seed, progress=progress)) as ready,
+    ):
         directory, asked = ready.directory, ready.asked
         missing = num_missing(directory.samples, asked, n)
         if missing:
@@ -143,18 +157,18 @@ def evaluate_source(
         with progress.work(f"sampling {len(benchmarks)} tasks × {n}", missing) as advance:
             for each in asked:
                 source.draw(directory.samples, each, n, seed=seed, on_finished=advance, check_stop=stop.check)
-    samples = first_of(directory, asked, n)
-    summary = summarise_samples(samples, ks, seed=seed)
-    record = {
-        **summary.to_json_object(),
-        "model": model,
-        "n": n,
-        **ready.record,
-        "num_drawn_now": missing,
-        "seconds": time.perf_counter() - begun,
-        **provenance(),
-    }
-    directory.write_summary(record)
+        samples = first_of(directory, asked, n)
+        summary = summarise_samples(samples, ks, seed=seed)
+        record = {
+            **summary.to_json_object(),
+            "model": model,
+            "n": n,
+            **ready.record,
+            "num_drawn_now": missing,
+            "seconds": time.perf_counter() - begun,
+            **provenance(),
+        }
+        directory.write_summary(record)
     return Evaluation(out, summary, samples, record, missing)
 
 

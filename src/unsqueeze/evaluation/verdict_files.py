@@ -5,7 +5,6 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from unsqueeze.errors import UserError
@@ -20,7 +19,7 @@ from unsqueeze.interop.sample_files import (
     prediction_field,
     read_jsonl,
 )
-from unsqueeze.store.atomic import atomic_file
+from unsqueeze.store.outputs import output_file
 from unsqueeze.verify.math_verifier import MathVerifier
 from unsqueeze.verify.verdict import Judgement
 
@@ -94,7 +93,7 @@ def _written(out: str) -> Iterator[IO[bytes]]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    with atomic_file(Path(out), replace=True) as path, open(path, "wb") as stream:
+    with output_file(out) as path, open(path, "wb") as stream:
         yield stream
 
 
@@ -136,7 +135,7 @@ def _verdicts_of_parquet(
     import pyarrow.parquet as pq
 
     counts: Counter[str] = Counter()
-    with open_parquet(source) as file, atomic_file(Path(out), replace=True) as path:
+    with open_parquet(source) as file, output_file(out) as path:
         names = ["verdict", "extracted", "reason"] if explain else ["verdict"]
         schema = _with_columns(file.schema_arrow, names, pa)
         with pq.ParquetWriter(path, schema) as writer:

@@ -1,4 +1,4 @@
-"""A run directory is written by one living process at a time."""
+"""A directory that is written by one living process at a time: of a run, or of an evaluation."""
 
 import errno
 import fcntl
@@ -14,13 +14,16 @@ _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 class RunLock:
-    """The file ``lock`` of a run directory. The kernel lets go of it when the process ends, however it ends.
+    """The file ``lock`` of such a directory. The kernel lets go of it when the process ends, however it ends.
 
     The file itself stays: what counts is who holds it, and removing it could let two processes hold one each.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self, path: Path, *, advice: str = "wait for that run to end, or name another run directory (--run)"
+    ) -> None:
         self.path = path
+        self._advice = advice
         self._descriptor: int | None = None
 
     def take(self) -> None:
@@ -35,10 +38,7 @@ class RunLock:
         except BlockingIOError:
             holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
             os.close(descriptor)
-            raise UserError(
-                f"{self.path.parent} is in use by {holder}; wait for that run to end, or name another run directory "
-                f"(--run)."
-            ) from None
+            raise UserError(f"{self.path.parent} is in use by {holder}; {self._advice}.") from None
         except OSError as error:
             if error.errno not in _WITHOUT_LOCKS:
                 os.close(descriptor)

@@ -111,11 +111,12 @@ class Samples:
         return table if len(first) == table.num_rows else table.take(first.sort())
 
     def merge(self, asked: Mapping[str, Sequence[str]]) -> pa.Table:
-        """Put all parts into ``path``, sorted by benchmark, problem and index; return what it holds.
+        """Put all parts that are there into ``path``, sorted by benchmark, problem and index; return what it holds.
 
         Benchmarks and problems come in the order of ``asked``, the problem ids of each benchmark, whatever came in
         first; those that were stored before and are not asked for now come last, by when they were first stored.
         """
+        parts = self._part_files()
         table = self.table()
 
         def rank(name: str, wanted: Iterable[str]) -> pa.Array:
@@ -131,7 +132,10 @@ class Samples:
         )
         table = table.take(pc.sort_indices(ranks, sort_keys=[(name, "ascending") for name in _KEY]))
         write_table(self.path, table, replace=True)
-        self._remove_parts()
+        for part in parts:  # and no other: somebody may have added one since
+            part.unlink(missing_ok=True)
+        if self._parts.is_dir() and not any(self._parts.iterdir()):
+            remove_directory(self._parts)
         return table
 
     def discard(self) -> None:

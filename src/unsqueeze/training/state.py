@@ -139,6 +139,20 @@ def load_state(folder: Path, policy: Policy, optimizers: Optimizers) -> tuple[Cu
     return cursor, start
 
 
+def state_fault(folder: Path) -> str | None:
+    """Say what is wrong with a checkpoint's state, if anything is not what was written."""
+    try:
+        fields = checked_fields(json.loads((folder / STATE).read_text(encoding="utf-8")))
+        if fields["sha256"].get(STATE) != digest_of(fields):
+            return f"{STATE} is not what was written"
+        for name, digest in fields["sha256"].items():
+            if name != STATE and sha256_of(folder / Path(name).name) != digest:
+                return f"{name} is not what was written"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        return f"it cannot be read ({error})"
+    return None
+
+
 @contextmanager
 def _damage(path: Path) -> Iterator[None]:
     """Translate whatever is wrong with what was read into RunError."""

@@ -19,6 +19,7 @@ from unsqueeze.store.samples import SAMPLE_SCHEMA
 from unsqueeze.store.seal import check_seal
 from unsqueeze.store.table import read_table
 from unsqueeze.training.generate import generation_steps
+from unsqueeze.training.state import state_fault
 
 NAMED = 5
 """So many files are named; of further ones it is said how many there are."""
@@ -36,7 +37,7 @@ def mend_stored(directory: RunDirectory, recipe: Recipe) -> list[str]:
         *_evaluations(directory.validation, "validated", "validation", events, recipe),
         *_rollouts(directory, recipe),
         *_demonstrations(directory, events),
-        *_policies(directory),
+        *_checkpoints(directory),
     ]
 
 
@@ -105,10 +106,16 @@ def _demonstrations(directory: RunDirectory, events: Iterable[dict[str, Any]]) -
     yield from _told(paths, _seal_fault, "Training does not need them any more.")
 
 
-def _policies(directory: RunDirectory) -> Iterator[str]:
-    paths = [directory.checkpoints.path(step) / "policy" for step in directory.checkpoints.steps()]
+def _checkpoints(directory: RunDirectory) -> Iterator[str]:
+    """Exported policies, and states that a run does not go on from: the last one is read by whoever does."""
+    folders = [directory.checkpoints.path(step) for step in directory.checkpoints.steps()]
     yield from _told(
-        paths, policy_fault, "That of the last checkpoint is written again; of another, state/ holds the weights."
+        [folder / "policy" for folder in folders],
+        policy_fault,
+        "That of the last checkpoint is written again; of another, state/ holds the weights.",
+    )
+    yield from _told(
+        [folder / "state" for folder in folders[:-1]], state_fault, "That checkpoint is not one to go back to."
     )
 
 
