@@ -2,8 +2,8 @@
 
     python benchmarks/bit_flips.py --flips 4000 --resumes 200 --out docs/results/bit-flips.md
 
-A small run of Countdown (RL, IRL, validation, a checkpoint a step) is trained once. Then, for every flip, a kind of file is
-drawn, a file of that kind, and one of its bits. What comes of reading it is
+A small run of Countdown (RL, IRL, validation, a checkpoint a step) is trained once. Then, for every flip, a kind of
+file is drawn, a file of that kind, and one of its bits. What comes of reading it is
 
 - refused: an error of one sentence that names the file;
 - same: what is read is what was written (the bit is one of those that say nothing, or the file's last line is passed
@@ -11,8 +11,8 @@ drawn, a file of that kind, and one of its bits. What comes of reading it is
 - other: something else is read in its place. This must not happen.
 
 For ``--resumes`` further flips a run that was stopped half-way is gone on with as ``unsqueeze train --resume`` does. It
-must end with the bits of the whole run, or with one sentence; or differ in the damaged file alone, which a warning names
-(said). Exit code 1 if anything was read as other content, or ended otherwise.
+must end with the bits of the whole run, or with one sentence; or differ in the damaged file alone, which a warning
+names (said). Exit code 1 if anything was read as other content, or ended otherwise.
 """
 
 import argparse

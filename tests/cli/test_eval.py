@@ -18,6 +18,7 @@ from unsqueeze.progress import Interrupted
 from unsqueeze.rollout.hf import HfEngine
 from unsqueeze.rollout.types import StopReason
 from unsqueeze.seeds import prompt_seeds
+from unsqueeze.store.records import write_record
 from unsqueeze.store.samples import EvalSample, Samples
 from unsqueeze.verify.countdown import check_countdown
 from unsqueeze.verify.verdict import Verdict
@@ -195,7 +196,7 @@ def test_score_and_compare_read_it(command, tmp_path: Path):
 def test_the_checkpoint_of_a_run_is_found(command, tmp_path: Path):
     policy = tmp_path / "run" / "checkpoints" / "step-000010" / "policy"
     policy.mkdir(parents=True)
-    (tmp_path / "run" / "run.json").write_text("{}")
+    write_record(tmp_path / "run" / "run.json", {})
     for file in embedded_model_path().iterdir():
         (policy / file.name).write_bytes(file.read_bytes())
     for name, model in (("run", tmp_path / "run"), ("step", policy.parent), ("embedded", Path("countdown-0.4m"))):

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from small_runs import random_recipe, run_to_end, small_recipe
+from unsqueeze.store.records import write_record
 
 
 def write_lines(path: Path, rows: list[Any]) -> str:
@@ -176,7 +177,7 @@ def test_rollouts_of_a_chat_run_become_the_conversation_it_had(command, tmp_path
     run = tmp_path / "run"
     (run / "rollouts").mkdir(parents=True)
     prompt = {"mode": "chat", "template": "{problem} Think.", "system": "Be brief."}
-    (run / "run.json").write_text(json.dumps({"recipe": {"prompt": prompt}}))
+    write_record(run / "run.json", {"recipe": {"prompt": prompt}})
     pq.write_table(pa.Table.from_pylist([rollout("p", "b", 0, -1.0)]), run / "rollouts" / "step-000001.parquet")
     out = tmp_path / "demos.jsonl"
     assert command("select", str(run / "rollouts"), "--out", str(out))[0] == 0

@@ -16,7 +16,7 @@ from unsqueeze.plain_json import dumps
 from unsqueeze.store.atomic import atomic_directory, atomic_file, write_atomically
 from unsqueeze.store.checkpoints import Checkpoints
 from unsqueeze.store.journal import Journal, JsonLines, _lines_from_end
-from unsqueeze.store.seal import unsealed
+from unsqueeze.store.seal import sealed, unsealed
 
 
 def names(folder: Path) -> list[str]:
@@ -146,22 +146,30 @@ def test_a_torn_only_line_leaves_an_empty_journal(tmp_path: Path) -> None:
     assert journal.append("start")["seq"] == 0
 
 
+def line(record: dict[str, object]) -> bytes:
+    return dumps(sealed(record)).encode() + b"\n"
+
+
+FIRST = line({"seq": 0, "event": "a"})
+
+
 @pytest.mark.parametrize(
-    ("content", "line"),
+    ("content", "number"),
     [
-        (b'{"seq": 0, "event": "a"}\n{"seq"\n{"seq": 2, "event": "c"}\n', 2),
+        (FIRST + b'{"seq"\n' + line({"seq": 2, "event": "c"}), 2),
+        (b'{"seq": 0, "event": "a"}\n', 1),
         (b"not json\n", 1),
         (b"[1]\n", 1),
-        (b'{"seq": 0, "event": "a"}\n\n', 2),
+        (FIRST + b"\n", 2),
         (b'{"seq": 0, "event": "\xff"}\n', 1),
-        (b'{"seq": 0, "event": "a"}\n{"seq": 2, "event": "c"}\n', 2),
-        (b'{"seq": 0}\n', 1),
+        (FIRST + line({"seq": 2, "event": "c"}), 2),
+        (line({"seq": 0}), 1),
     ],
 )
-def test_any_other_damage_is_named_with_file_and_line(tmp_path: Path, content: bytes, line: int) -> None:
+def test_any_other_damage_is_named_with_file_and_line(tmp_path: Path, content: bytes, number: int) -> None:
     path = tmp_path / "journal.jsonl"
     path.write_bytes(content)
-    with pytest.raises(RunError, match=rf"journal\.jsonl, line {line}: "):
+    with pytest.raises(RunError, match=rf"journal\.jsonl, line {number}: "):
         Journal(path).read()
 
 
@@ -230,7 +238,7 @@ RECORDS = st.lists(st.dictionaries(st.text(max_size=3), VALUES, max_size=3), min
 def test_cut_anywhere_a_file_reads_as_a_prefix_of_its_lines(
     records: list[dict[str, object]], data: st.DataObject
 ) -> None:
-    whole = "".join(dumps(record) + "\n" for record in records).encode()
+    whole = b"".join(map(line, records))
     cut = whole[: data.draw(st.integers(0, len(whole)))]
     with TemporaryDirectory() as folder:
         path = Path(folder, "metrics.jsonl")

@@ -21,6 +21,7 @@ from unsqueeze.digests import sha256_of
 from unsqueeze.errors import RunError
 from unsqueeze.models import embedded_model_path
 from unsqueeze.store.run_directory import RunDirectory
+from unsqueeze.store.seal import CRC, sealed
 from unsqueeze.training.arms import arm_result
 from unsqueeze.training.resume import restore, resume
 from unsqueeze.training.run import Run
@@ -99,11 +100,12 @@ def says(text: str) -> Damage:
 
 
 def edited(**changes: Any) -> Damage:
-    """A JSON object with other values; ``...`` removes one. It has no checksum, as if somebody meant it."""
+    """A JSON object with other values; ``...`` removes one. Its checksum fits, as if somebody meant it."""
 
     def damage(path: Path) -> None:
-        fields = json.loads(path.read_text()) | {"crc32": ...} | changes
-        path.write_text(json.dumps({name: value for name, value in fields.items() if value is not ...}))
+        before = json.loads(path.read_text())
+        fields = {name: value for name, value in (before | changes).items() if value is not ...}
+        path.write_text(json.dumps(sealed(fields) if CRC in before else fields))
 
     damage.__name__ = f"edited {changes}"[:60]
     return damage

@@ -14,7 +14,7 @@ from unsqueeze.errors import UserError
 from unsqueeze.store import atomic
 from unsqueeze.store.checkpoints import Checkpoints
 from unsqueeze.store.run_directory import RunDirectory
-from unsqueeze.store.seal import unsealed
+from unsqueeze.store.seal import sealed
 from unsqueeze.training.same_run import check_same_run
 
 pytestmark = pytest.mark.usefixtures("judged_by_hash")
@@ -58,9 +58,9 @@ def test_killed_runs_go_on_bit_for_bit(program: list[str], kills: int, kills_at_
 
 
 def rewrite_json(path: Path, change: Callable[[dict], None]) -> None:
-    value = unsealed(json.loads(path.read_text()))
+    value = json.loads(path.read_text())
     change(value)
-    path.write_text(json.dumps(value))
+    path.write_text(json.dumps(sealed(value)))
 
 
 def flip_a_weight(path: Path) -> None:
@@ -76,7 +76,7 @@ def take_other_rollouts(path: Path) -> None:
 
 def change_a_loss(path: Path) -> None:
     lines = (path / "metrics.jsonl").read_text().splitlines()
-    lines[1] = json.dumps(unsealed(json.loads(lines[1])) | {"loss": 0.125})
+    lines[1] = json.dumps(sealed(json.loads(lines[1]) | {"loss": 0.125}))
     (path / "metrics.jsonl").write_text("\n".join(lines) + "\n")
 
 

@@ -54,13 +54,12 @@ def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def unsealed(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a record without its checksum. ValueError where it is not what was written; one without any is taken."""
+    """Return a record without its checksum. ValueError where it is not what was written."""
     plain = dict(record)
-    stored = plain.pop(CRC, None)
-    if stored is not None and stored != _checksum(plain):
+    stored, found = plain.pop(CRC, None), _checksum(plain)
+    if stored != found:
         raise ValueError(
-            f"it is not what was written: its content does not fit its {CRC} (of an object that was edited on purpose, "
-            f"remove that field)"
+            f"it is not what was written: its {CRC} is {str(stored)[:20]!r}, and of what stands there it is {found!r}"
         )
     return plain
 
