@@ -238,9 +238,11 @@ def test_a_mistake_is_one_sentence_and_nothing_is_written(command, tmp_path: Pat
 def test_a_changed_data_file_is_another_evaluation_and_a_new_task_is_not(tmp_path: Path):
     store = EvalDirectory(tmp_path / "out")
     store.open({"seed": 0, "benchmarks": {"sums": {"sha256": "a"}}})
+    store.close()
     with pytest.raises(UserError, match='sums: sha256 "a", and "b"'):
         store.open({"seed": 0, "benchmarks": {"sums": {"sha256": "b"}}})
     store.open({"seed": 0, "benchmarks": {"more": {"sha256": "c"}}})
+    store.close()
     assert set(json.loads((tmp_path / "out" / "eval.json").read_text())["benchmarks"]) == {"sums", "more"}
 
 
