@@ -10,6 +10,7 @@ import pytest
 
 from data import problem_set
 from tiny_models import BYTE_VOCABULARY, byte_tokenizer, tiny_llama
+from unsqueeze.store.table import write_table
 
 CONTESTS = ("aime_2024", "aime_2025", "brumo_2025", "hmmt_feb_2025", "hmmt_nov_2025")
 CHAT = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<assistant>"
