@@ -235,7 +235,8 @@ def report(found: Sequence[Found], seeds: Sequence[int]) -> str:
             "",
             f"Made by `python benchmarks/bf16.py` at commit `{commit}`, seeds {', '.join(map(str, seeds))} "
             f"({PROMPTS} prompts × {GROUP} responses of at most {TOKENS} tokens each): SmolLM2-135M-Instruct on GSM8K, "
-            f"bf16 autocast on a CPU ({platform.machine()}), torch {torch.__version__}, transformers {transformers.__version__}. Cells hold a number a seed.",
+            f"bf16 autocast on a CPU ({platform.machine()}), torch {torch.__version__}, transformers "
+            f"{transformers.__version__}. Cells hold a number a seed.",
             "",
             "## Step one of a generation: no weight has moved",
             "",
@@ -255,8 +256,8 @@ def report(found: Sequence[Found], seeds: Sequence[int]) -> str:
             "",
             "## Step two",
             "",
-            f"GSPO after one step of AdamW at {RATE:g}: responses outside the clip range: {later}. Those that fp32 does "
-            "not show are there by rounding: in bf16 GSPO's clip shares from the second step of a generation on hold it.",
+            f"GSPO after one step of AdamW at {RATE:g}: responses outside the clip range: {later}. Those that fp32 "
+            "does not show are there by rounding: GSPO's clip shares in bf16, from the second step of a generation on.",
             "",
             "## KL moved",
             "",
@@ -295,7 +296,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     policy = Policy.load(ModelSettings(path=arguments.model, compute_dtype="bfloat16", device="cpu"))
     problems = load_jsonl_problems(arguments.data / "gsm8k_test.jsonl")
-    builder = PromptBuilder(policy.tokenizer, Wording(mode="chat", template=MATH_TEMPLATE))
+    builder = PromptBuilder(tokenizer=policy.tokenizer, wording=Wording(mode="chat", template=MATH_TEMPLATE))
     found = []
     for seed in arguments.seeds:
         prompts = [builder.tokens(problem) for problem in problems[PROMPTS * seed : PROMPTS * (seed + 1)]]

@@ -192,6 +192,28 @@ def test_decoding_reads_the_weights_once_a_step_where_that_is_what_counts():
     assert speed.generate_s(8, 1) == pytest.approx((2 * 3072 * weights + 8 * cache) / 1e9, rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("sections", "scored"),
+    [
+        ({}, 0),
+        ({"rl": {"kl_coefficient": 0.1}}, 6),  # the reference, in every step
+        ({"model": {"compute_dtype": "bfloat16"}}, 4),  # every step but the first of a generation of three
+        ({"rl": {"sampler_correction": "token"}}, 4),
+        ({"rollout": {"engine": "vllm"}}, 4),
+        ({"model": {"compute_dtype": "bfloat16"}, "rl": {"kl_coefficient": 0.1}}, 10),
+        ({"model": {"compute_dtype": "bfloat16"}, "rl": {"steps_per_generation": 1}}, 0),
+    ],
+)
+def test_scoring_takes_a_pass_a_step_where_a_step_cannot_score_itself(sections: dict, scored: int):
+    recipe = small_recipe(
+        **sections | {"irl": None, "rl": {"steps": 6, "steps_per_generation": 3} | sections.get("rl", {})}
+    )
+    work = count_workload(recipe, num_train=12, num_test=4)
+    speed = Speed(recipe, QWEN, LENGTHS, EVEN, Layout())
+    duration = estimate_duration(recipe, speed, work, num_trained=0, checkpoint_bytes=0, judged_in_place=True)
+    assert duration.scoring == pytest.approx(scored * speed.pass_s(work.rollouts_per_step, 1.0))
+
+
 def test_irl_is_a_few_percent_of_rl_in_the_papers_recipe():
     """The paper measured 3.3 % (Table 5), with its own stack; groups without information are not left out here."""
     recipe = load_recipe("paper/1.5b-3k-sps-grpo")

@@ -107,6 +107,12 @@ def forward_flops(shape: ModelShape, context: float) -> float:
     return 2 * shape.matmul_parameters + 4 * shape.layers * shape.attention_width * context
 
 
+def trainer_scores(recipe: Recipe) -> bool:
+    """Tell whether the trainer scores rollouts before the first step of a generation, for the later ones."""
+    bf16 = recipe.model.compute_dtype == "bfloat16"
+    return bf16 or recipe.rollout.engine != "hf" or recipe.rl.sampler_correction is not None
+
+
 def estimate_duration(
     recipe: Recipe,
     speed: Speed,
@@ -124,7 +130,9 @@ def estimate_duration(
     rl = recipe.rl
     judges = math.inf if judged_in_place else recipe.verify.workers * ANSWERS_PER_WORKER_S
     prompts_per_generation = workload.rollouts_per_generation // rl.group_size
-    with_reference = rl.surrogate.kl_coefficient > 0
+    scored_steps = workload.rl_steps if rl.surrogate.kl_coefficient > 0 else 0
+    if trainer_scores(recipe):
+        scored_steps += workload.rl_steps - workload.generations
     evaluations = workload.evaluations * speed.generate_s(workload.problems_per_evaluation, recipe.evaluation.n)
     if workload.validations:
         problems = workload.samples_per_validation // recipe.evaluation.validation_n
@@ -132,7 +140,7 @@ def estimate_duration(
     return Duration(
         generating=workload.generations * speed.generate_s(prompts_per_generation, rl.group_size),
         judging=workload.rollouts / judges,
-        scoring=workload.rl_steps * speed.pass_s(workload.rollouts_per_step, 1.0) if with_reference else 0.0,
+        scoring=scored_steps * speed.pass_s(workload.rollouts_per_step, 1.0),
         updating=workload.rl_steps * speed.update_s(workload.rollouts_per_step, num_trained),
         irl=workload.irl_updates * speed.update_s(workload.demonstrations_per_update, num_trained),
         evaluating=evaluations + workload.evaluation_samples / judges,
