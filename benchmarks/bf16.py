@@ -7,6 +7,10 @@ SmolLM2-135M-Instruct on GSM8K, bf16 autocast on a CPU, at temperature 1. Both s
 the ratio to the log-probs that the engine gave, as it was before, and that of the trainer to its own, in the very
 optimizer step. Every second response of a group counts as right: clip shares need advantages of both signs, no more.
 Two things are then done to the weights, and seen in bf16 and in fp32: a move of 2e-9 each, and a step of AdamW.
+
+The checkpoint is dequantised from 4 bits: up to a tenth of the weights of a matrix lie exactly half way between two
+numbers of bf16, from where the smallest step takes them a whole one further. Weights in training are not like that, so
+each is first moved by at most 2^-9 of itself at random, which is what bf16 would round away.
 """
 
 import argparse
@@ -46,12 +50,12 @@ from unsqueeze.training.probe import mean_k3
 from unsqueeze.training.rl_step import surrogate_loss
 
 ALGORITHMS = ("grpo", "dapo", "gspo")
-PROMPTS, GROUP, TOKENS = 4, 4, 64
-MICROBATCH = 1024
+PROMPTS, GROUP, TOKENS = 2, 4, 48
+MICROBATCH = 512
 """Tokens of a micro-batch: a step has several, and its gradient is accumulated over them."""
 MOVE = 2e-9
 RATE = 1e-6
-CHUNKS = (1, 16, 160)
+CHUNKS = (1, 16, 64)
 Logps = Sequence[NDArray[np.float32]]
 
 
@@ -117,6 +121,14 @@ def measure(policy: Policy, prompts: Sequence[Sequence[int]], seed: int) -> Foun
     return found
 
 
+def scatter(policy: Policy) -> None:
+    """Move every weight off the grid of numbers that a quantised checkpoint knows."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for _, parameter in policy.trainable():
+            parameter.mul_(1 + 2**-9 * (2 * torch.rand(parameter.shape, generator=generator) - 1))
+
+
 def joined(logp: Logps) -> NDArray[np.float32]:
     return np.concatenate(logp)
 
@@ -173,9 +185,9 @@ def head_errors(policy: Policy, rows: Sequence[Row]) -> dict[int, tuple[float, f
     head = policy.model.get_output_embeddings()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         hidden_NSH = policy.model.base_model(input_ids=batch.tokens_NS, use_cache=False).last_hidden_state
-        hidden_MH = hidden_NSH.flatten(0, 1).index_select(0, batch.sources)[:480]
+        hidden_MH = hidden_NSH.flatten(0, 1).index_select(0, batch.sources)[:320]
         logits_MV = head(hidden_MH).double()
-    targets_M = batch.responses_NT.flatten().index_select(0, batch.places)[:480]
+    targets_M = batch.responses_NT.flatten().index_select(0, batch.places)[:320]
     error_MV = logits_MV.softmax(dim=-1)
     error_MV[torch.arange(len(targets_M)), targets_M] -= 1
     exact = error_MV.T @ hidden_MH.bfloat16().double()
@@ -216,7 +228,7 @@ def report(found: Sequence[Found], seeds: Sequence[int]) -> str:
         f"{cell([100 * f.clips[name]['scored'] for f in found], 'g')} |"
         for name in ALGORITHMS
     ]
-    gaps = [f"| {name} | {cell([f.gaps[name] for f in found], '.2e')} |" for name in found[0].gaps]
+    gaps = [f"| {name.replace('|', '∣')} | {cell([f.gaps[name] for f in found], '.2e')} |" for name in found[0].gaps]
     kl = [f"| {name} | {cell([f.kl[name] for f in found], '.1e')} |" for name in found[0].kl]
     greedy = [f"| {name} | {cell([f.greedy[name] for f in found], '.4f')} |" for name in found[0].greedy]
     head = [
@@ -236,7 +248,8 @@ def report(found: Sequence[Found], seeds: Sequence[int]) -> str:
             f"Made by `python benchmarks/bf16.py` at commit `{commit}`, seeds {', '.join(map(str, seeds))} "
             f"({PROMPTS} prompts × {GROUP} responses of at most {TOKENS} tokens each): SmolLM2-135M-Instruct on GSM8K, "
             f"bf16 autocast on a CPU ({platform.machine()}), torch {torch.__version__}, transformers "
-            f"{transformers.__version__}. Cells hold a number a seed.",
+            f"{transformers.__version__}. Cells hold a number a seed. The script says what is "
+            "done to the weights first.",
             "",
             "## Step one of a generation: no weight has moved",
             "",
@@ -297,6 +310,7 @@ def main() -> None:
     policy = Policy.load(ModelSettings(path=arguments.model, compute_dtype="bfloat16", device="cpu"))
     problems = load_jsonl_problems(arguments.data / "gsm8k_test.jsonl")
     builder = PromptBuilder(tokenizer=policy.tokenizer, wording=Wording(mode="chat", template=MATH_TEMPLATE))
+    scatter(policy)
     found = []
     for seed in arguments.seeds:
         prompts = [builder.tokens(problem) for problem in problems[PROMPTS * seed : PROMPTS * (seed + 1)]]
