@@ -1,5 +1,6 @@
 """The ratio's log-probs: before any weight has moved the ratio is 1, exactly, also where passes differ by rounding."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,12 @@ from numpy.typing import NDArray
 from small_runs import random_recipe, run_to_end
 from unsqueeze.algos.mismatch import outside_clip_share
 from unsqueeze.algos.surrogate import ALGORITHMS
+from unsqueeze.config.recipe import RlSettings
+from unsqueeze.progress import Silent
 from unsqueeze.rollout.types import Rollout
+from unsqueeze.training import sampler_gap
 from unsqueeze.training.run import Run
+from unsqueeze.training.sampler_gap import rounding_warning
 
 pytestmark = pytest.mark.usefixtures("judged_by_hash")
 
@@ -33,12 +38,12 @@ def bf16_run(folder: Path, rl: dict[str, Any], variant: dict[str, Any]) -> tuple
     recipe = random_recipe(
         model={"compute_dtype": "bfloat16"} | variant.get("model", {}),
         rl={"steps": 4} | rl | variant.get("rl", {}),
-        irl=None,
+        irl=variant.get("irl"),
         evaluation={"n": 1},
         checkpoint={"every_steps": None},
     )
     run, _ = run_to_end(recipe, folder / "run")
-    lines = run.directory.metrics.read()
+    lines = [line for line in run.directory.metrics.read() if line["kind"] == "rl"]
     assert all(line["updated"] for line in lines)
     return run, lines
 
@@ -82,6 +87,27 @@ def test_the_gap_is_that_of_the_rows_that_were_trained_on(tmp_path: Path) -> Non
     gaps = [gap(rollout) for rollout in scored]
     assert lines[1]["sampler_gap"] == pytest.approx(np.abs(np.concatenate(gaps)).mean(), rel=1e-9)
     assert lines[1]["sampler_outside_clip"] == outside_clip_share(gaps, ALGORITHMS["gspo"])
+
+
+def test_who_clips_by_rounding_is_told() -> None:
+    gspo = RlSettings(algorithm="gspo", steps_per_generation=4)
+    assert "puts 89% of the ratios outside the clip range [1 − 0.0003, 1 + 0.0004]" in str(rounding_warning(0.89, gspo))
+    assert rounding_warning(0.01, gspo) is None
+    assert rounding_warning(math.nan, gspo) is None
+    # With one step a generation every step is against its own log-probs.
+    assert rounding_warning(0.89, RlSettings(algorithm="gspo")) is None
+
+
+@pytest.mark.parametrize(("steps_per_generation", "told"), [(2, 2), (1, 0)])
+def test_a_run_is_told_once_a_phase(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps_per_generation: int, told: int
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(Silent, "warn", lambda self, text: said.append(text))
+    monkeypatch.setattr(sampler_gap, "CLIPPED_BY_ROUNDING", -1.0)
+    irl = {"every_steps": 2, "steps": 1, "k": 1, "batch_size": 4, "learning_rate": 1e-3}
+    bf16_run(tmp_path, {"algorithm": "gspo", "steps_per_generation": steps_per_generation}, {"irl": irl})
+    assert len([text for text in said if "rounding in bf16" in text]) == told
 
 
 def rollouts(run: Run, step: int) -> list[Rollout]:

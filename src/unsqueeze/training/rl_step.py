@@ -25,7 +25,7 @@ from unsqueeze.training.generate import StepBatch, informative
 from unsqueeze.training.proximal import trainer_scores
 from unsqueeze.training.rl_rows import rl_rows, trained_rollouts
 from unsqueeze.training.run import Run
-from unsqueeze.training.sampler_gap import correction_level, gap_metrics
+from unsqueeze.training.sampler_gap import correction_level, gap_metrics, rounding_warning
 from unsqueeze.verify.verdict import Verdict
 
 Loss = Callable[..., LossOutput]
@@ -59,6 +59,11 @@ def rl_step(
             with_entropy=settings.surrogate.entropy_coefficient > 0,
             keep_logp=scores,
         )
+    gap = sampler_metrics(rows, result, settings) if result is not None and scores else {}
+    if gap and batch.step == phase.first_step and run.policy.compute_dtype is torch.bfloat16:
+        warning = rounding_warning(gap["sampler_outside_clip"], settings)
+        if warning is not None:
+            run.progress.warn(warning)
     update_s = time.perf_counter() - begun
     due = are_due(batch.step, phase, run.recipe.evaluation.gauges_every_steps)
     gauges = gauge_step(run, phase, batch.step) if due else {}
@@ -69,7 +74,7 @@ def rl_step(
         policy_version=run.policy.version,
         **rollout_metrics(batch.groups, run.estimator, settings),
         **sampling_metrics(batch),
-        **(sampler_metrics(rows, result, settings) if result is not None and scores else {}),
+        **gap,
         **update_metrics(result),
         **asdict(batch.seconds),
         update_s=update_s,

@@ -11,6 +11,9 @@ from unsqueeze.algos.mismatch import mismatch, outside_clip_share
 from unsqueeze.algos.surrogate import Correction
 from unsqueeze.config.recipe import RlSettings
 
+CLIPPED_BY_ROUNDING = 0.05
+"""Share of the ratios outside the clip range by rounding alone from which a run is warned."""
+
 
 def correction_level(settings: RlSettings) -> Correction:
     """Return what is corrected where the trainer takes log-probs of its own."""
@@ -42,3 +45,18 @@ def gap_metrics(
         "sampler_truncated": float(np.mean(truncated)),
         "sampler_outside_clip": outside_clip_share(gaps, settings.surrogate),
     }
+
+
+def rounding_warning(share: float, settings: RlSettings) -> str | None:
+    """One sentence where rounding in bf16 alone puts this ``share`` of the ratios outside the clip range, and there are
+    steps that it reaches: the first of a generation is against its own log-probs.
+    """
+    if settings.steps_per_generation == 1 or not share > CLIPPED_BY_ROUNDING:
+        return None
+    surrogate = settings.surrogate
+    return (
+        f"rounding in bf16 alone puts {share:.0%} of the ratios outside the clip range "
+        f"[1 − {surrogate.clip_low:g}, 1 + {surrogate.clip_high:g}]: from the second step of a generation on the clip "
+        f"cuts at random. Use model.compute_dtype=float32, rl.steps_per_generation=1, or wider rl.clip_low and "
+        f"rl.clip_high."
+    )
