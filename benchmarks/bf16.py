@@ -154,7 +154,8 @@ def clip_shares(policy: Policy, rows: Sequence[Row], scored: Logps, settings: Rl
         max_grad_norm=1.0,
         keep_logp=True,
     )
-    gaps = [np.subtract(own, row.logp_behaviour, dtype=np.float64) for own, row in zip(result.logp, rows, strict=True)]
+    sampler = [row.logp_behaviour for row in rows if row.logp_behaviour is not None]
+    gaps = [np.subtract(own, other, dtype=np.float64) for own, other in zip(result.logp, sampler, strict=True)]
     sampled = [replace(row, logp_proximal=row.logp_behaviour, logp_behaviour=None) for row in rows]
     return {
         "outside": outside_clip_share(gaps, settings.surrogate),
