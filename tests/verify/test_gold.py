@@ -66,7 +66,7 @@ def test_the_form_in_which_texts_are_compared() -> None:
 
 @pytest.mark.parametrize(
     ("words", "value"),
-    [("fifteen", 15), ("Twenty-one", 21), ("ninety", 90), ("one hundred", None), ("some", None), ("one twenty", None)],
+    [("fifteen", 15), ("Twenty-one", 21), ("ninety", 90), ("one hundred", 100), ("some", None), ("one twenty", None)],
 )
 def test_numbers_in_words(words: str, value: int | None) -> None:
     assert number_in_words(words) == value

@@ -5,7 +5,7 @@ r"""Bare answers: a response of one short line that is its answer, with little a
 
 import re
 
-from unsqueeze.verify.normalise import latex_of_unicode, plain_characters
+from unsqueeze.verify.normalise import IDEOGRAPHS, latex_of_unicode, plain_characters
 from unsqueeze.verify.texts import prose_words, unwrapped
 from unsqueeze.verify.units import split_unit
 
@@ -25,7 +25,6 @@ _ANNOUNCED_WITHOUT_SPACES = re.compile(
 _ABOUT = re.compile(r"(?:about|approximately|roughly|around|exactly|approx\.?|~|≈|\\approx|\\sim|=)\s*", re.IGNORECASE)
 _WRAPPED = re.compile(r"\*{1,3}([^*]+)\*{1,3}|`([^`]+)`|\"([^\"]+)\"|_{2}([^_]+)_{2}|<([^<>]+)>|#\s?([^#]+)")
 _SAID = re.compile(r"^.*\b(?:is|are|equals)\s([^.=]*)$")
-_IDEOGRAPHS = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _TRAILING = re.compile(r"[\s.,;:]+$")
 
 
@@ -57,7 +56,7 @@ def _is_name(text: str, end: int) -> bool:
 
 def reads_as_formula(text: str) -> bool:
     """Tell whether a text without math delimiters is one formula, or one short phrase, rather than a sentence."""
-    if _IDEOGRAPHS.search(text):
+    if IDEOGRAPHS.search(text):
         return False
     words = prose_words(text)
     if not words or (len(words) <= 6 and _all_with_units(text)):

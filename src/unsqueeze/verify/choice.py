@@ -50,7 +50,7 @@ _FILLER = (
     r"|likely|indeed|obviously|option|choice|answer|letter|the|correct|best|to be))"
 )
 _STATED = re.compile(
-    rf"(?i:{_WORDS})[*_]{{0,3}}(?:\s{{1,3}}{_IS}{_FILLER}{{0,4}}\s?:?|\s?[:=]|\s?[为是은는は])(?:{_OPEN}|(?i:option|choice)\s)"
+    rf"(?i:{_WORDS})[*_]{{0,3}}(?:\s{{1,3}}(?:(?i:here|then|now|below)\s)?{_IS}{_FILLER}{{0,4}}\s?:?|\s?[:=]|\s?[为是은는は])(?:{_OPEN}|(?i:option|choice)\s)"
     rf"{{0,12}}{_LETTER}"
 )
 _CHOSEN = re.compile(

@@ -14,7 +14,7 @@ from unsqueeze.verify.choice import ChoiceGold, choice_gold
 from unsqueeze.verify.exact import exact_number
 from unsqueeze.verify.extract import boxes_at_end, one_spelling
 from unsqueeze.verify.normalise import latex_of_unicode, plain_characters, without_delimiters
-from unsqueeze.verify.texts import is_plain, is_text, number_in_words, plain_words, prose_words
+from unsqueeze.verify.texts import is_plain, is_text, listed_letters, number_in_words, plain_words, prose_words
 
 Kind = Literal["empty", "unreadable", "text", "mathematics"]
 
@@ -26,6 +26,12 @@ _STATED = re.compile(
 _MAX_WORDS = 12
 _SENTENCE_WORDS = 6
 _NO_ANSWERS = frozenset(["n/a", "nan", "null", "tbd"])
+_ELSEWHERE = re.compile(
+    r"\s*(?:\\text\s*\{)?\s*(?:(?:see|refer to)\s+(?:the\s+|an?\s+)?(?:figure|diagram|graph|picture|solution|image"
+    r"|table|above|below|explanation|proof|work)|answers?\s+(?:may|will)\s+vary|(?:no\s+answer|not)\s+(?:given|provided"
+    r"|available)|(?:answer\s+)?omitted|proof)\b[^0-9]*$",
+    re.IGNORECASE,
+)
 _MAX_GOLD = 4_000
 _MAX_SOLUTION = 100_000
 
@@ -35,8 +41,9 @@ class Gold:
     """A gold answer as it was read.
 
     ``text`` is the form in which texts are compared; ``formula`` what Math-Verify is given, where the answer is
-    mathematics; ``number`` its value, where it is an integer or a plain fraction; ``choice`` its letter. ``spelled``:
-    it is a number in words. ``has_words``: it is mathematics with words, such as a unit, and no LaTeX.
+    mathematics; ``number`` its value, where it is an integer or a plain fraction; ``choice`` its letter, ``letters``
+    all of several, as a text. ``spelled``: it is a number in words. ``has_words``: it is mathematics with words, such
+    as a unit, and no LaTeX.
     """
 
     kind: Kind
@@ -44,8 +51,14 @@ class Gold:
     formula: str = ""
     number: Fraction | None = None
     choice: ChoiceGold | None = None
+    letters: str | None = None
     spelled: bool = False
     has_words: bool = False
+
+    @property
+    def is_textual(self) -> bool:
+        """Tell whether its text may settle a verdict before anything is read as mathematics."""
+        return self.choice is not None or self.letters is not None or self.kind != "mathematics" or self.has_words
 
 
 @lru_cache(maxsize=8192)
@@ -87,9 +100,10 @@ def _read(answer: str) -> Gold:
         stated = _STATED.search(bare[-200:])
         return _read(stated["value"]) if stated else Gold("unreadable", text)
     if is_text(spelled_out):
-        return Gold("text", text, spelled=_is_spelled_number(bare))
+        return Gold("text", text, letters=listed_letters(bare), spelled=_is_spelled_number(bare))
     has_words = bool(words) and is_plain(spelled_out)
-    return Gold("mathematics", text, f"${spelled_out}$", exact_number(bare), has_words=has_words)
+    letters = listed_letters(bare) if "," in bare else None
+    return Gold("mathematics", text, f"${spelled_out}$", exact_number(bare), letters=letters, has_words=has_words)
 
 
 def _is_spelled_number(text: str) -> bool:
@@ -102,7 +116,12 @@ def _is_spelled_number(text: str) -> bool:
 
 
 def _is_readable(text: str) -> bool:
-    if text.strip().lower() in _NO_ANSWERS or _DRAWING.search(text) or not _SOMETHING.search(text):
+    if (
+        text.strip().lower() in _NO_ANSWERS
+        or _ELSEWHERE.match(text)
+        or _DRAWING.search(text)
+        or not _SOMETHING.search(text)
+    ):
         return False
     braces = re.sub(r"\\[{}]", "", text)
     depth = 0

@@ -13,7 +13,16 @@ from sympy import Basic, MatrixBase  # type: ignore[import-untyped]
 from unsqueeze.verify.comparing import comparing_strictly, contradicts_itself
 from unsqueeze.verify.finding import find, patterns_of
 from unsqueeze.verify.job import SAME_UNREADABLE, UNREADABLE_GOLD, Grade, Where
-from unsqueeze.verify.reading import Reading, in_order_of_units, literal, with_decimal_comma, with_unit_of
+from unsqueeze.verify.reading import (
+    Reading,
+    in_order_of_units,
+    in_unit_of,
+    literal,
+    with_decimal_comma,
+    with_imaginary_unit,
+    with_unit_of,
+)
+from unsqueeze.verify.relations import same_numbers
 from unsqueeze.verify.special import special_verdict
 from unsqueeze.verify.units import units_conflict
 
@@ -58,6 +67,7 @@ class Grader:
             return Grade("correct", parsed, extracted, "the same text as the gold answer")
         if not parsed:
             return Grade("unparsable", False, extracted, "the answer cannot be read as mathematics")
+        given = in_unit_of(reference, given)
         if _other_units(reference, given):
             return Grade("wrong", True, extracted, "another unit than the gold answer")
         if contradicts_itself(given.expression) and not contradicts_itself(reference.expression):
@@ -67,17 +77,30 @@ class Grader:
         if special is not None:
             return Grade("correct" if special else "wrong", True, extracted, "read by its form")
         given = in_order_of_units(reference, given)
-        is_builder = "\\{" in reference.text and re.search(r"\\mid|\||:", reference.text) is not None
-        with comparing_strictly():
-            equal = verify(
+        if _equal(reference, given) or same_numbers(reference, given) or _equal_as_complex(reference, given):
+            return Grade("correct", True, extracted, "equal to the gold answer")
+        return Grade("wrong", True, extracted, "not equal to the gold answer")
+
+
+def _equal(reference: Reading, given: Reading) -> bool:
+    is_builder = "\\{" in reference.text and re.search(r"\\mid|\||:", reference.text) is not None
+    with comparing_strictly():
+        return bool(
+            verify(
                 [reference.expression],
                 [given.expression],
                 allow_set_relation_comp=is_builder,
                 timeout_seconds=None,
             )
-        if equal:
-            return Grade("correct", True, extracted, "equal to the gold answer")
-        return Grade("wrong", True, extracted, "not equal to the gold answer")
+        )
+
+
+def _equal_as_complex(reference: Reading, given: Reading) -> bool:
+    """Tell whether both are equal with i the imaginary unit, which Math-Verify reads as a symbol like any other."""
+    sides = [with_imaginary_unit(reading) for reading in (reference, given)]
+    if sides[0] is None or sides[1] is None or sides == [reference, given]:
+        return False
+    return _equal(sides[0], sides[1])
 
 
 def _other_units(reference: Reading, given: Reading) -> bool:

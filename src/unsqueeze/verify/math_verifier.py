@@ -43,7 +43,7 @@ from unsqueeze.verify.verdict import Judgement, Verdict
 _DEFAULTS = VerifySettings()
 _MAX_CACHED_CHARACTERS = 1000
 # Counted up whenever the rules of docs/verify.md change a verdict: verdicts that were kept under another name are old.
-_RULES = 2
+_RULES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ class MathVerifier:
         text = one_spelling(first_turn(answer))
         if self._credit != "boxed":
             text = tagged_answer(text)
-        if reference.choice is not None or reference.kind != "mathematics" or reference.has_words:
+        if reference.is_textual:
             settled = judged_as_text(reference, gold, text, self._credit)
             if settled is not None:
                 return settled
@@ -155,8 +155,10 @@ class MathVerifier:
         if reference.choice is not None and reference.choice.value is None:
             grading = replace(grading, whole=None)  # a letter somewhere in the text is no answer
         given = exact_number(answer)
-        if given is None and reference.number is not None:
-            given = spelled_number(answer)
+        if given is None and (spelled := spelled_number(answer)) is not None:
+            if reference.number is None:
+                return _Grading(Job(reference.formula, f"${spelled}$", "anywhere"), answer)
+            given = spelled
         if given is None or reference.number is None:
             return grading
         return equal_or_not(given == reference.number, answer, "number")

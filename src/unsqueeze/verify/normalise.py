@@ -93,7 +93,8 @@ _LOWERED_RUN = re.compile("[₀₁₂₃₄₅₆₇₈₉₊₋]+")
 _ROOT = re.compile(r"([√∛∜])\s*(?:\(([^()√]*)\)|\{([^{}√]*)\}|(\d+(?:\.\d+)?|[A-Za-z]))")
 _ROOT_ORDER = {"√": r"\sqrt", "∛": r"\sqrt[3]", "∜": r"\sqrt[4]"}
 
-_IDEOGRAPHS = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+")
+_COLON = re.compile("(?<=[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af] ):(?=\\S)")
+IDEOGRAPHS = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+")
 
 
 def plain_characters(text: str) -> str:
@@ -103,7 +104,7 @@ def plain_characters(text: str) -> str:
 
 def spaced_ideographs(text: str) -> str:
     """Put spaces around Chinese, Japanese and Korean words, which are written without: a number there stands alone."""
-    return text if text.isascii() else _IDEOGRAPHS.sub(r" \g<0> ", text)
+    return text if text.isascii() else _COLON.sub(r"\g<0> ", IDEOGRAPHS.sub(r" \g<0> ", text))
 
 
 def latex_of_unicode(text: str) -> str:
@@ -131,6 +132,7 @@ _REPEATING = re.compile(
 )
 _ENDLESS = re.compile(r"(?<![\w.])(\d*)\.(\d{3,24})(?:\\ldots|\\dots|\.\.\.)")
 _MIXED = re.compile(r"(?<![\w.,/^_}\\])(\d{1,9})(?:\s|\\[,; ])+(\d{1,6})\s?/\s?(\d{1,6})(?![\w/.^])")
+_RATIO_IN_WORDS = re.compile(r"\s*(\d+)\s*(?:\\text\s*\{\s*to\s*\}|\sto\s)\s*(\d+)\s*")
 _MIXED_SPACED = re.compile(r"(?<![\w.,/^_}])(\d{1,9})(?:\s|\\[,;:! ])+(?=\\[dt]?frac)")
 
 
@@ -165,10 +167,12 @@ def read_numbers(text: str) -> str:
     r"""Numbers as the grammar reads them.
 
     ``25\,000`` and ``25 000`` as 25000, ``2.5e6`` as a power of ten, ``0.1\overline{6}`` as a fraction, ``3 2/7`` as a
-    mixed number.
+    mixed number, ``3 to 2`` as a ratio.
     """
     if not any(character.isdigit() for character in text):
         return text
+    if ratio := _RATIO_IN_WORDS.fullmatch(text):
+        return f"{ratio[1]}:{ratio[2]}"
     text = _BRACED_COMMA.sub(",", text)
     text = _INVERSE_SPACED_COMMA.sub(",", text)
     text = _GROUPED.sub(lambda m: m[1] + _SPACES.sub("", m[2]), text)
@@ -178,7 +182,7 @@ def read_numbers(text: str) -> str:
     text = _REPEATING.sub(_repeating_fraction, text)
     text = _ENDLESS.sub(_endless_fraction, text)
     text = _MIXED.sub(r"\1\\frac{\2}{\3}", text)
-    text = _TIMES_TEN.sub(r" \\times ", text.replace("**", "^"))
+    text = _TIMES_TEN.sub(r" \\times ", _MINUS_RAISED.sub(r"^{-\1}", text.replace("**", "^")))
     text = _without_thousands(_ORDINAL.sub("", text))
     return _MIXED_SPACED.sub(r"\1", text)
 
@@ -216,10 +220,16 @@ _ORDINAL = re.compile(
 )
 _PERCENT_IN_TEXT = re.compile(r"\s*\\(?:text|mathrm)\s*\{\s*(?:percent|per cent|pct)\s*\}")
 _TIMES_TEN = re.compile(r"(?<=\d)\s?[xX]\s?(?=10\s?\^)")
+_MINUS_RAISED = re.compile(r"\^\s?-\s?(\d+|[A-Za-z])")
 _BRACES = re.compile(r"\\[{}]|[{}]")
 _ROOT_ROUND = re.compile(r"\\sqrt\s*\(([^()]*)\)")
 _SYNONYMS = (
     (re.compile(r"\\varnothing(?![A-Za-z])"), r"\\emptyset"),
+    (re.compile(r"\\var(?=(?:epsilon|phi|theta|rho|sigma|kappa)(?![A-Za-z]))"), r"\\"),
+    # The grammar reads the function \Gamma for \gamma too, the constant \gamma for \Gamma, and neither with an index.
+    (re.compile(r"\\([Gg])amma\s*_\s*\{?\s*([A-Za-z0-9])\s*\}?"), r"\1_{amma\2}"),
+    (re.compile(r"\\Gamma(?![A-Za-z]|\s*\()"), "G_{amma}"),
+    (re.compile(r"\\gamma(?=\s*\()"), "g_{amma}"),
     (re.compile(r"\\(?:lvert|rvert|vert)(?![A-Za-z])"), "|"),
     (re.compile(r"\\(?:displaystyle|textstyle|limits|nolimits)(?![A-Za-z])"), " "),
     (re.compile(r"\\(?:leqslant|leqq)(?![A-Za-z])"), r"\\le "),

@@ -15,10 +15,11 @@ from latex2sympy2_extended.math_normalization import NormalizationConfig, extrac
 from latex2sympy2_extended.sets import FiniteSet
 from math_verify.grader import should_treat_as_complex
 from math_verify.parser import get_last_eq
-from sympy import Integer, Number, Tuple  # type: ignore[import-untyped]
+from sympy import Expr, I, Integer, Number, Rational, Tuple, pi  # type: ignore[import-untyped]
 
 from unsqueeze.verify.brackets import without_doubled_brackets
 from unsqueeze.verify.normalise import formula, without_delimiters
+from unsqueeze.verify.sizes import ratio_of_units
 from unsqueeze.verify.structures import in_parts, quantities, simplest
 from unsqueeze.verify.two_stages import parsing_in_two_stages
 from unsqueeze.verify.units import Quantity, split_unit
@@ -30,6 +31,11 @@ _CASE_MATTERS = ConversionConfig(lowercase_symbols=False)
 _PERCENTAGE = re.compile(r"(.*[^\\\s])\s*\\?%", re.DOTALL)
 _LETTERS_AFTER_DIGIT = re.compile(r"(\d)([A-Za-z]{1,2})$")
 _DECIMAL_COMMA = re.compile(r"([-+]?\d{1,12}),(\d{1,2}|\d{4,12})")
+_OF_ANGLE = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
+_DEGREES = re.compile(
+    r"(\d+(?:\.\d+)?|(?<![A-Za-z])[a-z]|\\(?:alpha|beta|gamma|theta|phi))\s*\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![A-Za-z]))"
+)
+_COUNTED = frozenset("jkmn")
 _MAX_FORMULA = 20_000
 
 
@@ -52,6 +58,8 @@ def read_formula(latex: str, *, spaced: bool = False) -> Reading:
     if len(text) > _MAX_FORMULA:
         return Reading(None, text)
     text = simplest(text)
+    if "\\circ" in text and _OF_ANGLE.search(text):
+        text = _DEGREES.sub(r"(\\frac{\1\\pi}{180})", text)
     parts = quantities(text, spaced=spaced)
     if parts and (listed := _read_parts(text, parts)) is not None:
         return listed
@@ -122,6 +130,35 @@ def with_unit_of(reference: Reading, given: Reading) -> Reading:
         return given
     apart = split_unit(_LETTERS_AFTER_DIGIT.sub(r"\1 \2", given.text), spaced=True)
     return Reading(parse(apart.value), given.text, apart) if apart.unit == reference.quantity.unit else given
+
+
+def in_unit_of(reference: Reading, given: Reading) -> Reading:
+    """The value in the unit of the reference, where that is another one of the same kind; else the reading as it is.
+
+    An angle without a unit is one in radians where it is a multiple of pi.
+    """
+    value = given.expression
+    if reference.quantity is None or given.quantity is None or not isinstance(value, Expr) or value.free_symbols:
+        return given
+    gold_unit, unit = reference.quantity.unit, given.quantity.unit
+    if gold_unit == "degree" and (unit == "radian" or (unit is None and value.has(pi))):
+        factor = 180 / pi
+    elif unit == "degree" and (gold_unit == "radian" or (gold_unit is None and reference.expression.has(pi))):
+        factor = pi / 180
+    elif gold_unit and unit and gold_unit != unit and (ratio := ratio_of_units(unit, gold_unit)) is not None:
+        factor = Rational(ratio.numerator, ratio.denominator)
+    else:
+        return given
+    return Reading(value.doit() * factor, given.text, Quantity(given.quantity.value, gold_unit, True))
+
+
+def with_imaginary_unit(reading: Reading) -> Reading | None:
+    """The symbol i as the imaginary unit. None where there is none, or others beside it count something as it may."""
+    symbols = getattr(reading.expression, "free_symbols", set())
+    if not _COUNTED.isdisjoint(symbol.name for symbol in symbols):
+        return None
+    units = [symbol for symbol in symbols if symbol.name == "i"]
+    return Reading(reading.expression.xreplace(dict.fromkeys(units, I)), reading.text) if units else reading
 
 
 def with_decimal_comma(reference: Reading, given: Reading) -> Reading:

@@ -1,6 +1,7 @@
 """Forms whose value is not what they mean: times of day, and numbers in a base that one side leaves out."""
 
 import re
+from math import gcd
 from typing import Any
 
 from sympy import Integer, Symbol, Tuple  # type: ignore[import-untyped]
@@ -19,6 +20,8 @@ def special_verdict(reference: Reading, given: Reading) -> bool | None:
     if times[0] and times[1]:
         one, other = times[0], times[1]
         return one[:3] == other[:3] and (one[3] is None or other[3] is None or one[3] == other[3])
+    if times[0] and (times[0][3] or gcd(*times[0][:2]) > 1) and ":" in given.text:
+        return False  # a ratio is given in lowest terms, so that the gold answer is a time
     bases = [_based(reading.expression) for reading in (reference, given)]
     if bases[0] and bases[1]:
         return int(bases[0][0], bases[0][1]) == int(bases[1][0], bases[1][1])

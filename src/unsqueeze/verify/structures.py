@@ -26,6 +26,8 @@ _ALL = re.compile(r"^\s*(?:\\text\s*\{\s*(?:all|any|every)(?:\s+(?:real|integers
 _TAIL = re.compile(r"(?:\s|\\\\|\\[,;:! ]|(?<!\.)[.;,])+$")
 _EMPTY_TEXT = re.compile(r"\\text\s*\{[\s.,;]*\}")
 _LEADING = re.compile(r"^\s*(?:=|\\approx(?![a-z])|\\sim(?![a-z])|~|≈)\s*(?=\S)")
+_INTRODUCTION = re.compile(r"^\\text\s*\{(?![^{}]*(?:\bnot?\b|n't))[^{}]*(?:\b(?:is|are|equals)|:)\s*\}\s*(?=[^\s])")
+_DERIVATIVE = re.compile(r"^\\[dt]?frac\s*\{\s*d\s*([A-Za-z])\s*\}\s*\{\s*d\s*[A-Za-z]\s*\}\s*=")
 _WHOLE_TEXT = re.compile(r"\\(?:text|mathrm|textbf)\s*\{\s*([-+]?\d[^{}]*)\}")
 _PLAIN_PI = re.compile(r"(?<![A-Za-z\\])pi(?![A-Za-z])")
 _WORD_ALONE = re.compile(
@@ -41,7 +43,16 @@ _BUILDER = re.compile(
     r"^(?:[A-Za-z]\s*=\s*)?\\\{(?P<element>[^|:]+?)(?:\\mid(?![a-z])|\\vert(?![a-z])|\||:)(?P<condition>.+)\\\}$"
 )
 _DOTS = re.compile(r"\\[lc]?dots(?:[a-z](?![a-z]))?(?![A-Za-z])|\.\.\.")
-_BASE = re.compile(r"^(?P<digits>\d[0-9A-Fa-f]*|[0-9A-F]{2,}(?=_\{?16))_\s*\{?\s*(?P<base>\d{1,2})\s*\}?$")
+_BASE = re.compile(
+    r"^\(?(?P<digits>\d[0-9A-Fa-f]*|[0-9A-F]{2,}(?=\)?_\{?16))\)?_\s*\{?\s*"
+    r"(?:\\text\s*\{\s*base\s*\}\s*)?(?P<base>\d{1,2})\s*\}?$"
+)
+_BASE_NAMES_TEXT = "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
+_BASE_NAMES = _BASE_NAMES_TEXT.split()
+_BASE_IN_WORDS = re.compile(
+    rf"(?<=[0-9A-Fa-f)])\s*(?:_\s*\{{?\s*)?\\text\s*\{{\s*\(?\s*(?:(?P<base>(?:in\s+)?base[\s-]*))?"
+    rf"(?P<number>\d{{1,2}}|{'|'.join(_BASE_NAMES)})\s*\)?\s*\}}\s*\}}?$"
+)
 _WITH = re.compile(
     r"^(?P<value>.+?)(?:,?\s*\\text\s*\{\s*,?\s*(?:with|where|for|when|at)\s*\}|,?\s+(?:with|where)\s)\s*"
     r"(?P<name>[A-Za-z])\s*=\s*(?P<number>-?\d{1,12}(?:\.\d{1,12})?)$"
@@ -61,9 +72,11 @@ def simplest(text: str) -> str:
     text = _LEADING.sub("", text)
     if whole := _WHOLE_TEXT.fullmatch(text):
         text = whole[1]
+    text = _INTRODUCTION.sub("", _DERIVATIVE.sub(r"\1_{prime} =", text))
     shorter = _QUANTIFIER.sub("", text)
     text = _ALL.sub("", shorter) if shorter.strip() else text
     text = _TEXT_WITH_AND.sub(_connected, text)
+    text = _BASE_IN_WORDS.sub(_base_in_digits, text)
     text = _PLAIN_PI.sub(r"\\pi ", text)
     return _WORD_ALONE.sub(_as_text, text)
 
@@ -72,6 +85,14 @@ def _connected(match: re.Match[str]) -> str:
     """``\\text{red and blue}`` with its connective outside, where parts are split."""
     left, right = (rf"\text{{{side}}}" if side.strip() else " " for side in (match[1], match[3]))
     return f"{left} {match[2]} {right}"
+
+
+def _base_in_digits(match: re.Match[str]) -> str:
+    """``_8`` for ``_{\\text{eight}}`` and ``\\text{ (base 8)}``; a number without "base" counts only as an index."""
+    if match["base"] is None and "_" not in match[0].split("\\text")[0]:
+        return match[0]
+    name = match["number"]
+    return f"_{{{name if name.isdigit() else _BASE_NAMES.index(name) + 2}}}"
 
 
 def _as_text(match: re.Match[str]) -> str:

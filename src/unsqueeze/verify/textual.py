@@ -9,7 +9,7 @@ from unsqueeze.verify.gold import Gold
 from unsqueeze.verify.job import SAME_UNREADABLE, UNREADABLE_GOLD
 from unsqueeze.verify.normalise import plain_characters, without_delimiters
 from unsqueeze.verify.stating import stated_answer
-from unsqueeze.verify.texts import MAX_TEXT, is_plain, number_in_words, plain_words
+from unsqueeze.verify.texts import MAX_TEXT, is_plain, listed_letters, number_in_words, plain_words
 from unsqueeze.verify.verdict import Judgement, Verdict
 
 _MAX_SENTENCE = 10
@@ -42,6 +42,10 @@ def judged_as_text(reference: Gold, gold: str, response: str, credit: Credit) ->
         no_place = boxes_at_end(response) is None and bare_answer(response) is None
         if reference.choice.value is None and no_place and credit != "boxed":
             return Judgement(Verdict.UNPARSABLE, None, "no letter stands as the answer")
+    if reference.letters is not None:
+        candidate = text_candidate(response, credit)
+        if candidate is not None and listed_letters(candidate) == reference.letters:
+            return equal_or_not(True, candidate, "letters")
     if reference.kind == "mathematics":
         if not reference.has_words:
             return None
@@ -95,6 +99,5 @@ def text_candidate(response: str, credit: Credit) -> str | None:
 
 
 def spelled_number(answer: str) -> Fraction | None:
-    """The value of an answer that is a number in words, or has a full stop or a currency sign beside its digits."""
-    value = number_in_words(answer) if len(answer) < 40 else None
-    return None if value is None else Fraction(value)
+    """The value of an answer that is a number in words, or partly so (``1 million``)."""
+    return number_in_words(answer) if len(answer) < 40 else None

@@ -8,31 +8,31 @@ import re
 from dataclasses import dataclass
 
 _NAMES = {
-    "m": "m meter meters metre metres",
-    "cm": "cm cms centimeter centimeters centimetre centimetres",
-    "mm": "mm millimeter millimeters millimetre millimetres",
-    "km": "km kms kilometer kilometers kilometre kilometres",
+    "m": "m meter meters metre metres 米",
+    "cm": "cm cms centimeter centimeters centimetre centimetres 厘米 公分",
+    "mm": "mm millimeter millimeters millimetre millimetres 毫米",
+    "km": "km kms kilometer kilometers kilometre kilometres 千米 公里",
     "nm": "nm nanometer nanometers nanometre nanometres",
     "in": "in ins inch inches",
     "ft": "ft foot feet",
     "yd": "yd yds yard yards",
     "mi": "mi mile miles",
-    "s": "s sec secs second seconds",
+    "s": "s sec secs second seconds 秒",
     "ms": "ms millisecond milliseconds",
-    "min": "min mins minute minutes",
-    "h": "h hr hrs hour hours",
-    "day": "day days",
-    "week": "week weeks",
-    "month": "month months",
-    "year": "yr yrs year years",
-    "g": "g gram grams gramme grammes",
-    "kg": "kg kgs kilogram kilograms kilo kilos",
+    "min": "min mins minute minutes 分钟",
+    "h": "h hr hrs hour hours 小时 时",
+    "day": "day days 天 日",
+    "week": "week weeks 周 星期",
+    "month": "month months 月 个月",
+    "year": "yr yrs year years 年",
+    "g": "g gram grams gramme grammes 克",
+    "kg": "kg kgs kilogram kilograms kilo kilos 千克 公斤",
     "mg": "mg milligram milligrams",
     "lb": "lb lbs pound pounds",
     "oz": "oz ounce ounces",
-    "ton": "t ton tons tonne tonnes",
-    "l": "l L liter liters litre litres",
-    "ml": "ml milliliter milliliters millilitre millilitres",
+    "ton": "t ton tons tonne tonnes 吨",
+    "l": "l L liter liters litre litres 升",
+    "ml": "ml milliliter milliliters millilitre millilitres 毫升",
     "gal": "gal gallon gallons",
     "quart": "quart quarts qt",
     "pint": "pint pints",
@@ -51,13 +51,13 @@ _NAMES = {
     "C": "C coulomb coulombs",
     "mol": "mol mole moles",
     "ohm": "ohm ohms Ω",
-    "dollar": "dollar dollars usd bucks",
+    "dollar": "dollar dollars usd bucks 美元",
     "cent": "cent cents",
     "euro": "euro euros eur",
     "pound sterling": "gbp",
-    "yuan": "yuan rmb cny",
+    "yuan": "yuan rmb cny 元",
     "rupee": "rupee rupees rs inr",
-    "degree": "degree degrees deg degs",
+    "degree": "degree degrees deg degs 度",
     "radian": "radian radians rad rads",
     "unit": "unit units",
     "mph": "mph",
@@ -67,6 +67,11 @@ _NAMES = {
     "acre": "acre acres",
     "hectare": "hectare hectares ha",
     "cc": "cc",
+    "m^2": "平方米",
+    "cm^2": "平方厘米 平方公分",
+    "km^2": "平方千米 平方公里",
+    "m^3": "立方米",
+    "cm^3": "立方厘米",
 }
 _CANONICAL = {spelling: name for name, spellings in _NAMES.items() for spelling in spellings.split()}
 _CANONICAL_LOWER = {spelling.lower(): name for spelling, name in _CANONICAL.items() if len(spelling) > 1}
@@ -81,7 +86,8 @@ _NO_UNIT = frozenset(_NO_UNIT_TEXT.split())
 _GROUP = r"\\(?:text|textrm|textbf|textit|textnormal|mathrm|mathbf|mbox|operatorname|rm)\s*\{[^{}]*\}"
 _POWER = r"(?:\s*\^\s*(?:\{\s*-?\d\s*\}|-?\d))?"
 _SPACE = r"(?:\s|\\[,;:! ]|~)*"
-_WORD = r"(?<![A-Za-z\\])(?:[A-Za-zµμΩ][A-Za-zµμΩ.'-]*)"
+_IDEOGRAPHS = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
+_WORD = rf"(?<![A-Za-z\\])(?:[A-Za-zµμΩ][A-Za-zµμΩ.'-]*|[{_IDEOGRAPHS}]+)"
 _ATOM = rf"(?:{_GROUP}|{_WORD}){_POWER}"
 _UNIT = re.compile(
     rf"(?P<space>{_SPACE})(?P<unit>{_ATOM}(?:{_SPACE}(?:/|\\cdot|\*)?{_SPACE}{_ATOM}){{0,6}}){_SPACE}\.?\s*$"
@@ -94,6 +100,7 @@ _OHM = re.compile(r"(?<=[\d}])(?:\s|\\[,;: ])+\\Omega\s*$")
 _UNIT_FRACTION = re.compile(
     r"\\[dt]?frac\s*\{\s*\\(?:text|mathrm)\s*\{([^{}]*)\}\s*\}\s*\{\s*\\(?:text|mathrm)\s*\{([^{}]*)\}\s*((?:\^\s*\{?\d\}?)?)\s*\}"
 )
+_BRACED_POWER = re.compile(r"(?<=[A-Za-z])\^\s*\{\s*(-?\d)\s*\}(?=[^{}]*\})")
 _MONEY = re.compile(r"^\s*(?:\\\$|\$|€|£|¥|₹|\\pounds|\\euro)\s*(?=[-+]?[\d.\\])")
 _MONEY_UNIT = {"$": "dollar", "€": "euro", "£": "pound sterling", "¥": "yuan", "₹": "rupee"}
 _DEGREES = re.compile(
@@ -127,7 +134,8 @@ def split_unit(text: str, *, spaced: bool = False) -> Quantity:
         rest = split_unit(text[money.end() :], spaced=spaced)
         return Quantity(rest.value, _MONEY_UNIT[sign], True)
     text = _OHM.sub(r"\\text{ohm}", text)
-    head, tail = text[:-_MAX_TAIL], _UNIT_FRACTION.sub(r"\\text{\1/\2\3}", text[-_MAX_TAIL:])
+    tail = _BRACED_POWER.sub(r"^\1", _UNIT_FRACTION.sub(r"\\text{\1/\2\3}", text[-_MAX_TAIL:]))
+    head = text[:-_MAX_TAIL]
     degrees = _DEGREES.search(tail)
     if degrees:
         value, unit, known, is_short = (
@@ -143,9 +151,10 @@ def split_unit(text: str, *, spaced: bool = False) -> Quantity:
             return Quantity(text)
         unit, known = name
         value = tail[: match.start()]
-        is_short = "{" not in match["unit"] and len(re.sub("[^A-Za-z]", "", match["unit"])) <= 2
+        is_bare = "{" not in match["unit"] and match["unit"].isascii()
+        is_short = is_bare and len(re.sub("[^A-Za-z]", "", match["unit"])) <= 2
         is_one_letter = is_short and len(match["unit"].strip()) < 2
-        if "{" not in match["unit"] and not match["space"] and (is_one_letter or not known):
+        if is_bare and not match["space"] and (is_one_letter or not known):
             return Quantity(text)
     value = (head + value).strip()
     if is_short and not (spaced and known and _PLAIN_NUMBER.fullmatch(value)):
@@ -182,7 +191,7 @@ def canonical_unit(text: str) -> tuple[str, bool] | None:
             power = _POWERS[base.lower()]
         elif base.lower() in _RAISED_AFTER and (above or below):
             (below or above)[-1] += f"^{_RAISED_AFTER[base.lower()]}"
-        elif base.lower() in _NO_UNIT or (name is None and len(base) < 3 and base != "of"):
+        elif base.lower() in _NO_UNIT or (name is None and len(base) < 3 and base.isascii() and base != "of"):
             return None
         else:
             known = known and name is not None
