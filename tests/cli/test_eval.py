@@ -175,6 +175,16 @@ def test_files_by_path_and_by_name_side_by_side_and_a_new_credit_only_judges_aga
     assert [row["text"] for row in samples(out)] == [row["text"] for row in rows]
 
 
+@pytest.mark.usefixtures("shared_workers")
+def test_gold_answers_that_cannot_be_read_are_named(command, tmp_path: Path):
+    rows = [*MATH, {"problem": "What is this?", "answer": "???"}]
+    (tmp_path / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    code, _, err = command(*evaluation(tmp_path / "out", "--template", "{problem}", task=str(tmp_path / "sums.jsonl")))
+    assert code == 0, err
+    assert f"sums: 1 of {len(rows)} gold answers cannot be read" in err
+    assert f"sums:{len(rows)} ('???')" in err
+
+
 def test_a_k_above_n_is_refused_before_a_sample_is_drawn(command, tmp_path: Path):
     code, printed, err = command(*evaluation(tmp_path / "out", "--k", "1,8", n=4))
     assert (code, printed) == (2, "")

@@ -52,6 +52,30 @@ def test_judges_gold_and_prediction_where_nothing_is_said(tmp_path: Path) -> Non
     assert found["num_undefined"] == {"3": 1, "9": 2}
 
 
+@pytest.mark.usefixtures("shared_workers")
+def test_bad_lines_are_left_out_where_that_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "s.jsonl"
+    good = [{"problem_id": "a", "correct": 1}, {"problem_id": "a", "gold": "5", "prediction": "6"}]
+    bad = ["{", "{}", '{"problem_id": "a", "correct": 7}', '{"problem_id": "a", "gold": "5"}', '{"correct": true}']
+    path.write_text("\n".join([json.dumps(good[0]), *bad, json.dumps(good[1])]))
+    with pytest.raises(UserError, match="line 2"):
+        score(str(path))
+    result = CliRunner().invoke(app, ["score", str(path), "--json", "--skip-bad"], catch_exceptions=False)
+    assert json.loads(result.stdout)["avg"] == pytest.approx(0.5)
+    assert "5 lines are left out" in result.stderr
+    for number in (2, 3, 4, 5, 6):
+        assert f"line {number}:" in result.stderr
+
+
+@pytest.mark.usefixtures("shared_workers")
+def test_gold_answers_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    rows = [{"problem_id": i, "gold": gold, "prediction": "5"} for i, gold in enumerate(["5", "???"])]
+    result = CliRunner().invoke(app, ["score", jsonl(tmp_path / "s.jsonl", rows)], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert "1 answer is not judged, since the gold answer cannot be read" in result.stderr
+    assert "line 2: '???'" in result.stderr
+
+
 def test_verdicts_that_are_not_judged_count_as_wrong_and_both_numbers_are_shown(tmp_path: Path) -> None:
     verdicts = ["correct", "wrong", "timed_out", "crashed", "too_large", "unparsable", "unparsable", "wrong"]
     rows = [{"problem_id": "a", "verdict": verdict} for verdict in verdicts]

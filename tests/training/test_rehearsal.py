@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,7 +19,7 @@ from unsqueeze.tasks.countdown_solutions import find_solution
 from unsqueeze.tasks.problem import Problem
 from unsqueeze.tasks.task import task_named
 from unsqueeze.training.preflight import check_disk, preflight
-from unsqueeze.training.rehearsal import check_gold_answers, check_loss
+from unsqueeze.training.rehearsal import check_gold_answers, check_loss, check_readable
 from unsqueeze.training.setup import Parts, load_parts
 from unsqueeze.verify.countdown import check_countdown
 from unsqueeze.verify.verdict import Judgement, Verdict
@@ -96,6 +97,47 @@ def test_a_gold_answer_that_is_not_correct_is_named(verdict: Verdict, error: typ
         check_gold_answers(verifier, problems(9), RECIPE, task_named("math"))
 
 
+class CannotRead(Says):
+    """A judge that cannot read the gold answers with a question mark."""
+
+    def unreadable_golds(self, golds: Sequence[str]) -> list[int]:
+        return [place for place, gold in enumerate(golds) if "?" in gold]
+
+
+@pytest.mark.parametrize(("num_unreadable", "allowed"), [(0, 0.0), (1, 0.25), (2, 0.5), (4, 1.0)])
+def test_few_gold_answers_may_be_unreadable(num_unreadable: int, allowed: float):
+    recipe = small_recipe(verify={"max_unreadable": allowed})
+    data = [replace(problem, answer="???") if i < num_unreadable else problem for i, problem in enumerate(problems(4))]
+    found = check_readable(CannotRead(), data, recipe)
+    assert [problem.id for problem in found.problems] == [f"p{i}" for i in range(num_unreadable)]
+    if num_unreadable:
+        less = small_recipe(verify={"max_unreadable": allowed - 0.01})
+        with pytest.raises(UserError, match=rf"{num_unreadable} of 4 gold answers cannot be read.*p0 \('\?\?\?'\)"):
+            check_readable(CannotRead(), data, less)
+
+
+def test_check_names_the_gold_answers_that_cannot_be_read(command, tmp_path: Path):
+    answers = ["20", "???", *map(str, range(21, 27))]
+    lines = [json.dumps({"problem": f"Make {20 + i} from 2 3 6 14.", "answer": a}) for i, a in enumerate(answers)]
+    for name in ("train", "test"):
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+    settings = [
+        f"data={{kind: jsonl, train_path: {tmp_path}/train.jsonl, test_path: {tmp_path}/test.jsonl, num_train: null, "
+        "num_test: null}",
+        "verify.workers=1",
+        "verify.timeout_s=60",
+    ]
+    flags = [part for setting in settings for part in ("--set", setting)]
+    code, _, err = command("train", "smoke", "--check", "--run", str(tmp_path / "run"), *flags)
+    assert code == 2
+    assert "2 of 16 gold answers cannot be read" in err
+    code, out, err = command(
+        "train", "smoke", "--check", "--run", str(tmp_path / "run"), *flags, "--set", "verify.max_unreadable=0.2"
+    )
+    assert code == 0, err
+    assert "2 of 16 gold answers cannot be read, so that no answer to them is judged: train:2 ('???')" in out + err
+
+
 def test_a_loss_that_is_not_finite_is_refused(parts: Parts):
     completion = Completion(
         tokens=np.array([5, 6], np.int32),
@@ -141,6 +183,7 @@ def test_a_gold_answer_that_cannot_be_right_ends_the_run_before_it_begins(comman
     flags = [part for setting in settings for part in ("--set", setting)]
     code, _, err = command("train", "smoke", "--run", str(tmp_path / "run"), *flags)
     assert code == 2, err
-    assert "problem train:1" in err
-    assert "never closed" in err
+    assert "12 of 12 gold answers cannot be read" in err
+    assert "train:1 (" in err
+    assert "verify.max_unreadable allows 1.0%" in err
     assert not (tmp_path / "run").exists()

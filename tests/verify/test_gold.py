@@ -6,8 +6,9 @@ import pytest
 
 from unsqueeze.verify.bare import bare_answer, undecorated
 from unsqueeze.verify.gold import read_gold
+from unsqueeze.verify.spelled import number_in_words
 from unsqueeze.verify.stating import alternatives, says_no_answer, stated_answer
-from unsqueeze.verify.texts import is_text, is_word, number_in_words, plain_words
+from unsqueeze.verify.texts import is_text, is_word, plain_words
 
 
 @pytest.mark.parametrize(

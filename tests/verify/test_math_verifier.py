@@ -213,11 +213,17 @@ def _has_math_signs(answer: str) -> bool:
     return "$" in answer or "\\(" in answer or "\\[" in answer or "\n" in answer
 
 
+def test_gold_answers_that_cannot_be_read_are_found(anywhere: MathVerifier) -> None:
+    golds = ["5", "???", "x+1", r"\frac{1}{", "Alice", "5", "", "3 +", "forty two", "B", "???", "see figure"]
+    assert anywhere.unreadable_golds(golds) == [1, 3, 6, 7, 8, 10, 11]
+
+
 # Gold answer, answer, our verdict. Where it is correct, Math-Verify has no rule for the formula and drops a part of it
 # as a unit, or compares texts with their spaces; where it is wrong, Math-Verify drops a base or reads part of a
 # command.
 ON_PURPOSE = {
     ("f(x) = c", "$f(x)=c$", "correct"),
+    (r"-4\pi i", r"-4\pii", "correct"),
     ("T^{*} = T", "$T^{*}=T$", "correct"),
     (r"Y(t) = \pm \sin t", r"\boxed{Y(t)=\pm\sint}", "correct"),
     (r"p \equiv 1 \pmod{4}", r"\boxed{p\equiv1\pmod{4}}", "correct"),

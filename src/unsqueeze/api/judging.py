@@ -18,6 +18,7 @@ from typing import Any
 
 from unsqueeze.errors import UserError
 from unsqueeze.evaluation.evaluate import Evaluation
+from unsqueeze.evaluation.file_notes import FileNotes
 from unsqueeze.evaluation.identities import check_by
 from unsqueeze.evaluation.measured import check_same_problems, differing_settings, measured_by
 from unsqueeze.evaluation.settings import verify_settings
@@ -83,16 +84,22 @@ def judge_file(
     timeout_s: float | None = None,
     memory_mb: int | None = None,
     explain: bool = False,
+    skip_bad: bool = False,
     progress: Progress | None = None,
 ) -> Counter[str]:
     """Copy a file of samples with a verdict for every sample; return how many there are of each.
 
-    ``explain`` adds what was extracted and the reason. ``-`` stands for standard input and output.
+    ``explain`` adds what was extracted and the reason. ``skip_bad`` leaves out lines that cannot be read. Warns of
+    these, and of gold answers that cannot be read. ``-`` stands for standard input and output.
     """
+    shown, notes = progress or Silent(), FileNotes(skip_bad=skip_bad)
     with _verifier(credit, workers, timeout_s, memory_mb) as verifier:
-        total = count_samples(source)
-        with (progress or Silent()).work("verifying", total or 0) as advance:
-            return write_verdicts(source, out, verifier, explain=explain, on_finished=advance if total else None)
+        total = count_samples(source, FileNotes(skip_bad=skip_bad))
+        with shown.work("verifying", total or 0) as advance:
+            on_finished = advance if total else None
+            counts = write_verdicts(source, out, verifier, notes, explain=explain, on_finished=on_finished)
+    notes.tell(shown)
+    return counts
 
 
 def score(
@@ -106,6 +113,7 @@ def score(
     workers: int | None = None,
     timeout_s: float | None = None,
     memory_mb: int | None = None,
+    skip_bad: bool = False,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Summary:
@@ -113,11 +121,12 @@ def score(
 
     ``samples`` are the problem ids, one a sample, with their ``outcomes``; or a file, a directory, an evaluation, or a
     table. Samples of a file that carry no verdict are judged. ``ks`` defaults to 1, 2, 4, … and the most samples.
-    Several benchmarks (``benchmarks``, or the field ``by``) are parts of the summary.
+    Several benchmarks (``benchmarks``, or the field ``by``) are parts of the summary. ``skip_bad`` leaves out lines of
+    a file that cannot be read. Warns of these, and of gold answers that cannot be read.
     """
     with _verifier(credit, workers, timeout_s, memory_mb) as verifier:
         given = samples if outcomes is None else (samples, outcomes)
-        tally = _tally(given, verifier, benchmarks, by, progress or Silent())
+        tally = _tally(given, verifier, benchmarks, by, progress or Silent(), skip_bad=skip_bad)
     wanted = powers_of_two_up_to(tally.max_samples) or [1] if ks is None else list(ks)
     summary = summarise_tally(tally, wanted, seed=seed)
     return replace(summary, benchmarks=summaries_by_benchmark(tally, wanted, seed=seed))
@@ -133,6 +142,7 @@ def compare(
     workers: int | None = None,
     timeout_s: float | None = None,
     memory_mb: int | None = None,
+    skip_bad: bool = False,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Comparison:
@@ -143,7 +153,9 @@ def compare(
     """
     shown = progress or Silent()
     with _verifier(credit, workers, timeout_s, memory_mb) as verifier:
-        before, after = called_alike(*(_tally(side, verifier, None, by, shown) for side in (first, second)))
+        before, after = called_alike(
+            *(_tally(side, verifier, None, by, shown, skip_bad=skip_bad) for side in (first, second))
+        )
         check_same_problems(before, after, verifier)
     for difference in differing_settings(measured_by(first), measured_by(second)):
         shown.warn(f"the two sides were measured differently: {difference}")
@@ -179,13 +191,22 @@ def _name(side: Any) -> str:
 
 
 def _tally(
-    samples: Any, verifier: MathVerifier, benchmarks: Sequence[str] | None, by: str, progress: Progress
+    samples: Any,
+    verifier: MathVerifier,
+    benchmarks: Sequence[str] | None,
+    by: str,
+    progress: Progress,
+    *,
+    skip_bad: bool = False,
 ) -> Tally:
     if isinstance(samples, str | Path):
         found = sample_source(str(samples))
         if found != str(samples):
             progress.say(f"{samples}: reading {found}")
-        return tally_samples(found, verifier, by=by, warn=progress.warn)
+        notes = FileNotes(skip_bad=skip_bad)
+        tally = tally_samples(found, verifier, by=by, notes=notes, warn=progress.warn)
+        notes.tell(progress)
+        return tally
     if isinstance(samples, Evaluation):
         return tally_of(samples.samples)
     if hasattr(samples, "column_names"):

@@ -178,6 +178,7 @@ def train(
     if on_checked is not None:
         on_checked(checked)
     shown = progress or Silent()
+    warn_of_unreadable(checked, shown)
     results: dict[str, TrainedArm] = {}
     begun_here: dict[Path, Recipe] = {}
     with _listening(stop, processes) as request:
@@ -207,6 +208,13 @@ def train(
             if is_new and processes.size == 1:  # other processes may not see this one's disk
                 begun_here[path] = arm
     return Trained(results)
+
+
+def warn_of_unreadable(checked: Mapping[str, CheckedArm], progress: Progress) -> None:
+    """Warn of gold answers that cannot be read."""
+    for name, arm in checked.items():
+        if arm.unreadable.problems:
+            progress.warn(f"{name}: {arm.unreadable.describe()}")
 
 
 def check(

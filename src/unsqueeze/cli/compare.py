@@ -9,6 +9,7 @@ from unsqueeze.cli.options import (
     JsonOption,
     KsOption,
     SeedOption,
+    SkipBadOption,
     judging,
     notes,
     parse_ks,
@@ -32,6 +33,7 @@ def compare(
         float, typer.Option("--see", metavar="POINTS", help="A difference, in points, to say the needed problems for.")
     ] = 5.0,
     as_json: JsonOption = False,
+    skip_bad: SkipBadOption = False,
     seed: SeedOption = 0,
     **given: Any,
 ) -> None:
@@ -55,6 +57,7 @@ def compare(
         second,
         ks=parse_ks(ks),
         by=by,
+        skip_bad=skip_bad,
         seed=seed,
         progress=TerminalProgress(console),
         **given,

@@ -58,6 +58,10 @@ CreditOption = Annotated[
         "else anywhere."
     ),
 ]
+SkipBadOption = Annotated[
+    bool,
+    typer.Option("--skip-bad", help="Leave out lines that cannot be read, instead of stopping; they are counted."),
+]
 KsOption = Annotated[
     str | None,
     typer.Option("--k", metavar="K,K,…", help="The k of Pass@k. Default: 1, 2, 4, … and n, the most samples."),

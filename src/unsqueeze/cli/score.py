@@ -9,6 +9,7 @@ from unsqueeze.cli.options import (
     JsonOption,
     KsOption,
     SeedOption,
+    SkipBadOption,
     judging,
     notes,
     parse_ks,
@@ -36,6 +37,7 @@ def score(
     ks: KsOption = None,
     by: ByOption = "benchmark",
     as_json: JsonOption = False,
+    skip_bad: SkipBadOption = False,
     seed: SeedOption = 0,
     **given: Any,
 ) -> None:
@@ -58,6 +60,7 @@ def score(
         file,
         ks=parse_ks(ks),
         by=by,
+        skip_bad=skip_bad,
         seed=seed,
         progress=TerminalProgress(console),
         **given,

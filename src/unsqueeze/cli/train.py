@@ -106,7 +106,9 @@ def train_together(
 
     console = Console(quiet=not processes.is_main)
     if check:
-        print_plans(console, training.check(recipe, run=directory, overrides=overrides, processes=processes))
+        checked = training.check(recipe, run=directory, overrides=overrides, processes=processes)
+        print_plans(console, checked)
+        training.warn_of_unreadable(checked, TerminalProgress(console))
         return True
     with TerminalProgress(console) as progress:
         try:

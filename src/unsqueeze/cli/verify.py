@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from unsqueeze.cli.options import judging, notes, takes
+from unsqueeze.cli.options import SkipBadOption, judging, notes, takes
 
 
 @takes(judging)
@@ -17,6 +17,7 @@ def verify(
         ),
     ] = "-",
     explain: Annotated[bool, typer.Option("--explain", help="Add extracted and reason beside verdict.")] = False,
+    skip_bad: SkipBadOption = False,
     **given: Any,
 ) -> None:
     """Judge answers with Math-Verify, in processes that are killed when an answer hangs or eats the memory.
@@ -35,5 +36,5 @@ def verify(
 
     console = notes()
     with TerminalProgress(console) as progress:
-        counts = uq.judge_file(file, out, explain=explain, progress=progress, **given)
+        counts = uq.judge_file(file, out, explain=explain, skip_bad=skip_bad, progress=progress, **given)
     console.print(describe_counts(counts))

@@ -242,6 +242,8 @@ class VerifySettings(Settings):
     """
     memory_mb: int = Field(320, ge=192)
     """Address space of a worker, MB."""
+    max_unreadable: float = Field(0.01, ge=0, le=1)
+    """Largest share of the problems whose gold answer may be unreadable; with more, training does not start."""
     verifier: str | None = None
     """Verifier: a name (docs/verify.md), or package.module:function of your own; null: the task's own."""
 

@@ -16,6 +16,7 @@ from unsqueeze.evaluation.models import Source
 from unsqueeze.evaluation.questions import Asked
 from unsqueeze.evaluation.settings import EvalSettings
 from unsqueeze.evaluation.summarise import summarise_samples
+from unsqueeze.evaluation.unreadable import unreadable_of
 from unsqueeze.metrics.summary import Summary
 from unsqueeze.progress import Progress, StopRequest
 from unsqueeze.store.provenance import provenance
@@ -151,6 +152,9 @@ def evaluate_source(
         closing(begin(source, benchmarks, settings, verifiers, out, seed=seed, progress=progress)) as ready,
     ):
         directory, asked = ready.directory, ready.asked
+        for each in asked:
+            if (found := unreadable_of(each.benchmark.problems, each.verifier)).problems:
+                progress.warn(f"{each.benchmark.name}: {found.describe()}")
         missing = num_missing(directory.samples, asked, n)
         if missing:
             verifiers.start()

@@ -2,18 +2,21 @@
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from unsqueeze.errors import UserError
+from unsqueeze.evaluation.file_notes import FileNotes
 from unsqueeze.evaluation.identities import COLUMNS as IDENTITY_COLUMNS
 from unsqueeze.evaluation.identities import Identities, check_by
-from unsqueeze.evaluation.verdict_files import Advance, chunked
+from unsqueeze.evaluation.verdict_files import Advance, check_judgeable, chunked
 from unsqueeze.evaluation.votes import as_vote
 from unsqueeze.interop.read_evalscope import is_review, review_files, sample_of_review
 from unsqueeze.interop.read_lighteval import COLUMNS as DETAILS_COLUMNS
 from unsqueeze.interop.read_lighteval import details_files, is_details, samples_of_details
 from unsqueeze.interop.sample_files import (
     STANDARD,
+    OnBad,
     Record,
     gold_field,
     is_judged,
@@ -62,18 +65,22 @@ def tally_samples(
     verifier: MathVerifier,
     *,
     by: str = "benchmark",
+    notes: FileNotes | None = None,
     warn: Callable[[str], None] = lambda text: None,
     on_finished: Advance | None = None,
 ) -> Tally:
     """Count the samples of a file. Each says ``correct``, or ``verdict``, or has ``gold`` and ``prediction`` to judge.
 
     ``by`` names the field that tells benchmarks apart; ``benchmark`` need not be there. UserError naming the line of a
-    sample that has none of the three, and where several problems have one name (``evaluation.identities``).
+    sample that has none of the three, unless ``notes``, which take down what is to be said of the file, are to leave it
+    out; and where several problems have one name (``evaluation.identities``).
     """
     tallier, identities, fields = Tallier(), Identities(by), dict[str, None]()
-    records = _records(source, tuple(dict.fromkeys((*COLUMNS, *IDENTITY_COLUMNS, by))))
+    notes = notes or FileNotes()
+    found = _records(source, tuple(dict.fromkeys((*COLUMNS, *IDENTITY_COLUMNS, by))), notes.on_bad)
+    records = notes.usable(found, partial(_check_sample, by=by))
     for chunk in chunked(records, lambda record: len(record.line)):
-        for record, outcome in zip(chunk, _outcomes(chunk, verifier), strict=True):
+        for record, outcome in zip(chunk, _outcomes(chunk, verifier, notes), strict=True):
             fields.update(dict.fromkeys(record.fields))
             problem_id, benchmark, gold = problem_id_field(record), _benchmark(record, by), _gold(record)
             identities.add((benchmark, problem_id), record, gold)
@@ -105,11 +112,11 @@ def _foreign_files(folder: Path) -> list[Path]:
     return review_files(folder) or details_files(folder)
 
 
-def _records(source: str, columns: Sequence[str]) -> Iterator[Record]:
+def _records(source: str, columns: Sequence[str], on_bad: OnBad | None) -> Iterator[Record]:
     """The samples of a file, or of EvalScope's reviews or lighteval's details, as they are or in one file of them."""
     foreign = _foreign_files(Path(source)) if source != STANDARD and Path(source).is_dir() else []
     for file in [str(path) for path in foreign] or [source]:
-        for record in read_samples(file, (*columns, *DETAILS_COLUMNS)):
+        for record in read_samples(file, (*columns, *DETAILS_COLUMNS), on_bad):
             if is_details(record):
                 yield from samples_of_details(record, Path(file).stem)
             else:
@@ -143,21 +150,32 @@ class _Outcome:
     readable: bool
 
 
-def _outcomes(records: list[Record], verifier: MathVerifier) -> Iterator[_Outcome]:
+def _check_sample(record: Record, by: str) -> None:
+    """UserError if a sample does not name its problem, or has neither an outcome nor what to judge."""
+    problem_id_field(record)
+    _benchmark(record, by)
+    if is_judged(record):
+        stated_outcome(record)
+    elif {"gold", "prediction"} <= set(record.fields):
+        check_judgeable(record)
+    else:
+        found = ", ".join(map(str, record.fields)) or "none"
+        raise UserError(
+            f"{record.where}: no field 'correct', no 'verdict', and not both 'gold' and 'prediction' "
+            f"(fields there: {found})."
+        )
+
+
+def _outcomes(records: list[Record], verifier: MathVerifier, notes: FileNotes) -> Iterator[_Outcome]:
     """Yield the outcome of every sample: as it states it, else as it is judged."""
     unjudged = [record for record in records if not is_judged(record)]
-    for record in unjudged:
-        if not {"gold", "prediction"} <= set(record.fields):
-            found = ", ".join(map(str, record.fields)) or "none"
-            raise UserError(
-                f"{record.where}: no field 'correct', no 'verdict', and not both 'gold' and 'prediction' "
-                f"(fields there: {found})."
-            )
-    judgements = iter(
+    judged = (
         verifier.verify_answers([gold_field(r) for r in unjudged], [prediction_field(r) for r in unjudged])
         if unjudged
         else []
     )
+    notes.note_judgements(unjudged, judged)
+    judgements = iter(judged)
     for record in records:
         if is_judged(record):
             fields = record.fields

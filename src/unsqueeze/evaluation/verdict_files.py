@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import IO, Any, TypeVar
 
 from unsqueeze.errors import UserError
+from unsqueeze.evaluation.file_notes import FileNotes
 from unsqueeze.interop.sample_files import (
     STANDARD,
     Record,
@@ -46,8 +47,11 @@ def chunked(
         yield chunk
 
 
-def count_samples(source: str) -> int | None:
-    """Count the samples of a file, every one checked to have its fields. None for standard input, read but once."""
+def count_samples(source: str, notes: FileNotes) -> int | None:
+    """Count the samples of a file that can be judged. None for standard input, read but once.
+
+    UserError where one cannot, unless ``notes`` are to leave it out.
+    """
     if source == STANDARD:
         return None
     if is_parquet(source):
@@ -57,34 +61,43 @@ def count_samples(source: str) -> int | None:
                     found = ", ".join(file.schema_arrow.names)
                     raise UserError(f"{source}: no column {name!r} (columns there: {found}).")
             return int(file.metadata.num_rows)
-    count = 0
     with open_lines(source) as stream:
-        for record in read_jsonl(stream, source):
-            gold_field(record)
-            prediction_field(record)
-            count += 1
-    return count
+        return sum(1 for _ in notes.usable(read_jsonl(stream, source, notes.on_bad), check_judgeable))
+
+
+def check_judgeable(record: Record) -> None:
+    """UserError if a sample lacks its gold answer or its response, or has one that is neither text nor a number."""
+    gold_field(record)
+    prediction_field(record)
 
 
 def write_verdicts(
-    source: str, out: str, verifier: MathVerifier, *, explain: bool = False, on_finished: Advance | None = None
+    source: str,
+    out: str,
+    verifier: MathVerifier,
+    notes: FileNotes,
+    *,
+    explain: bool = False,
+    on_finished: Advance | None = None,
 ) -> Counter[str]:
     """Copy ``source`` to ``out`` with a verdict for every sample; returns how many there are of each.
 
     Everything else stays as it is and where it is: JSON lines are copied character by character. ``explain`` adds
-    ``extracted`` and ``reason``. A file appears at ``out`` when it is complete, and not before.
+    ``extracted`` and ``reason``. ``notes`` take down what is to be said of the file. A file appears at ``out`` when it
+    is complete, and not before.
     """
     if is_parquet(source):
         if not is_parquet(out):
             raise UserError(
                 f"out is {out}: the input is Parquet, so the output is too; name it with .parquet at its end."
             )
-        return _verdicts_of_parquet(source, out, verifier, explain, on_finished)
+        return _verdicts_of_parquet(source, out, verifier, notes, explain, on_finished)
     if is_parquet(out):
         raise UserError(f"out is {out}: the input is JSON Lines, so the output is too; name it with .jsonl at its end.")
     with open_lines(source) as lines, _written(out) as stream:
         name = "standard input" if source == STANDARD else source
-        return _verdicts_of_lines(read_jsonl(lines, name), stream, verifier, explain, on_finished)
+        records = notes.usable(read_jsonl(lines, name, notes.on_bad), check_judgeable)
+        return _verdicts_of_lines(records, stream, verifier, notes, explain, on_finished)
 
 
 @contextmanager
@@ -97,17 +110,26 @@ def _written(out: str) -> Iterator[IO[bytes]]:
         yield stream
 
 
-def _verifier(records: Sequence[Record], verifier: MathVerifier, on_finished: Advance | None) -> list[Judgement]:
-    golds = [gold_field(record) for record in records]
-    return verifier.verify_answers(golds, [prediction_field(record) for record in records], on_finished=on_finished)
+def _verified(
+    records: Sequence[Record], verifier: MathVerifier, notes: FileNotes, on_finished: Advance | None
+) -> list[Judgement]:
+    golds, responses = [gold_field(record) for record in records], [prediction_field(record) for record in records]
+    judgements = verifier.verify_answers(golds, responses, on_finished=on_finished)
+    notes.note_judgements(records, judgements)
+    return judgements
 
 
 def _verdicts_of_lines(
-    records: Iterator[Record], out: IO[bytes], verifier: MathVerifier, explain: bool, on_finished: Advance | None
+    records: Iterator[Record],
+    out: IO[bytes],
+    verifier: MathVerifier,
+    notes: FileNotes,
+    explain: bool,
+    on_finished: Advance | None,
 ) -> Counter[str]:
     counts: Counter[str] = Counter()
     for chunk in chunked(records, lambda record: len(record.line)):
-        judgements = _verifier(chunk, verifier, on_finished)
+        judgements = _verified(chunk, verifier, notes, on_finished)
         for record, judgement in zip(chunk, judgements, strict=True):
             out.write(_with_verdict(record, judgement, explain))
         out.flush()
@@ -129,7 +151,7 @@ def _with_verdict(record: Record, judgement: Judgement, explain: bool) -> bytes:
 
 
 def _verdicts_of_parquet(
-    source: str, out: str, verifier: MathVerifier, explain: bool, on_finished: Advance | None
+    source: str, out: str, verifier: MathVerifier, notes: FileNotes, explain: bool, on_finished: Advance | None
 ) -> Counter[str]:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -141,8 +163,11 @@ def _verdicts_of_parquet(
         with pq.ParquetWriter(path, schema) as writer:
             first_row = 1
             for batch, rows in parquet_batches(source, file):
-                records = [Record(f"{source}, row {first_row + place}", row) for place, row in enumerate(rows)]
-                judgements = _verifier(records, verifier, on_finished)
+                numbered = [Record(f"{source}, row {first_row + place}", row) for place, row in enumerate(rows)]
+                records = list(notes.usable(numbered, check_judgeable))
+                kept = {record.where for record in records}
+                batch = batch.filter(pa.array([record.where in kept for record in numbered], pa.bool_()))
+                judgements = _verified(records, verifier, notes, on_finished)
                 added = [_new_fields(judgement, explain) for judgement in judgements]
                 columns = dict(zip(batch.schema.names, batch.columns, strict=True)) | {
                     name: pa.array([fields[name] for fields in added], pa.string()) for name in names

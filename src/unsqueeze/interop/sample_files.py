@@ -6,7 +6,7 @@ field.
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,23 +55,36 @@ def open_lines(source: str) -> Iterator[IO[bytes]]:
         yield stream
 
 
-def read_jsonl(stream: IO[bytes], name: str) -> Iterator[Record]:
-    """Every line that is not blank. UserError naming the line where one is not a JSON object."""
+OnBad = Callable[[UserError], None]
+"""What is done with the error of a line that is then left out."""
+
+
+def read_jsonl(stream: IO[bytes], name: str, on_bad: OnBad | None = None) -> Iterator[Record]:
+    """Every line that is not blank. UserError naming the line where one is not a JSON object, or ``on_bad`` of it."""
     for number, line in enumerate(stream, start=1):
         if not line.strip():
             continue
         where = f"{name}, line {number}"
         try:
-            fields = json.loads(line)
-        except UnicodeDecodeError:
-            raise UserError(f"{where}: not UTF-8 text. Save the file as UTF-8.") from None
-        except ValueError as error:
-            raise UserError(f"{where}: not valid JSON ({error}). Every line must be one JSON object.") from None
-        except RecursionError:
-            raise UserError(f"{where}: JSON nested too deeply. Every line must be one plain JSON object.") from None
-        if not isinstance(fields, dict):
-            raise UserError(f"{where}: a JSON {type(fields).__name__}, not an object. Write {{…}} with named fields.")
-        yield Record(where, fields, line)
+            yield Record(where, _json_object(line, where), line)
+        except UserError as error:
+            if on_bad is None:
+                raise
+            on_bad(error)
+
+
+def _json_object(line: bytes, where: str) -> dict[str, Any]:
+    try:
+        fields = json.loads(line)
+    except UnicodeDecodeError:
+        raise UserError(f"{where}: not UTF-8 text. Save the file as UTF-8.") from None
+    except ValueError as error:
+        raise UserError(f"{where}: not valid JSON ({error}). Every line must be one JSON object.") from None
+    except RecursionError:
+        raise UserError(f"{where}: JSON nested too deeply. Every line must be one plain JSON object.") from None
+    if not isinstance(fields, dict):
+        raise UserError(f"{where}: a JSON {type(fields).__name__}, not an object. Write {{…}} with named fields.")
+    return fields
 
 
 @contextmanager
@@ -126,13 +139,13 @@ def read_parquet(path: str, columns: Sequence[str]) -> Iterator[Record]:
                 yield Record(f"{path}, row {number}", fields)
 
 
-def read_samples(source: str, columns: Sequence[str]) -> Iterator[Record]:
+def read_samples(source: str, columns: Sequence[str], on_bad: OnBad | None = None) -> Iterator[Record]:
     """The samples of a file of either kind, or of standard input (JSON Lines)."""
     if is_parquet(source):
         yield from read_parquet(source, columns)
         return
     with open_lines(source) as stream:
-        yield from read_jsonl(stream, "standard input" if source == STANDARD else source)
+        yield from read_jsonl(stream, "standard input" if source == STANDARD else source, on_bad)
 
 
 def _missing(record: Record, name: str, wanted: str) -> UserError:

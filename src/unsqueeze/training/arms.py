@@ -14,6 +14,7 @@ from unsqueeze.cost.estimate import Estimate
 from unsqueeze.device_errors import device_errors
 from unsqueeze.distributed.processes import ONE, Processes, connection_errors
 from unsqueeze.errors import Interrupted, RunError, UnsqueezeError, UserError
+from unsqueeze.evaluation.unreadable import Unreadable
 from unsqueeze.metrics.summary import Summary
 from unsqueeze.progress import Progress, StopRequest
 from unsqueeze.store.best import Best, best_checkpoint
@@ -46,10 +47,13 @@ class ArmResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedArm:
-    """An arm that was tried: what it will need and has, how long the trial took, and what of its parts is kept."""
+    """An arm that was tried: what it will need and has, which gold answers cannot be read, how long the trial took, and
+    what of its parts is kept.
+    """
 
     recipe: Recipe
     estimate: Estimate
+    unreadable: Unreadable
     free_space: int
     seconds: float
     data: Data
@@ -91,10 +95,11 @@ def check_arms(
         data = next((other.data for other in checked.values() if other.recipe.data == arm.data), None)
         with processes.agreeing():
             parts = load_parts(arm, processes, own, data)
-        estimate = preflight(arm, parts, paths[name])
+        estimate, unreadable = preflight(arm, parts, paths[name])
         checked[name] = CheckedArm(
             recipe=arm,
             estimate=estimate,
+            unreadable=unreadable,
             free_space=free_space(paths[name]),
             seconds=time.perf_counter() - begun,
             data=parts.data,

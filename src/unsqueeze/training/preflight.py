@@ -17,6 +17,7 @@ from unsqueeze.cost.shape import ModelShape, model_shape
 from unsqueeze.cost.units import in_bytes
 from unsqueeze.cost.workload import Lengths
 from unsqueeze.errors import UserError
+from unsqueeze.evaluation.unreadable import Unreadable
 from unsqueeze.policy.policy import DTYPES
 from unsqueeze.training.rehearsal import rehearse
 from unsqueeze.training.saving_rehearsal import rehearse_saving
@@ -26,13 +27,15 @@ NUM_LONGEST, NUM_SPREAD = 16, 64
 """Prompts whose tokens are counted: those of the most characters, for the longest, and some in regular distances."""
 
 
-def preflight(recipe: Recipe, parts: Parts, path: Path) -> Estimate:
-    """Find out what can be found out in seconds about a run in the directory ``path``. UserError or RunError."""
-    rehearse(recipe, parts)
+def preflight(recipe: Recipe, parts: Parts, path: Path) -> tuple[Estimate, Unreadable]:
+    """Find out what can be found out in seconds about a run in the directory ``path``: what it will need, and which
+    gold answers cannot be read. UserError or RunError.
+    """
+    unreadable = rehearse(recipe, parts)
     estimate = estimate_parts(recipe, parts)
     parts.policy.processes.on_main(lambda: check_disk(path, estimate.disk.total))
     rehearse_saving(parts.policy, path, dtype=DTYPES[recipe.checkpoint.dtype])
-    return estimate
+    return estimate, unreadable
 
 
 def estimate_parts(recipe: Recipe, parts: Parts) -> Estimate:

@@ -17,6 +17,7 @@ from unsqueeze.algos.objectives import LossOutput
 from unsqueeze.config.recipe import Recipe
 from unsqueeze.distributed.sharding import whole
 from unsqueeze.errors import RunError, UserError, one_line
+from unsqueeze.evaluation.unreadable import Unreadable, unreadable_of
 from unsqueeze.extensions import IRL_LOSSES, is_place
 from unsqueeze.policy.batch import Row, collate
 from unsqueeze.policy.policy import Policy
@@ -40,8 +41,10 @@ NUM_TOKENS = 4
 """Length of the one generation."""
 
 
-def rehearse(recipe: Recipe, parts: Parts) -> None:
-    """Try verifier, generation and loss. UserError or RunError saying what does not work.
+def rehearse(recipe: Recipe, parts: Parts) -> Unreadable:
+    """Try verifier, generation and loss; return the problems whose gold answer cannot be read, where they are few.
+
+    UserError or RunError saying what does not work.
 
     vLLM in this process takes long to start, and is tried by that: here the training weights stand in for it.
     """
@@ -49,7 +52,7 @@ def rehearse(recipe: Recipe, parts: Parts) -> None:
     if sampler.engine == "vllm":
         sampler = sampler.model_copy(update={"engine": "hf"})
     with parts.policy.processes.agreeing():
-        check_verifier(recipe, parts)
+        unreadable = check_verifier(recipe, parts)
     check_estimator(parts.own.estimator or estimator_of(recipe.rl), recipe)
     prompt = parts.prompts.tokens(parts.data.train[0])
     with closing(make_engine(sampler, parts.policy)) as engine, leaving_no_trace(parts.policy):
@@ -59,22 +62,41 @@ def rehearse(recipe: Recipe, parts: Parts) -> None:
             check_sampler(parts.policy, prompt, completion)
         check_loss(parts.policy, parts.reference, prompt, completion, recipe)
         check_irl_loss(parts.policy, prompt, completion, recipe)
+    return unreadable
 
 
-def check_verifier(recipe: Recipe, parts: Parts) -> None:
+def check_verifier(recipe: Recipe, parts: Parts) -> Unreadable:
     """Give the verifier gold answers; of one that is not the task's the form of a right answer is not known, so that
     it is only tried, where it is a function.
     """
-    given = parts.own.verifier
+    given, data = parts.own.verifier, parts.data
+    problems = [*data.train, *data.validation, *data.test]
     if given is None:
         with closing(make_verifier(parts.task, recipe.verify)) as verifier:
             if recipe.verify.verifier is None or not is_place(recipe.verify.verifier):
-                check_gold_answers(verifier, parts.data.train, recipe, parts.task)
-                return
+                unreadable = check_readable(verifier, problems, recipe)
+                without = {problem.id for problem in unreadable.problems}
+                readable = [problem for problem in data.train if problem.id not in without]
+                check_gold_answers(verifier, readable or data.train, recipe, parts.task)
+                return unreadable
         given = verifier
     if isinstance(given, FunctionVerifier):
-        problem = parts.data.train[0]
+        problem = data.train[0]
         given.try_out(problem, problem.answer)
+    return Unreadable([], len(problems))
+
+
+def check_readable(verifier: Verifier, problems: Sequence[Problem], recipe: Recipe) -> Unreadable:
+    """Return the problems whose gold answer cannot be read. UserError if their share is above the recipe's."""
+    unreadable = unreadable_of(problems, verifier)
+    most = recipe.verify.max_unreadable
+    if unreadable.share > most:
+        raise UserError(
+            f"{unreadable.describe()}; that is {unreadable.share:.1%}, and verify.max_unreadable allows {most:.1%}. "
+            f"Correct the answers in the data (final answers only, as a verifier can read them; they were taken from "
+            f"the field {recipe.data.answer_field!r}), leave those problems out, or allow more."
+        )
+    return unreadable
 
 
 def check_gold_answers(verifier: Verifier, problems: Sequence[Problem], recipe: Recipe, task: Task) -> None:

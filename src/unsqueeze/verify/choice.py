@@ -57,6 +57,7 @@ _CHOSEN = re.compile(
     rf"(?i:i'd say|i would say|hence choice|hence option|so choice|so option|pick|choose|chose|select"
     r"|go with|going with|it's|it is|must be|has to be|leaves|leaving|故选|选择|选|應選)"
     rf"(?:\s(?i:option|choice|answer|letter))?:?{_OPEN}{{0,8}}{_LETTER}"
+    rf"|(?i:so|thus|hence|therefore),?\s\((?P<bracketed>[A-J])\)\.?(?=\s|$)"
 )
 _SHUT = r"[\"'`*)\]$}>]{0,4}\s{1,3}"
 _LEFT_OVER = re.compile(
@@ -69,6 +70,7 @@ _LABELLED = re.compile(
 _NEGATED = re.compile(r"\b(?:not|isn't|never|neither|cannot|can't|n't)\s*[*_\"'(]*$", re.IGNORECASE)
 _CLOSED = re.compile(r"[\"'`*)\]}>$\s]{0,6}")
 _LABELLED_LINE = re.compile(r"^[\s*(]{0,4}[A-J][.):]", re.MULTILINE)
+_REMARK = re.compile(r"\b(?!and\b|or\b|both\b|either\b)[a-z]{2,}")
 _LINE_MARKS = re.compile(r"^[\s#>*✅☑✔-]*(?i:final\s+)?(?i:answer)?[\s:]*")
 
 
@@ -176,7 +178,9 @@ def find_choice(response: str, credit: Credit) -> str | None:
     last = stripped[-_MAX_OPTION:].rpartition("\n")[2]
     letter = stated = _last_statement(text)
     if stated != HEDGE:
-        letter = _letter_alone(_LINE_MARKS.sub("", last, count=1)) or stated
+        alone = _letter_alone(_LINE_MARKS.sub("", last, count=1))
+        is_remark = alone == HEDGE and _REMARK.search(last) is not None  # "A and B ignore drag"
+        letter = stated if is_remark else alone or stated
     if letter or len(_LABELLED_LINE.findall(stripped)) > 1:
         return letter
     return _letter_of(last) or _letter_of(first)
@@ -197,11 +201,12 @@ def _last_statement(text: str) -> str | None:
     for pattern in (_STATED, _LABELLED, _LEFT_OVER, _CHOSEN):
         letters = []
         for match in pattern.finditer(text):
-            if _NEGATED.search(text, max(0, match.start("letter") - 30), match.start("letter")):
+            name = "letter" if match["letter"] else "bracketed"
+            if _NEGATED.search(text, max(0, match.start(name) - 30), match.start(name)):
                 continue
-            closed = _CLOSED.match(text, match.end("letter"))
-            after = closed.end() if closed else match.end("letter")
-            letters.append((match.start(), after, HEDGE if _hedged(text, after) else match["letter"].upper()))
+            closed = _CLOSED.match(text, match.end(name))
+            after = closed.end() if closed else match.end(name)
+            letters.append((match.start(), after, HEDGE if _hedged(text, after) else match[name].upper()))
         if letters:
             return _unless_alternatives(text, letters)
     return None

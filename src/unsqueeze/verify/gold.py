@@ -14,7 +14,8 @@ from unsqueeze.verify.choice import ChoiceGold, choice_gold
 from unsqueeze.verify.exact import exact_number
 from unsqueeze.verify.extract import boxes_at_end, one_spelling
 from unsqueeze.verify.normalise import latex_of_unicode, plain_characters, without_delimiters
-from unsqueeze.verify.texts import is_plain, is_text, listed_letters, number_in_words, plain_words, prose_words
+from unsqueeze.verify.spelled import number_in_words
+from unsqueeze.verify.texts import is_plain, is_text, listed_letters, plain_words, prose_words
 
 Kind = Literal["empty", "unreadable", "text", "mathematics"]
 
@@ -99,6 +100,8 @@ def _read(answer: str) -> Gold:
     if len(words) > _MAX_WORDS or (bare.rstrip().endswith(".") and len(words) >= _SENTENCE_WORDS):
         stated = _STATED.search(bare[-200:])
         return _read(stated["value"]) if stated else Gold("unreadable", text)
+    if bare[:1].isdigit() and "dozen" not in bare and (number := number_in_words(bare)) is not None:
+        return Gold("mathematics", text, f"${number}$", number)
     if is_text(spelled_out):
         return Gold("text", text, letters=listed_letters(bare), spelled=_is_spelled_number(bare))
     has_words = bool(words) and is_plain(spelled_out)

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from math_verify import verify
-from sympy import Basic, MatrixBase  # type: ignore[import-untyped]
+from sympy import Basic, MatrixBase, Tuple  # type: ignore[import-untyped]
 
 from unsqueeze.verify.comparing import comparing_strictly, contradicts_itself
 from unsqueeze.verify.finding import find, patterns_of
@@ -77,9 +77,26 @@ class Grader:
         if special is not None:
             return Grade("correct" if special else "wrong", True, extracted, "read by its form")
         given = in_order_of_units(reference, given)
-        if _equal(reference, given) or same_numbers(reference, given) or _equal_as_complex(reference, given):
+        if any(same(reference, given) for same in (_equal, same_numbers, _equal_as_complex, _equal_as_vector)):
             return Grade("correct", True, extracted, "equal to the gold answer")
         return Grade("wrong", True, extracted, "not equal to the gold answer")
+
+
+def _equal_as_vector(reference: Reading, given: Reading) -> bool:
+    """Tell whether one is a column and the other a tuple, of the same values in the same order."""
+    columns = [_column(reading.expression) for reading in (reference, given)]
+    if (columns[0] is None) == (columns[1] is None):
+        return False
+    sides = [
+        reading if column is None else Reading(column, reading.text)
+        for reading, column in zip((reference, given), columns, strict=True)
+    ]
+    return _equal(sides[0], sides[1])
+
+
+def _column(expression: Any) -> Any:
+    is_one = isinstance(expression, MatrixBase) and expression.shape[1] == 1 < expression.shape[0]
+    return Tuple(*expression) if is_one else None
 
 
 def _equal(reference: Reading, given: Reading) -> bool:

@@ -41,6 +41,7 @@ from unsqueeze.verify.textual import (
 from unsqueeze.verify.verdict import Judgement, Verdict
 
 _DEFAULTS = VerifySettings()
+_ANY_ANSWER = r"\boxed{-7919}"
 _MAX_CACHED_CHARACTERS = 1000
 # Counted up whenever the rules of docs/verify.md change a verdict: verdicts that were kept under another name are old.
 _RULES = 3
@@ -121,6 +122,15 @@ class MathVerifier:
                 on_finished(len(golds) - len(gradings))
             self._grade(gradings, judgements, on_finished)
         return [judgement for judgement in judgements if judgement is not None]
+
+    def unreadable_golds(self, golds: Sequence[str]) -> list[int]:
+        """The places of the gold answers that no answer can be judged against, or none in digits."""
+        asked = [gold for gold in dict.fromkeys(golds) if read_gold(gold).number is None]
+        judgements = self.verify_answers(asked, [_ANY_ANSWER] * len(asked))
+        unreadable = {
+            g for g, judgement in zip(asked, judgements, strict=True) if judgement.verdict is Verdict.UNREADABLE_GOLD
+        }
+        return [place for place, gold in enumerate(golds) if gold in unreadable]
 
     def close(self) -> None:
         self._finalizer()

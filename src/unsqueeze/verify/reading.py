@@ -154,7 +154,7 @@ def in_unit_of(reference: Reading, given: Reading) -> Reading:
 
 def with_imaginary_unit(reading: Reading) -> Reading | None:
     """The symbol i as the imaginary unit. None where there is none, or others beside it count something as it may."""
-    symbols = getattr(reading.expression, "free_symbols", set())
+    symbols: set[Any] = getattr(reading.expression, "free_symbols", set())
     if not _COUNTED.isdisjoint(symbol.name for symbol in symbols):
         return None
     units = [symbol for symbol in symbols if symbol.name == "i"]

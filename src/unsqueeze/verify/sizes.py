@@ -6,6 +6,8 @@ Only units that are exact multiples of each other: no temperatures, no currencie
 import re
 from fractions import Fraction
 
+from unsqueeze.verify.units import canonical_unit
+
 _SIZES: dict[str, tuple[str, Fraction]] = {}
 for _kind, _units in {
     "length": "nm 1/1000000000 mm 1/1000 cm 1/100 m 1 km 1000 in 127/5000 ft 381/1250 yd 1143/1250 mi 201168/125",
@@ -24,6 +26,7 @@ for _kind, _units in {
         _SIZES[_name] = (_kind, Fraction(_size))
 _WHOLE = {"mph": "mi/h", "hectare": "hectometre^2", "cc": "cm^3"}
 _SIZES["hectometre"] = ("length", Fraction(100))
+_PARTS = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)\s*([A-Za-z]+)\.?\s*(?:,|and(?=\s))?\s*")
 _FACTOR = re.compile(r"(?P<name>.+?)(?:\^(?P<power>\d))?")
 
 
@@ -33,6 +36,20 @@ def ratio_of_units(given: str, gold: str) -> Fraction | None:
     if sizes[0] is None or sizes[1] is None or sizes[0][0] != sizes[1][0]:
         return None
     return sizes[0][1] / sizes[1][1]
+
+
+def measure(text: str) -> tuple[str, Fraction] | None:
+    """The kind and size of ``5 feet 10 inches``, ``2.5 hours``. None where it is not made of such parts alone."""
+    place, size, kinds = 0, Fraction(0), set()
+    while place < len(text):
+        part = _PARTS.match(text, place)
+        unit = canonical_unit(part[2]) if part else None
+        if part is None or unit is None or unit[0] not in _SIZES:
+            return None
+        kind, one = _SIZES[unit[0]]
+        size, place = size + Fraction(part[1]) * one, part.end()
+        kinds.add(kind)
+    return (kinds.pop(), size) if len(kinds) == 1 else None
 
 
 def _size_of(unit: str) -> tuple[dict[str, int], Fraction] | None:

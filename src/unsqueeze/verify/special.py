@@ -19,9 +19,12 @@ def special_verdict(reference: Reading, given: Reading) -> bool | None:
     times = [_time(reading.text) for reading in (reference, given)]
     if times[0] and times[1]:
         one, other = times[0], times[1]
-        return one[:3] == other[:3] and (one[3] is None or other[3] is None or one[3] == other[3])
+        return _same_time(one, other)
     if times[0] and (times[0][3] or gcd(*times[0][:2]) > 1) and ":" in given.text:
         return False  # a ratio is given in lowest terms, so that the gold answer is a time
+    congruences = [_congruence(reading.expression) for reading in (reference, given)]
+    if congruences[0] and congruences[1] and Symbol("anything") in (congruences[0][0], congruences[1][0]):
+        return congruences[0][1:] == congruences[1][1:]
     bases = [_based(reading.expression) for reading in (reference, given)]
     if bases[0] and bases[1]:
         return int(bases[0][0], bases[0][1]) == int(bases[1][0], bases[1][1])
@@ -30,6 +33,21 @@ def special_verdict(reference: Reading, given: Reading) -> bool | None:
         plain = (given if bases[0] else reference).text.strip()
         return _DIGITS.fullmatch(plain) is not None and plain.upper().lstrip("0") == digits.lstrip("0")
     return None
+
+
+def _congruence(expression: Any) -> tuple[Any, ...] | None:
+    """What is congruent, to what, and the modulus."""
+    is_one = isinstance(expression, Tuple) and len(expression) == 4 and expression[0] == Symbol("congruence")
+    return tuple(expression)[1:] if is_one else None
+
+
+def _same_time(one: tuple[int, int, int, str | None], other: tuple[int, int, int, str | None]) -> bool:
+    """Tell whether two times are the same, where one may leave out which half of the day it means."""
+    if one[3] and other[3] is None:
+        one, other = other, one
+    if other[3] and one[0] > 12:
+        one = (one[0] - 12, one[1], one[2], "p")
+    return one[:3] == other[:3] and (one[3] is None or other[3] is None or one[3] == other[3])
 
 
 def _time(text: str) -> tuple[int, int, int, str | None] | None:

@@ -89,7 +89,7 @@ def _plain(value: str) -> str:
 _NUMBER = r"(?:\$[^$\n]{1,60}\$|-?\d+(?:[.,/]\d+)*)"
 _MAX_RANGE = 150
 _RANGE = re.compile(rf"(?i:between)\s+{_NUMBER}\s+and\s+{_NUMBER}[^\d$\\]*$")
-_ALTERNATIVES = re.compile(rf"{_NUMBER}(?:\s*,\s*{_NUMBER}){{0,8}}\s*,?\s+or\s+{_NUMBER}")
+_ALTERNATIVES = re.compile(rf"{_NUMBER}(?:\s*,\s*{_NUMBER}){{0,8}}(?:\s*,?\s+|\s*\()or\s+{_NUMBER}")
 
 
 def alternatives(text: str) -> str | None:
@@ -100,4 +100,4 @@ def alternatives(text: str) -> str | None:
         pass
     if found is None or re.search(r"\d|\$|\\|\n", tail[found.end() :]):
         return None
-    return found[0].replace("$", " ")
+    return found[0].replace("$", " ").replace("(", " ")

@@ -26,6 +26,10 @@ _ALL = re.compile(r"^\s*(?:\\text\s*\{\s*(?:all|any|every)(?:\s+(?:real|integers
 _TAIL = re.compile(r"(?:\s|\\\\|\\[,;:! ]|(?<!\.)[.;,])+$")
 _EMPTY_TEXT = re.compile(r"\\text\s*\{[\s.,;]*\}")
 _LEADING = re.compile(r"^\s*(?:=|\\approx(?![a-z])|\\sim(?![a-z])|~|≈)\s*(?=\S)")
+_TEXT_OF = re.compile(r"\\text\s*\{([^{}]*)\}")
+_REALS, _NONE = r"\mathbb{R}", r"\emptyset"
+_IN_WORDS = dict.fromkeys(["all real numbers", "all reals", "all real values", "the set of all real numbers"], _REALS)
+_IN_WORDS |= dict.fromkeys(["no solution", "no solutions", "the empty set", "empty set"], _NONE)
 _INTRODUCTION = re.compile(r"^\\text\s*\{(?![^{}]*(?:\bnot?\b|n't))[^{}]*(?:\b(?:is|are|equals)|:)\s*\}\s*(?=[^\s])")
 _DERIVATIVE = re.compile(r"^\\[dt]?frac\s*\{\s*d\s*([A-Za-z])\s*\}\s*\{\s*d\s*[A-Za-z]\s*\}\s*=")
 _WHOLE_TEXT = re.compile(r"\\(?:text|mathrm|textbf)\s*\{\s*([-+]?\d[^{}]*)\}")
@@ -49,6 +53,7 @@ _BASE = re.compile(
 )
 _BASE_NAMES_TEXT = "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
 _BASE_NAMES = _BASE_NAMES_TEXT.split()
+_DIGITS_IN_TEXT = re.compile(r"^\\(?:text|mathrm)\s*\{\s*([0-9A-F]+)\s*\}(?=_)")
 _BASE_IN_WORDS = re.compile(
     rf"(?<=[0-9A-Fa-f)])\s*(?:_\s*\{{?\s*)?\\text\s*\{{\s*\(?\s*(?:(?P<base>(?:in\s+)?base[\s-]*))?"
     rf"(?P<number>\d{{1,2}}|{'|'.join(_BASE_NAMES)})\s*\)?\s*\}}\s*\}}?$"
@@ -69,6 +74,7 @@ def simplest(text: str) -> str:
         lambda env: re.sub(r"\\\\(?:\[[^\]]*\])?", ", ", env[2].replace("&", " ")).strip(" ,"), text
     )
     text = _TAIL.sub("", _EMPTY_TEXT.sub("", text))
+    text = _IN_WORDS.get(" ".join(_TEXT_OF.sub(r" \1 ", text).lower().split()), text)
     text = _LEADING.sub("", text)
     if whole := _WHOLE_TEXT.fullmatch(text):
         text = whole[1]
@@ -76,6 +82,7 @@ def simplest(text: str) -> str:
     shorter = _QUANTIFIER.sub("", text)
     text = _ALL.sub("", shorter) if shorter.strip() else text
     text = _TEXT_WITH_AND.sub(_connected, text)
+    text = _DIGITS_IN_TEXT.sub(r"\1", text)
     text = _BASE_IN_WORDS.sub(_base_in_digits, text)
     text = _PLAIN_PI.sub(r"\\pi ", text)
     return _WORD_ALONE.sub(_as_text, text)

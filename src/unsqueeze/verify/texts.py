@@ -4,7 +4,6 @@ Words are no products of their letters, and a text with a number in it is not th
 """
 
 import re
-from fractions import Fraction
 from itertools import pairwise
 
 from unsqueeze.verify.normalise import IDEOGRAPHS, plain_characters
@@ -26,7 +25,7 @@ _MONTH = re.compile(_MONTHS)
 _DAY = re.compile(r"\b(\d{1,2})\s?(?:st|nd|rd|th)\b")
 _DAY_FIRST = re.compile(rf"\b(\d{{1,2}})\s+(?:of\s+)?({_MONTHS})\b")
 _LETTERS = re.compile(r"\(?\s*[A-Z](?:\s*(?:,|;|,?\s*and(?=\s)|\s)?\s*[A-Z]){1,9}\s*\)?\.?")
-_ARTICLES = frozenset(["a", "an", "the"])
+ARTICLES = frozenset(["a", "an", "the"])
 _SHORT_WORDS_TEXT = "is of to in it we so be by at as no if on an up go he me my us do"
 _SHORT_WORDS = frozenset(_SHORT_WORDS_TEXT.split())
 _FUNCTIONS = ["sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "log"]
@@ -35,13 +34,6 @@ _OTHER_MATH = (
     "lambda percent"
 )
 MATH_WORDS = frozenset([*_FUNCTIONS, *_OTHER_MATH.split()])
-_UNITS_DIGITS = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-_SMALL = {word: value for value, word in enumerate((_UNITS_DIGITS + "seventeen eighteen nineteen").split())}
-_SCALES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-_PARTS = {"half": 2, "halves": 2, "third": 3, "thirds": 3, "quarter": 4, "quarters": 4, "fourth": 4, "fourths": 4}
-_PARTS |= {"fifth": 5, "fifths": 5, "sixth": 6, "sixths": 6, "eighth": 8, "eighths": 8, "tenth": 10, "tenths": 10}
-_TENS_TEXT = "twenty thirty forty fifty sixty seventy eighty ninety"
-_TENS = {word: 10 * (place + 2) for place, word in enumerate(_TENS_TEXT.split())}
 
 
 def unwrapped(text: str) -> str:
@@ -63,7 +55,7 @@ def plain_words(text: str) -> str:
     for place, token in enumerate(tokens[1:], start=1):
         if tokens[place - 1][0].isdigit() and (unit := canonical_unit(token)) is not None:
             tokens[place] = unit[0].lower()
-    first = next((place for place, token in enumerate(tokens[:-1]) if token not in _ARTICLES), len(tokens) - 1)
+    first = next((place for place, token in enumerate(tokens[:-1]) if token not in ARTICLES), len(tokens) - 1)
     tokens = tokens[max(first, 0) :]
     return " ".join(tokens[1:-1] if len(tokens) > 2 and tokens[0] == "(" and tokens[-1] == ")" else tokens)
 
@@ -122,30 +114,3 @@ def listed_letters(text: str) -> str | None:
     """The letters of ``AC``, ``A, C``, ``A and C``, in their order. None for anything else."""
     bare = unwrapped(plain_characters(text)) if len(text) <= MAX_TEXT else ""
     return "".join(re.findall("[A-Z]", bare)) if _LETTERS.fullmatch(bare) else None
-
-
-def number_in_words(text: str) -> Fraction | None:
-    """The value of ``fifteen``, ``twenty-one``, ``one half``, ``1.5 million``, ``a dozen``. None for anything else."""
-    words = plain_words(text).replace("-", " ").split()
-    words = words[1:] if len(words) > 1 and words[0] in _ARTICLES else words
-    scale = Fraction(1)
-    while words and words[-1] in _SCALES:
-        scale *= _SCALES[words.pop()]
-    if scale != 1:
-        value = _small_number(words) if words else Fraction(1)
-        return None if value is None else value * scale
-    if words and words[-1] in _PARTS:
-        parts = _small_number(words[:-1]) if len(words) > 1 else Fraction(1)
-        return None if parts is None else parts / _PARTS[words[-1]]
-    return None if any(word[0].isdigit() for word in words) else _small_number(words)
-
-
-def _small_number(words: list[str]) -> Fraction | None:
-    if len(words) == 1:
-        if re.fullmatch(r"\d{1,12}(?:\.\d{1,12})?", words[0]):
-            return Fraction(words[0])
-        value = _SMALL.get(words[0], _TENS.get(words[0]))
-        return None if value is None else Fraction(value)
-    if len(words) == 2 and words[0] in _TENS and 0 < _SMALL.get(words[1], 0) < 10:
-        return Fraction(_TENS[words[0]] + _SMALL[words[1]])
-    return None

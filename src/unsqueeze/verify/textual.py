@@ -1,5 +1,6 @@
 """Answers judged as texts, in the verifier's own process: letters, words, and gold answers that cannot be read."""
 
+import re
 from fractions import Fraction
 
 from unsqueeze.verify.bare import bare_answer, short_text
@@ -8,11 +9,15 @@ from unsqueeze.verify.extract import Credit, boxes_at_end
 from unsqueeze.verify.gold import Gold
 from unsqueeze.verify.job import SAME_UNREADABLE, UNREADABLE_GOLD
 from unsqueeze.verify.normalise import plain_characters, without_delimiters
+from unsqueeze.verify.sizes import measure
+from unsqueeze.verify.spelled import number_in_words
 from unsqueeze.verify.stating import stated_answer
-from unsqueeze.verify.texts import MAX_TEXT, is_plain, listed_letters, number_in_words, plain_words
+from unsqueeze.verify.texts import MAX_TEXT, is_plain, listed_letters, plain_words, unwrapped
 from unsqueeze.verify.verdict import Judgement, Verdict
 
 _MAX_SENTENCE = 10
+_NO_SOLUTION = frozenset(["no solution", "no solutions", "there is no solution", "there are no solutions"])
+_EMPTY_SET = re.compile(r"\\(?:emptyset|varnothing)(?![A-Za-z])|∅|\\\{\s*\\\}")
 _DOUBT = frozenset(["or", "not", "no", "if", "either", "neither", "never", "unless", "maybe", "perhaps"])
 
 
@@ -56,11 +61,15 @@ def judged_as_text(reference: Gold, gold: str, response: str, credit: Credit) ->
             and is_plain(candidate)
             and plain_words(candidate) == reference.text
         )
+        if not same and candidate is not None and _same_measure(candidate, gold):
+            return equal_or_not(True, candidate, "measure")
         return equal_or_not(True, candidate or "", "text") if same else None
     return _judged_text(reference, gold, text_candidate(response, credit))
 
 
 def _judged_text(reference: Gold, gold: str, candidate: str | None) -> Judgement:
+    if candidate is not None and reference.text in _NO_SOLUTION and _EMPTY_SET.fullmatch(candidate.strip(" $.")):
+        candidate = "no solution"
     given = None if candidate is None or len(candidate) > MAX_TEXT else plain_words(candidate)
     if reference.kind == "unreadable":
         same = candidate is not None and "".join(candidate.split()) == "".join(gold.split())
@@ -70,13 +79,27 @@ def _judged_text(reference: Gold, gold: str, candidate: str | None) -> Judgement
     if candidate is None:
         return Judgement(Verdict.UNPARSABLE, None, "no answer was found in the response")
     if reference.spelled and given != reference.text and any(character.isdigit() for character in candidate):
-        return Judgement(Verdict.CRASHED, candidate, UNREADABLE_GOLD + " as a number")
+        return Judgement(Verdict.UNREADABLE_GOLD, candidate, UNREADABLE_GOLD + " as a number")
+    if _same_measure(candidate, gold):
+        return equal_or_not(True, candidate, "measure")
     return equal_or_not(given is not None and _says(given, reference.text), candidate, "text")
+
+
+def _same_measure(candidate: str, gold: str) -> bool:
+    """Tell whether both are the same length, time or the like, one of them in two units: ``2 h 30 min``, ``2.5 h``."""
+    one, other = (measure(unwrapped(plain_characters(text))) for text in (candidate[:MAX_TEXT], gold[:MAX_TEXT]))
+    return one is not None and one == other
 
 
 def _says(given: str, text: str) -> bool:
     """Tell whether a short text is the reference, or a sentence that ends with it: ``the winner is tom``."""
     words = given.split()
+    if given.startswith(("on ", "in ", "at ")) and given.split(" ", 1)[1].removeprefix("a ") == text:
+        return True
+    if given.count(" and ") == text.count(" and ") == 1 and not any(character.isdigit() for character in text):
+        return sorted(given.split(" and ")) == sorted(text.split(" and "))
+    if text in _NO_SOLUTION:
+        return given in _NO_SOLUTION
     if given == text or len(words) > _MAX_SENTENCE or not _DOUBT.isdisjoint(words):
         return given == text
     return given.endswith((f" is {text}", f" are {text}", f" is a {text}", f" is the {text}", f" is an {text}"))

@@ -101,6 +101,7 @@ _UNIT_FRACTION = re.compile(
     r"\\[dt]?frac\s*\{\s*\\(?:text|mathrm)\s*\{([^{}]*)\}\s*\}\s*\{\s*\\(?:text|mathrm)\s*\{([^{}]*)\}\s*((?:\^\s*\{?\d\}?)?)\s*\}"
 )
 _BRACED_POWER = re.compile(r"(?<=[A-Za-z])\^\s*\{\s*(-?\d)\s*\}(?=[^{}]*\})")
+_BRACKETED_BELOW = re.compile(r"/\s*\(\s*([A-Za-z]+(?:(?:\s|\\cdot|\\,|\*)+[A-Za-z]+){0,3})\s*\)")
 _MONEY = re.compile(r"^\s*(?:\\\$|\$|€|£|¥|₹|\\pounds|\\euro)\s*(?=[-+]?[\d.\\])")
 _MONEY_UNIT = {"$": "dollar", "€": "euro", "£": "pound sterling", "¥": "yuan", "₹": "rupee"}
 _DEGREES = re.compile(
@@ -135,6 +136,7 @@ def split_unit(text: str, *, spaced: bool = False) -> Quantity:
         return Quantity(rest.value, _MONEY_UNIT[sign], True)
     text = _OHM.sub(r"\\text{ohm}", text)
     tail = _BRACED_POWER.sub(r"^\1", _UNIT_FRACTION.sub(r"\\text{\1/\2\3}", text[-_MAX_TAIL:]))
+    tail = _BRACKETED_BELOW.sub(r"/\1", tail)
     head = text[:-_MAX_TAIL]
     degrees = _DEGREES.search(tail)
     if degrees:
