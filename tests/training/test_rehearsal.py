@@ -118,9 +118,9 @@ def test_few_gold_answers_may_be_unreadable(num_unreadable: int, allowed: float)
 
 def test_check_names_the_gold_answers_that_cannot_be_read(command, tmp_path: Path):
     answers = ["20", "???", *map(str, range(21, 27))]
-    lines = [json.dumps({"problem": f"Make {20 + i} from 2 3 6 14.", "answer": a}) for i, a in enumerate(answers)]
-    for name in ("train", "test"):
-        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+    for name, first in (("train", 20), ("test", 40)):
+        lines = [{"problem": f"Make {first + i} from 2 3 6 14.", "answer": a} for i, a in enumerate(answers)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     settings = [
         f"data={{kind: jsonl, train_path: {tmp_path}/train.jsonl, test_path: {tmp_path}/test.jsonl, num_train: null, "
         "num_test: null}",

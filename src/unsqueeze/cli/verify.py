@@ -23,8 +23,8 @@ def verify(
     """Judge answers with Math-Verify, in processes that are killed when an answer hangs or eats the memory.
 
     Adds [bold]verdict[/bold] to every line, in order: correct, wrong, unparsable, or (not judged) timed_out, too_large,
-    crashed, unreadable_gold.
-    All other fields stay as they are.
+    crashed, unreadable_gold. All other fields stay as they are. Gold answers that cannot be read are named, and so are
+    the lines that --skip-bad leaves out.
 
     Examples:
       unsqueeze verify samples.jsonl --out judged.jsonl
