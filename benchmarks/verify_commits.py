@@ -4,9 +4,9 @@
     python benchmarks/verify_commits.py BEFORE AFTER --repeats 5
 
 AFTER is the working tree where it is not given. Answers are those of benchmarks/verify.py: every other one of the
-contest answers, with credit ``boxed`` and ``anywhere``, and distinct pairs of LaTeX answers. One worker; CPU seconds of
-the verifier and its workers once they are loaded, with no answer known yet: medians, and the ratios of runs made next to
-each other. Problem answers come from the folder that UNSQUEEZE_DATA names, else from ``../shared/data``.
+contest answers, with credit ``boxed`` and ``anywhere``, and distinct pairs of LaTeX answers. One worker; CPU seconds
+of the verifier and its workers once they are loaded, with no answer known yet: medians, and the ratios of runs made
+next to each other. Problem answers come from the folder that UNSQUEEZE_DATA names, else from ``../shared/data``.
 """
 
 import argparse
