@@ -20,6 +20,7 @@ GROUND = {
     "digests",
     "plain_json",
     "device_errors",
+    "hub_errors",
     "progress",
     "extensions",
     "models",
@@ -36,6 +37,7 @@ INWARD: dict[str, set[str]] = {
     "models": set(),
     "recipes": set(),
     "device_errors": {"errors"},
+    "hub_errors": set(),
     "progress": {"errors"},
     "extensions": {"errors"},
     # pure
@@ -44,7 +46,7 @@ INWARD: dict[str, set[str]] = {
     "config": {"errors", "extensions", "algos"},
     "cost": {"errors", "config"},
     # adapters, each on those before it
-    "tasks": {"errors", "seeds", "utf8", "digests", "extensions", "config", "metrics"},
+    "tasks": {"errors", "hub_errors", "seeds", "utf8", "digests", "extensions", "config", "metrics"},
     "distributed": {"errors", "progress"},
     "policy": PURE_RING | {"distributed"},
     "verify": {"errors", "extensions", "config", "tasks", "distributed"},

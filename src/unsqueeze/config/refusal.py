@@ -1,6 +1,5 @@
 """One sentence for settings that are wrong: which, what was given, what is allowed, and the way out."""
 
-import datetime
 import difflib
 import json
 import reprlib
@@ -35,7 +34,7 @@ class _Shortener(reprlib.Repr):
     def repr_NoneType(self, value: None, level: int) -> str:  # noqa: N802
         return "null"
 
-    def repr_date(self, value: datetime.date, level: int) -> str:
+    def repr_date(self, value: object, level: int) -> str:
         return repr(str(value))
 
     repr_datetime = repr_date

@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from unsqueeze.config.recipe import ModelSettings
 from unsqueeze.digests import check_sums
 from unsqueeze.errors import UserError, one_line
+from unsqueeze.hub_errors import hub_reason, one_line_of_retries
 from unsqueeze.policy.files import check_files
 
 
@@ -27,7 +28,7 @@ def load_pretrained(
     as weights that the model has no place for, is passed on.
     """
     try:
-        with messages_held_back():
+        with messages_held_back(), one_line_of_retries():
             check_files(path)
             check_sums(Path(path))
             tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=settings.trust_remote_code)
@@ -48,6 +49,8 @@ def load_pretrained(
     except UserError as error:
         raise UserError(f"model.path is {settings.path!r}, and {error}") from None
     except Exception as error:  # files of a model can be wrong in any way, and what is raised then is anything
+        if reason := hub_reason(error):
+            raise UserError(f"model.path is {settings.path!r}, no folder here, and {reason}.") from error
         raise UserError(
             f"model.path is {settings.path!r}, and no causal language model with its tokenizer could be loaded "
             f"from there. Give a folder in Hugging Face format, a hub name, or 'countdown-0.4m', which ships with "

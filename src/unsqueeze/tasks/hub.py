@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unsqueeze.errors import UserError, one_line
+from unsqueeze.hub_errors import hub_reason, one_line_of_retries
 from unsqueeze.tasks.problem import Problem, content_sha256
 from unsqueeze.tasks.records import Reader, Record, problems_of
 
@@ -79,13 +80,16 @@ def load_records(source: HubSource) -> tuple[list[Record], str | None]:
 
     datasets.disable_progress_bars()
     try:
-        loaded = datasets.load_dataset(source.path, source.config, split=source.split, revision=source.revision)
+        with one_line_of_retries():
+            loaded = datasets.load_dataset(source.path, source.config, split=source.split, revision=source.revision)
         records = list(loaded)
     except Exception as error:  # the library raises whatever its many layers raise
-        hint = " Where there is no network, give a JSONL file." if isinstance(error, ConnectionError) else ""
-        raise UserError(
-            f"{source} cannot be had from the hub ({type(error).__name__}: {one_line(error)}).{hint}"
-        ) from error
+        reason = hub_reason(error)
+        if reason is None and isinstance(error, ConnectionError):
+            reason = "it cannot be reached, and this machine's cache has it not; connect once, or give a path"
+        told = f": {reason}" if reason else f" ({type(error).__name__}: {one_line(error)})"
+        hint = " A path here is a JSONL file." if reason else ""
+        raise UserError(f"{source} cannot be had from the hub{told}.{hint}") from error
     commit = _commit_of(loaded.cache_files)
     _check_revision(source, commit)
     return records, commit
