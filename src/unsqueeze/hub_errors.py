@@ -9,7 +9,7 @@ REASONS = {
     "RepositoryNotFoundError": "the hub has nothing of that name, or it is private and needs a login (hf auth login)",
     "RevisionNotFoundError": "the hub has no such revision of it",
     "OfflineModeIsEnabled": "HF_HUB_OFFLINE is set and this machine's cache has it not; unset it once, or give a path",
-    "LocalEntryNotFoundError": "the hub cannot be reached, nor does the cache here have it; connect once, or give a path",
+    "LocalEntryNotFoundError": "the hub cannot be reached, and no cache here has it; connect once, or give a path",
     "ConnectError": "the hub cannot be reached; connect once, or give a path",
 }
 """What errors of the hub's client mean, by their names: it is not loaded where nothing is asked of it."""

@@ -195,7 +195,7 @@ def test_a_recipe_trains_on_data_sets_of_the_hub(cached_hub: str, tmp_path: Path
     assert list(mixed.hub_commits) == [paths["train_path"]]
     with pytest.raises(UserError, match="a subset of 9 problems was asked for"):
         load(DataSettings(kind="hub", **paths, num_train=9))
-    for kind, words in (("jsonl", "set kind to hub"), ("countdown", "set kind to hub")):
+    for kind, words in (("jsonl", "set it to hub"), ("countdown", "set kind to hub")):
         with pytest.raises(ValidationError, match=words):
             DataSettings(kind=kind, **paths)
     with pytest.raises(ValidationError, match="hub:OWNER/NAME"):
