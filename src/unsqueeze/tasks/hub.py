@@ -86,9 +86,9 @@ def load_records(source: HubSource) -> tuple[list[Record], str | None]:
     except Exception as error:  # the library raises whatever its many layers raise
         reason = hub_reason(error)
         if reason is None and isinstance(error, ConnectionError):
-            reason = "it cannot be reached, and this machine's cache has it not; connect once, or give a path"
+            reason = "it cannot be reached, and no cache here has it; connect once, or give a path"
         told = f": {reason}" if reason else f" ({type(error).__name__}: {one_line(error)})"
-        hint = " A path here is a JSONL file." if reason else ""
+        hint = " A path is that of a JSONL file." if reason else ""
         raise UserError(f"{source} cannot be had from the hub{told}.{hint}") from error
     commit = _commit_of(loaded.cache_files)
     _check_revision(source, commit)
