@@ -8,6 +8,9 @@ import torch
 
 from unsqueeze.store.run_directory import RunDirectory
 
+ROUNDING = 1e-5
+"""Adam divides by what it has seen of a gradient and so enlarges its rounding: up to 2.5e-6 was seen over a run."""
+
 
 def assert_same_run(path: Path, other: Path) -> None:
     """Rollouts equal but for the last bits of log-probs, metrics, reports and evaluations to rounding."""
@@ -26,9 +29,9 @@ def assert_same_run(path: Path, other: Path) -> None:
                 assert rollout.completion.tokens.tolist() == other.completion.tokens.tolist()
     assert [record.keys() for record in two.metrics.read()] == [record.keys() for record in one.metrics.read()]
     for ours, theirs in zip(one.metrics.read(), two.metrics.read(), strict=True):
-        assert numbers(theirs) == pytest.approx(numbers(ours), abs=2e-6)
+        assert numbers(theirs) == pytest.approx(numbers(ours), abs=ROUNDING)
     for ours, theirs in zip(reports(one), reports(two), strict=True):
-        assert numbers(theirs) == pytest.approx(numbers(ours), abs=2e-6, rel=1e-4)
+        assert numbers(theirs) == pytest.approx(numbers(ours), abs=ROUNDING, rel=1e-4)
     assert averages(two) == averages(one)
 
 

@@ -149,7 +149,7 @@ def test_the_maths_opens_and_prints_nothing(part: str) -> None:
 def loaded_by(code: str) -> set[str]:
     """The top-level modules that are loaded after ``code`` has run in a new interpreter."""
     script = f"{code}\nimport sys\nprint('LOADED', *{{name.split('.')[0] for name in sys.modules}})"
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=600)
     return set(result.stdout.split("LOADED")[1].split())
 
 

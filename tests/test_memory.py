@@ -26,7 +26,7 @@ def test_steps_of_the_quickstart_stay_under_two_gigabytes(tmp_path: Path):
     flags = [part for setting in settings for part in ("--set", setting)]
     result = subprocess.run(
         [sys.executable, "-c", PROGRAM, "train", "quickstart", "--run", "run", *flags],
-        cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False,
+        cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     peak_kb = int(result.stderr.split("PEAK_KB")[1].split()[0])

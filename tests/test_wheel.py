@@ -38,7 +38,7 @@ def run_in(environment: Path, folder: Path, *command: str) -> str:
     """What ``command`` of the environment prints, run in ``folder``; the test fails if the command does."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
     program = [str(environment / "bin" / command[0]), *command[1:]]
-    result = subprocess.run(program, cwd=folder, env=clean, capture_output=True, text=True, timeout=300)
+    result = subprocess.run(program, cwd=folder, env=clean, capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
 

@@ -261,7 +261,7 @@ def test_in_another_thread_nothing_listens_and_a_stop_of_ones_own_is_heard(tmp_p
 
     thread = threading.Thread(target=work)
     thread.start()
-    thread.join(timeout=120)
+    thread.join(timeout=600)
     assert ended == [1]
 
 

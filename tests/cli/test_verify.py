@@ -29,7 +29,7 @@ VERDICTS = ["correct", "wrong", "correct", "unparsable", "correct"]
 
 def unsqueeze(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
-        [sys.executable, "-m", "unsqueeze", *arguments], input=stdin, capture_output=True, timeout=120, check=False
+        [sys.executable, "-m", "unsqueeze", *arguments], input=stdin, capture_output=True, timeout=600, check=False
     )
 
 

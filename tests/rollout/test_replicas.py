@@ -94,15 +94,15 @@ def test_the_key_is_sent(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_leaving_gives_up_what_is_under_way():
-    slow = threading.Event()
+    slow, answered = threading.Event(), []
 
     def script(path: str, body: dict[str, Any]) -> Reply:
         if body["number"]:
-            slow.wait(20)
+            slow.wait(60)
+            answered.append(body["number"])
         return echo(path, body)
 
     with serving(script) as server:
-        begun = time.monotonic()
         ticks = []
 
         def tick() -> None:
@@ -113,7 +113,7 @@ def test_leaving_gives_up_what_is_under_way():
         assert next(stream)[0] == 0
         with pytest.raises(KeyboardInterrupt):
             next(stream)
-        assert time.monotonic() - begun < 10
+        assert not answered
         assert len(server.asked) <= 3
         slow.set()
 

@@ -1,7 +1,6 @@
 """Countdown: the rules by hand, the generator by properties, the checker against wrong and hostile answers."""
 
 import random
-import time
 
 import pytest
 from hypothesis import given
@@ -136,11 +135,9 @@ def test_what_is_no_list_of_steps_is_unparsable(response: str, reason: str) -> N
 @pytest.mark.parametrize("piece", ["9", "1 + 1 = 2, ", " ", "\n", "9 * ", "=", "𝟗", "\x00"])
 def test_megabytes_cost_nothing(piece: str) -> None:
     response = piece * (4_000_000 // len(piece))
-    began = time.perf_counter()
     judgement = check_countdown(PROBLEM, response)
-    assert time.perf_counter() - began < 0.05  # a length is compared; the margin is for a busy machine
     assert judgement.verdict is Verdict.UNPARSABLE
-    assert len(judgement.reason) < 200
+    assert judgement.reason.startswith(f"the response has {len(response)} characters")  # the rest was not looked at
 
 
 @given(st.text(alphabet="0123456789+-*/=,; \n", max_size=MAX_RESPONSE_CHARS) | st.text(max_size=200))

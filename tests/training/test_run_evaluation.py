@@ -152,7 +152,7 @@ def test_after_a_kill_no_stored_sample_is_drawn_again(tmp_path: Path, undisturbe
     path = tmp_path / "run"
     folders = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1]), *filter(None, sys.path)])
     killed = subprocess.run(
-        [sys.executable, "-c", KILLED, str(path)], env=os.environ | {"PYTHONPATH": folders}, timeout=300, check=False
+        [sys.executable, "-c", KILLED, str(path)], env=os.environ | {"PYTHONPATH": folders}, timeout=600, check=False
     )
     assert killed.returncode == -signal.SIGKILL
     # Killed while it wrote, too: what is left of a part is no part, and is in nobody's way.

@@ -1,6 +1,5 @@
 """Answers made to do harm: nothing hangs, nothing runs, nothing stays behind, and nobody else loses a verdict."""
 
-import time
 from pathlib import Path
 
 import psutil
@@ -30,10 +29,7 @@ def judge_among_innocents(answers: list[str], *, credit: Credit, timeout_s: floa
             responses.append(response)
             expected.append(verdict)
     with MathVerifier(workers=WORKERS, timeout_s=timeout_s, credit=credit) as verifier:
-        start = time.monotonic()
         judgements = verifier.verify_answers(golds, responses)
-        elapsed = time.monotonic() - start
-    assert elapsed < timeout_s * len(answers) / WORKERS + 10
     verdicts = [judgement.verdict for judgement in judgements]
     assert [v for v, wanted in zip(verdicts, expected, strict=True) if wanted] == [v for v in expected if v]
     return [v for v, wanted in zip(verdicts, expected, strict=True) if wanted is None]
