@@ -130,7 +130,7 @@ def test_before_a_run_and_beside_it(tmp_path: Path) -> None:
     )
     texts: Any = ([[1, 5]], [["1 + 2", "3"]], [[True, False]])
     with pretended_cuda():
-        estimate = preflight(recipe, load_parts(recipe), tmp_path / "run")
+        estimate, _ = preflight(recipe, load_parts(recipe), tmp_path / "run")
         assert estimate.memory.peak > 0
         assert "H100" in generation("cuda").detail
         model = uq.load_model(str(random_countdown()), max_rows=4, device="cuda")
