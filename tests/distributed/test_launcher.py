@@ -26,7 +26,7 @@ RECIPE = small_recipe(
 )
 NAME_OF_MARK = "UNSQUEEZE_TEST_MARK"
 PROMPTLY_S = 600
-"""Far more than a step takes, however busy the machine; less than any time limit of the library."""
+"""A guard against hanging, however busy the machine; what was waited for is told by what is said."""
 
 
 @pytest.fixture(scope="module")
