@@ -1,6 +1,5 @@
 """docs/paper.md and docs/algorithms.md stay true: metric keys, settings, and the arithmetic of the IRL step size."""
 
-import json
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -12,6 +11,7 @@ from pydantic import BaseModel
 
 from small_runs import random_recipe, run_to_end
 from unsqueeze.config.recipe import Recipe
+from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.training.phase_report import NOTHING_MOVED_NATS, PhaseReport
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -32,8 +32,7 @@ def test_every_metric_of_a_run_is_on_the_page(tmp_path: Path) -> None:
         irl={"kl_budget": 1.0, "kl_guard": 0.1},
     )
     run_to_end(recipe, tmp_path / "run")
-    lines = (tmp_path / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    written = {key for line in lines for key in json.loads(line)}
+    written = {key for line in RunDirectory.open(tmp_path / "run").metrics.read() for key in line}
     assert {"kl_ref", "kl_start", "nll", "ratio_mean"} <= written
     assert written - code_spans("paper.md") == set()
 
