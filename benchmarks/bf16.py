@@ -217,7 +217,15 @@ def head_error(
     return float((gradient - exact).norm() / exact.norm())
 
 
-def report(found: Sequence[Found], seeds: Sequence[int]) -> str:
+def commit_here() -> str:
+    """The commit of the package as it is imported: to be asked for at the beginning."""
+    git = git_state(Path(unsqueeze.__file__).parent)
+    if git is None:
+        raise UserError("No commit is known for this source; run the benchmark in a checkout.")
+    return git["commit"][:12] + (" with changes" if git["modified"] else "")
+
+
+def report(found: Sequence[Found], seeds: Sequence[int], commit: str) -> str:
     def cell(values: Sequence[float], style: str) -> str:
         return ", ".join(format(value, style) for value in values)
 
@@ -238,10 +246,6 @@ def report(found: Sequence[Found], seeds: Sequence[int]) -> str:
         for num in CHUNKS
     ]
     later = ", ".join(f"{name} {cell([100 * f.later[name] for f in found], '.0f')} %" for name in ("bf16", "fp32"))
-    git = git_state(Path(unsqueeze.__file__).parent)
-    if git is None:
-        raise UserError("No commit is known for this source; run the benchmark in a checkout.")
-    commit = git["commit"][:12] + (" with changes" if git["modified"] else "")
     return "\n".join(
         [
             "# What rounding alone gives in bf16",
@@ -270,8 +274,8 @@ def report(found: Sequence[Found], seeds: Sequence[int]) -> str:
             "",
             "## Step two",
             "",
-            f"GSPO after one step of AdamW at {RATE:g}: responses outside the clip range: {later}. Those that fp32 "
-            "does not show are there by rounding: GSPO's clip shares in bf16, from the second step of a generation on.",
+            f"GSPO after one step of AdamW at {RATE:g}: responses outside the clip range: {later}. In bf16 rounding, "
+            "which alone puts as many there (step one), and the step itself cannot be told apart.",
             "",
             "## KL moved",
             "",
@@ -285,7 +289,8 @@ def report(found: Sequence[Found], seeds: Sequence[int]) -> str:
             "| --- | ---: |",
             *greedy,
             "",
-            "Of the difference most comes of answers that go another way where two tokens are about as likely.",
+            "Log-probs of the same tokens differ by less (above): answers go another way where two tokens are about as "
+            "likely.",
             "",
             "## Gradient of the vocabulary head",
             "",
@@ -307,6 +312,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
+    commit = commit_here()
     torch.set_num_threads(arguments.threads)
     policy = Policy.load(ModelSettings(path=arguments.model, compute_dtype="bfloat16", device="cpu"))
     problems = load_jsonl_problems(arguments.data / "gsm8k_test.jsonl")
@@ -317,7 +323,7 @@ def main() -> None:
         prompts = [builder.tokens(problem) for problem in problems[PROMPTS * seed : PROMPTS * (seed + 1)]]
         found.append(measure(policy, prompts, seed))
         print(found[-1], file=sys.stderr)
-    page = report(found, arguments.seeds)
+    page = report(found, arguments.seeds, commit)
     if arguments.out is None:
         print(page)
     else:
