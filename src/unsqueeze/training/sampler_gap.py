@@ -57,6 +57,6 @@ def rounding_warning(share: float, settings: RlSettings) -> str | None:
     return (
         f"rounding in bf16 alone puts {share:.0%} of the ratios outside the clip range "
         f"[1 − {surrogate.clip_low:g}, 1 + {surrogate.clip_high:g}]: from the second step of a generation on the clip "
-        f"cannot tell rounding from a step. Use model.compute_dtype=float32, rl.steps_per_generation=1, or wider rl.clip_low and "
-        f"rl.clip_high."
+        f"cannot tell rounding from a step. Use model.compute_dtype=float32, rl.steps_per_generation=1, or wider "
+        f"rl.clip_low and rl.clip_high."
     )
