@@ -1,12 +1,12 @@
 """Judge the same answers with the code of two commits in turn, and compare the CPU seconds.
 
-    python benchmarks/verify_commits.py 974c8fa
+    python benchmarks/verify_commits.py 16cc1ce
     python benchmarks/verify_commits.py BEFORE AFTER --repeats 5
 
-AFTER is the working tree where it is not given. Answers are those of benchmarks/verify.py: every other one of the
-contest answers, with credit ``boxed`` and ``anywhere``, and distinct pairs of LaTeX answers. One worker; CPU seconds
-of the verifier and its workers once they are loaded, with no answer known yet: medians, and the ratios of runs made
-next to each other. Problem answers come from the folder that UNSQUEEZE_DATA names, else from ``../shared/data``.
+AFTER is the working tree where it is not given. Answers are those of benchmarks/verify.py: every eighth of the contest
+answers, with credit ``boxed`` and ``anywhere``, and 200 distinct pairs of LaTeX answers. Each side is one process with
+one worker and no memory of verdicts; its first round, in which the parser's tables grow, is left out. Problem answers
+come from the folder that UNSQUEEZE_DATA names, else from ``../shared/data``.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from same_numbers import ROOT, checkout, commit_of
 from verify import SEED, write_rows
@@ -24,24 +25,35 @@ from verify_answers import contest_samples, distinct_latex_pairs
 from verify_sides import cpu_seconds, read
 
 
-def measure(path: str, credit: str) -> None:
-    """Print the CPU seconds of judging a file, and how many answers are correct."""
+def serve() -> None:
+    """Judge the files that standard input names with their credit; print the CPU seconds of each."""
     from unsqueeze.verify.math_verifier import MathVerifier
 
-    rows = read(path)
-    golds, responses = [row["gold"] for row in rows], [row["prediction"] for row in rows]
-    with MathVerifier(workers=1, credit=credit, timeout_s=120) as verifier:  # type: ignore[arg-type]
-        verifier.verify_answers(["\\pi"] * 2, ["\\boxed{\\pi}", "\\boxed{2\\pi}"])
+    verifiers: dict[str, Any] = {}
+    for line in sys.stdin:
+        path, credit = json.loads(line)
+        if credit not in verifiers:
+            verifiers[credit] = MathVerifier(workers=1, credit=credit, timeout_s=300, cache_size=0)
+            verifiers[credit].verify_answers(["\\pi"] * 2, ["\\boxed{\\pi}", "\\boxed{2\\pi}"])
+        rows = read(path)
+        golds, responses = [row["gold"] for row in rows], [row["prediction"] for row in rows]
         begun = cpu_seconds()
-        correct = sum(judgement.verdict == "correct" for judgement in verifier.verify_answers(golds, responses))
-        print(json.dumps({"cpu": cpu_seconds() - begun, "correct": correct}))
+        verifiers[credit].verify_answers(golds, responses)
+        print(cpu_seconds() - begun, flush=True)
 
 
-def run(source: Path, path: Path, credit: str) -> dict[str, float]:
+def started(source: Path) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": str(source / "src"), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, __file__, "--measure", str(path), credit]
-    result = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    return dict(json.loads(result.stdout.splitlines()[-1]))
+    command = [sys.executable, __file__, "--serve"]
+    return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def seconds(side: subprocess.Popen[str], path: Path, credit: str) -> float:
+    assert side.stdin is not None
+    assert side.stdout is not None
+    side.stdin.write(json.dumps([str(path), credit]) + "\n")
+    side.stdin.flush()
+    return float(side.stdout.readline())
 
 
 def main() -> None:
@@ -49,41 +61,40 @@ def main() -> None:
     parser.add_argument("before", nargs="?", help="a commit")
     parser.add_argument("after", nargs="?", help="a commit; default: the working tree")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--distinct", type=int, default=500)
-    parser.add_argument("--measure", nargs=2, metavar=("FILE", "CREDIT"), help=argparse.SUPPRESS)
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.measure:
-        measure(*arguments.measure)
+    if arguments.serve:
+        serve()
         return
     if arguments.before is None:
         parser.error("name the commit to compare with")
     folder = Path(os.environ.get("UNSQUEEZE_DATA") or ROOT.parent / "shared" / "data")
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
-        sides = {"before": checkout(arguments.before, work / "before"), "after": ROOT}
-        if arguments.after:
-            sides["after"] = checkout(arguments.after, work / "after")
-        contest = write_rows(work / "contest.jsonl", contest_samples(folder, seed=SEED)[::2])
-        pairs = write_rows(work / "pairs.jsonl", distinct_latex_pairs(folder, arguments.distinct, seed=SEED))
+        sources = [checkout(arguments.before, work / "before")]
+        sources.append(checkout(arguments.after, work / "after") if arguments.after else ROOT)
+        contest = write_rows(work / "contest.jsonl", contest_samples(folder, seed=SEED)[::8])
+        pairs = write_rows(work / "pairs.jsonl", distinct_latex_pairs(folder, 1000, seed=SEED)[:200])
         files = {
             "contest answers, boxed": (contest, "boxed"),
             "contest answers, anywhere": (contest, "anywhere"),
             "distinct LaTeX pairs, anywhere": (pairs, "anywhere"),
         }
-        runs: dict[tuple[str, str], list[dict[str, float]]] = {}
-        for _ in range(arguments.repeats):
+        sides = [started(source) for source in sources]
+        taken: dict[str, list[tuple[float, float]]] = {name: [] for name in files}
+        for turn in range(arguments.repeats + 1):
             for name, (path, credit) in files.items():
-                for side, source in sides.items():
-                    runs.setdefault((name, side), []).append(run(source, path, credit))
-                    print(f"{name}, {side}: {runs[name, side][-1]}", file=sys.stderr, flush=True)
-        print(
-            f"{commit_of(sides['before'])} and {commit_of(sides['after'])}, CPU seconds, medians of {arguments.repeats}"
-        )
-        print("| answers | before | after | after / before | pairs |\n| --- | ---: | ---: | ---: | --- |")
-        for name in files:
-            before, after = ([each["cpu"] for each in runs[name, side]] for side in sides)
-            medians = statistics.median(before), statistics.median(after)
-            ratios = ", ".join(f"{b / a:.2f}" for a, b in zip(before, after, strict=True))
+                before, after = (seconds(side, path, credit) for side in sides)
+                print(f"{name}: {before:.2f} {after:.2f}", file=sys.stderr, flush=True)
+                if turn:
+                    taken[name].append((before, after))
+        for side in sides:
+            side.communicate()
+        print(f"CPU seconds of {' and '.join(map(commit_of, sources))}, medians of {arguments.repeats} rounds\n")
+        print("| answers | before | after | after / before | of each round |\n| --- | ---: | ---: | ---: | --- |")
+        for name, rounds in taken.items():
+            medians = [statistics.median(column) for column in zip(*rounds, strict=True)]
+            ratios = ", ".join(f"{after / before:.2f}" for before, after in rounds)
             cells = (name, f"{medians[0]:.2f}", f"{medians[1]:.2f}", f"{medians[1] / medians[0]:.2f}", ratios)
             print(f"| {' | '.join(cells)} |")
 

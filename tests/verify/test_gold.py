@@ -67,9 +67,25 @@ def test_the_form_in_which_texts_are_compared() -> None:
 
 @pytest.mark.parametrize(
     ("words", "value"),
-    [("fifteen", 15), ("Twenty-one", 21), ("ninety", 90), ("one hundred", 100), ("some", None), ("one twenty", None)],
+    [
+        ("fifteen", 15),
+        ("Twenty-one", 21),
+        ("ninety", 90),
+        ("one hundred", 100),
+        ("one half", Fraction(1, 2)),
+        ("two thirds", Fraction(2, 3)),
+        ("1.5 million", 1_500_000),
+        ("a dozen", 12),
+        ("十五", 15),
+        ("三百二十", 320),
+        ("二分之一", Fraction(1, 2)),
+        ("15", None),
+        ("half of it", None),
+        ("some", None),
+        ("one twenty", None),
+    ],
 )
-def test_numbers_in_words(words: str, value: int | None) -> None:
+def test_numbers_in_words(words: str, value: Fraction | int | None) -> None:
     assert number_in_words(words) == value
 
 

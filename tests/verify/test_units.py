@@ -1,7 +1,10 @@
 """Values parted from their units."""
 
+from fractions import Fraction
+
 import pytest
 
+from unsqueeze.verify.sizes import measure, ratio_of_units
 from unsqueeze.verify.units import Quantity, split_unit, units_conflict
 
 
@@ -64,3 +67,38 @@ def test_short_units_in_answers_may_be_symbols(text: str) -> None:
 )
 def test_other_units_of_measure_are_other_answers(gold: str, given: str, conflict: bool) -> None:
     assert units_conflict(split_unit(gold, spaced=True), split_unit(given, spaced=True)) == conflict
+
+
+@pytest.mark.parametrize(
+    ("given", "gold", "ratio"),
+    [
+        ("m", "cm", Fraction(100)),
+        ("m^2", "cm^2", Fraction(10_000)),
+        ("m/s", "km/h", Fraction(36, 10)),
+        ("mph", "ft/s", Fraction(5280, 3600)),
+        ("in", "cm", Fraction(254, 100)),
+        ("cent", "dollar", Fraction(1, 100)),
+        ("cm", "cm^2", None),
+        ("kg", "lb", None),
+        ("degree C", "degree F", None),
+        ("apples", "m", None),
+    ],
+)
+def test_ratios_of_units(given: str, gold: str, ratio: Fraction | None) -> None:
+    assert ratio_of_units(given, gold) == ratio
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("2 hours 30 minutes", ("time", Fraction(9000))),
+        ("2.5 h", ("time", Fraction(9000))),
+        ("5 feet and 10 inches", ("length", Fraction(70 * 254, 10_000))),
+        ("5 feet 10 minutes", None),
+        ("2 hours or 30 minutes", None),
+        ("5 marbles", None),
+        ("", None),
+    ],
+)
+def test_measures_in_several_units(text: str, size: tuple[str, Fraction] | None) -> None:
+    assert measure(text) == size
