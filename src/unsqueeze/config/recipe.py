@@ -132,6 +132,9 @@ class DataSettings(Settings):
     """Number of validation problems, never trained on and none of the held-out ones: made, drawn from validation_path,
     or set apart from the training problems. null takes a whole validation_path; without one there are none, and no
     checkpoint is called the best."""
+    max_prompt_tokens: int | None = Field(None, ge=1)
+    """Problems whose prompt has more tokens are left out, of every set, and counted; null leaves out none, and one that
+    does not fit into the model's context is refused."""
     options: Options = {}
     """Settings of the task's own, by name: those of `reasoning_gym` are name, its data set."""
     countdown: CountdownSettings = CountdownSettings()

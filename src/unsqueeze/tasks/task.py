@@ -30,6 +30,12 @@ class Data:
     """Digests of the files, or of the problems of the data sets, that they come from."""
     hub_commits: Mapping[str, str] = field(default_factory=dict)
     """Commits of the data sets of the hub that were read."""
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    """How many problems were left out for the length of their prompts, by set."""
+
+    def sets(self) -> dict[str, Sequence[Problem]]:
+        """The sets by their names."""
+        return {"training": self.train, "test": self.test, "validation": self.validation}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,8 +62,16 @@ class CheckedArm:
 
     @property
     def left_out(self) -> list[str]:
-        """What its algorithm is known for and the recipe leaves out, each with the setting that adds it."""
-        return left_out(self.recipe)
+        """What its algorithm is known for and the recipe leaves out, each with the setting that adds it; and how many
+        problems are left out.
+        """
+        most = self.recipe.data.max_prompt_tokens
+        dropped = [
+            f"data.max_prompt_tokens is {most}, which leaves out {count} of {count + len(problems)} {name} problems"
+            for name, problems in self.data.sets().items()
+            if (count := self.data.dropped.get(name, 0))
+        ]
+        return [*left_out(self.recipe), *dropped]
 
 
 def check_directories(directory: Path, paths: Mapping[str, Path], *, resume: bool) -> None:
@@ -92,7 +100,7 @@ def check_arms(
     checked: dict[str, CheckedArm] = {}
     for name, arm in arms.items():
         begun = time.perf_counter()
-        data = next((other.data for other in checked.values() if other.recipe.data == arm.data), None)
+        data = next((other.data for other in checked.values() if _have_same_data(other.recipe, arm)), None)
         with processes.agreeing():
             parts = load_parts(arm, processes, own, data)
         estimate, unreadable = preflight(arm, parts, paths[name])
@@ -106,6 +114,13 @@ def check_arms(
             parts=parts if len(arms) == 1 else None,
         )
     return checked
+
+
+def _have_same_data(one: Recipe, other: Recipe) -> bool:
+    """Tell whether two arms have the same problems: which prompts are too long depends on tokenizer and wording too."""
+    if one.data != other.data:
+        return False
+    return one.data.max_prompt_tokens is None or (one.model.path, one.prompt) == (other.model.path, other.prompt)
 
 
 def train_arm(

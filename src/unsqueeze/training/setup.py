@@ -26,6 +26,7 @@ from unsqueeze.tasks.turns import named_tokens
 from unsqueeze.track.tracking import Tracking
 from unsqueeze.training.callbacks import Callback
 from unsqueeze.training.estimating import estimator_of
+from unsqueeze.training.fitting import fitting
 from unsqueeze.training.run import Run
 from unsqueeze.training.same_run import check_same_run
 from unsqueeze.verify.shared import SharedVerifier
@@ -81,20 +82,26 @@ def load_parts(
         import_vllm()
     task = task_named(recipe.data.kind if own.data is None else own.data.train[0].task)
     data = data or own.data or task.load(recipe.data)
+    check_steps(recipe, data)
+    torch.manual_seed(recipe.seed)
+    policy = Policy.load(recipe.model, processes, strategy=recipe.parallel.strategy)
+    prompts = PromptBuilder(
+        tokenizer=policy.tokenizer, wording=wording_of_settings(recipe.prompt.model_dump(mode="json"))
+    )
+    data = fitting(recipe, policy, prompts, data)
+    check_steps(recipe, data)
+    end_ids = named_tokens(recipe.rollout.end_tokens, policy.tokenizer)
+    return Parts(policy, make_reference(policy, recipe), prompts, data, task, own, end_ids)
+
+
+def check_steps(recipe: Recipe, data: Data) -> None:
+    """UserError where there are too few training problems for a step, or for the phases of the recipe."""
     if recipe.rl.prompts_per_step > len(data.train):
         raise UserError(
             f"rl.prompts_per_step is {recipe.rl.prompts_per_step}, but there are only {len(data.train)} training "
             f"problems; a step cannot take more problems than there are."
         )
     recipe.phases(len(data.train))
-    torch.manual_seed(recipe.seed)
-    policy = Policy.load(recipe.model, processes, strategy=recipe.parallel.strategy)
-    prompts = PromptBuilder(
-        tokenizer=policy.tokenizer, wording=wording_of_settings(recipe.prompt.model_dump(mode="json"))
-    )
-    _check_prompts(recipe, policy, prompts, data)
-    end_ids = named_tokens(recipe.rollout.end_tokens, policy.tokenizer)
-    return Parts(policy, make_reference(policy, recipe), prompts, data, task, own, end_ids)
 
 
 def open_directory(recipe: Recipe, parts: Parts, path: Path) -> RunDirectory:
@@ -181,33 +188,6 @@ def data_info(data: Data) -> dict[str, Any]:
         "num_train": len(data.train),
         "num_test": len(data.test),
         "num_validation": len(data.validation) or None,
+        "num_dropped": dict(data.dropped) or None,
         "sha256": dict(data.sha256),
     }
-
-
-def _check_prompts(recipe: Recipe, policy: Policy, prompts: PromptBuilder, data: Data) -> None:
-    """Every prompt must leave room for its response, and be made of words that the model knows."""
-    problems = (*data.train, *data.test, *data.validation)
-    tokens = {problem.id: prompts.tokens(problem) for problem in problems}
-    strange = next((each.id for each in problems if prompts.holds_unknown(each, tokens[each.id])), None)
-    if strange is not None:
-        raise UserError(
-            f"problem {strange} holds text that the tokenizer of {recipe.model.path!r} has no token for; change the "
-            f"problems (data), or use a model that knows them."
-        )
-    largest = max(tokens, key=lambda problem_id: max(tokens[problem_id]))
-    if max(tokens[largest]) >= policy.vocabulary:
-        raise UserError(
-            f"problem {largest} has the token id {max(tokens[largest])}, and the model {recipe.model.path!r} knows 0 "
-            f"to {policy.vocabulary - 1}: its tokenizer and the model do not belong together, or the model was not "
-            f"given rows for the tokens that were added (resize_token_embeddings)."
-        )
-    context = policy.context
-    longest = max(tokens, key=lambda problem_id: len(tokens[problem_id]))
-    needed = len(tokens[longest]) + recipe.rollout.max_tokens
-    if context is not None and needed > context:
-        raise UserError(
-            f"rollout.max_tokens is {recipe.rollout.max_tokens} and the longest prompt (problem {longest}) has "
-            f"{len(tokens[longest])} tokens, {needed} together, but the model's context is {context}; "
-            f"lower rollout.max_tokens or leave that problem out."
-        )
