@@ -49,6 +49,7 @@ from unsqueeze.rollout.hf import HfEngine
 from unsqueeze.rollout.types import Sampling
 from unsqueeze.store.provenance import git_state
 from unsqueeze.training.preflight import preflight
+from unsqueeze.training.sampler_check import sampler_gap
 from unsqueeze.training.setup import load_parts
 
 MEMORY_BYTES = 6 * 2**30
@@ -94,6 +95,8 @@ FALLBACKS: tuple[dict[str, Any], ...] = (
     {"layer_types": ["linear_attention", "full_attention"]},
     {"layer_types": ["sliding_attention", "full_attention"]},
     {"attn_layer_indices": [1]},
+    {"attn_layer_period": 2, "attn_layer_offset": 1},
+    {"layer_types": ["mamba", "attention"]},
     {"mamba_d_ssm": 64},
 )
 """What is tried on top, one after the other, until a model can be made."""
@@ -123,7 +126,7 @@ def tiny_model(model_type: str) -> PreTrainedModel:
             torch.manual_seed(0)
             model = AutoModelForCausalLM.from_config(config_class(**values)).float().eval()
             with torch.no_grad():
-                model(torch.tensor([[1, 5, 6, 7, 8, 9, 10, 11]]), use_cache=False)
+                model(torch.tensor([[1, 5, 6, 7, 8, 9, 10, 11]]), use_cache=True)
             return model
         except Exception as error:  # noqa: BLE001 - a configuration that is made up can fail in any way
             reasons.append(one_line(error, 80))
@@ -143,10 +146,11 @@ def recipe_of(folder: Path, **sections: Any) -> Recipe:
     return check_recipe(raw | sections, "benchmark")
 
 
-def gaps(policy: Policy) -> tuple[float, float]:
+def gaps(policy: Policy) -> tuple[float, float, str | None]:
     """The largest |difference| in nats of the engine's and of the trainer's log-probs from a plain forward pass's.
 
-    Of a token the plain pass is over the tokens before it alone, where the length of a sequence changes the model.
+    With them what a run says to its first rollouts, if it refuses them. Of a token the plain pass is over the tokens
+    before it alone, where the length of a sequence changes the model.
     """
     model = policy.model
     groups = HfEngine(model, policy.tokenizer, max_rows=8).generate(
@@ -167,7 +171,8 @@ def gaps(policy: Policy) -> tuple[float, float]:
         plain = logits_TV.float().log_softmax(-1)[torch.arange(each.num_tokens), torch.from_numpy(each.tokens).long()]
         engine = max(engine, float(np.abs(each.logp_raw - plain.numpy()).max()))
         trainer = max(trainer, float(np.abs(logp - plain.numpy()).max()))
-    return engine, trainer
+    refusal = sampler_gap(policy, rows, [each.logp_raw for _, each in drawn], max_tokens=200).refusal("hf")
+    return engine, trainer, refusal
 
 
 def train_once(policy: Policy) -> float:
@@ -188,7 +193,9 @@ def tried(folder: Path, **sections: Any) -> dict[str, Any]:
         recipe = recipe_of(folder, **sections)
         parts = load_parts(recipe)
         preflight(recipe, parts, folder / "run")
-        engine, trainer = gaps(parts.policy)
+        engine, trainer, refusal = gaps(parts.policy)
+        if refusal is not None:
+            return {"refused": refusal}
         return {"engine": engine, "trainer": trainer, "gradient": train_once(parts.policy)}
     except UnsqueezeError as error:
         return {"refused": str(error).replace(str(folder), "MODEL")}
@@ -268,7 +275,7 @@ def page(families: dict[str, dict[str, Any]], reports: list[tuple[Report, dict[s
         "",
         "Made by `benchmarks/families.py`, which says what is done. *engine* and *trainer* are the largest differences",
         "of any token, in nats, from a plain forward pass of its sequence alone, in fp32; *gradient* is the norm of",
-        "that of one step.",
+        "the gradient of one step.",
         "",
         f"unsqueeze {unsqueeze.__version__} at {commit[:10]}, torch {torch.__version__}, transformers "
         f"{transformers.__version__}, python {platform.python_version()}, {platform.machine()}",
@@ -301,6 +308,7 @@ def page(families: dict[str, dict[str, Any]], reports: list[tuple[Report, dict[s
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="*", help="families to try; 'reports' for the look-alikes")
+    parser.add_argument("--found", type=Path, help="a JSON file that keeps what was found; what is in it is not tried")
     parser.add_argument("--out", type=Path, help="the page to write; standard output if it is not given")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -310,15 +318,20 @@ def main() -> None:
     wanted = sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
     if options.only:
         wanted = [name for name in wanted if name in options.only]
-    families: dict[str, dict[str, Any]] = {}
-    reports: list[tuple[Report, dict[str, Any]]] = []
+    found: dict[str, dict[str, Any]] = {}
+    if options.found is not None and options.found.exists():
+        found = json.loads(options.found.read_text(encoding="utf-8"))
+    works = {f"{name} family": functools.partial(family, name) for name in wanted}
     if not options.only or "reports" in options.only:
-        for report in REPORTS:
-            reports.append((report, alone(functools.partial(look_alike, report))))
-            print(report.like, "–", report.trouble, reports[-1][1], file=sys.stderr, flush=True)
-    for name in wanted:
-        families[name] = alone(functools.partial(family, name))
-        print(name, families[name], file=sys.stderr, flush=True)
+        works |= {f"{each.like}: {each.trouble}": functools.partial(look_alike, each) for each in REPORTS}
+    for name, work in works.items():
+        if name not in found:
+            found[name] = alone(work)
+            print(name, found[name], file=sys.stderr, flush=True)
+            if options.found is not None:
+                options.found.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    families = {name: found[f"{name} family"] for name in wanted}
+    reports = [(each, found[key]) for each in REPORTS if (key := f"{each.like}: {each.trouble}") in works]
     text = page(families, reports)
     if options.out is None:
         print(text, end="")

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from transformers import AutoTokenizer, Gemma2Config, Gemma2ForCausalLM
+from transformers import AutoTokenizer, Gemma2Config, Gemma2ForCausalLM, RemBertConfig, RemBertForCausalLM
 
+from tiny_models import tiny_tokenizer
 from unsqueeze.config.recipe import ModelSettings, OptimizerSettings
 from unsqueeze.errors import RunError, UserError
 from unsqueeze.models import embedded_model_path
@@ -136,3 +137,27 @@ def test_gradient_checkpointing_computes_every_layer_twice_and_changes_nothing(p
     for plain, again in zip(*sums, strict=True):
         assert torch.equal(plain, again)
     assert not any(module.training for module in lean.model.modules() if isinstance(module, torch.nn.Dropout))
+
+
+def test_a_model_with_more_than_a_head_behind_its_body_is_taken_whole():
+    """RemBERT widens what its body gives before the head, so that the head does not fit the body."""
+    config = RemBertConfig(
+        vocab_size=32,
+        hidden_size=16,
+        input_embedding_size=8,
+        output_embedding_size=24,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        is_decoder=True,
+        initializer_range=0.3,
+    )
+    torch.manual_seed(0)
+    model = RemBertForCausalLM(config).eval()
+    policy = Policy(model, tiny_tokenizer())
+    ids = [1, 5, 6, 7, 9, 4]
+    row = Row(prompt_tokens=np.array(ids[:2], np.int32), tokens=np.array(ids[2:], np.int32), weight=1.0)
+    with torch.no_grad():
+        plain = model(torch.tensor([ids])).logits[0, 1:-1].log_softmax(-1)
+    expected = plain[torch.arange(4), torch.tensor(ids[2:])].numpy()
+    np.testing.assert_allclose(policy.logp([row], max_tokens=16)[0], expected, atol=1e-5)

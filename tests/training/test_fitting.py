@@ -52,9 +52,9 @@ def test_all_that_do_not_fit_are_counted_and_the_first_named(recipe) -> None:
     # 64 - 8 = 56 tokens for a prompt: of 11 problems, 60, 61, 62, 63 and 60 are longer.
     with pytest.raises(
         UserError,
-        match=r"5 of 11 problems \(train-1, train-3, train-5 and 2 more\) have a prompt .* rollout.max_tokens is 8, the "
-        r"model's context is 64 tokens, and the longest prompt has 63; lower rollout.max_tokens to at most 1, or leave "
-        r"those problems out with data.max_prompt_tokens=56\.",
+        match=r"5 of 11 problems \(train-1, train-3, train-5 and 2 more\) have a prompt .* rollout.max_tokens is 8, "
+        r"the model's context is 64 tokens, and the longest prompt has 63; lower rollout.max_tokens to at most 1, or "
+        r"leave those problems out with data.max_prompt_tokens=56\.",
     ):
         load_parts(recipe())
     with pytest.raises(UserError, match=r"problem train-7 has a prompt .*data.max_prompt_tokens=62\."):

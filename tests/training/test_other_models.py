@@ -4,11 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+from transformers import LlamaForCausalLM
 
 from tiny_models import byte_tokenizer, tiny_llama
 from unsqueeze.config.load import check_recipe
 from unsqueeze.config.recipe import Recipe
 from unsqueeze.errors import UserError
+from unsqueeze.training.rehearsal import rehearse
 from unsqueeze.training.setup import load_parts
 
 
@@ -45,3 +47,23 @@ def test_an_unknown_token_that_is_also_the_end_refuses_nothing(tmp_path: Path) -
     tiny_llama(259).save_pretrained(tmp_path)
     parts = load_parts(recipe_of(tmp_path, prompt={"mode": "chat"}))
     assert parts.policy.tokenizer.unk_token_id == parts.prompts.tokens(parts.data.train[0])[0] == 2
+
+
+@pytest.mark.parametrize("where", ["forward", "cache"])
+def test_what_the_code_of_a_family_raises_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    byte_tokenizer().save_pretrained(tmp_path)
+    tiny_llama(259).save_pretrained(tmp_path)
+    plain = LlamaForCausalLM.forward
+
+    def broken(self: LlamaForCausalLM, *given: object, **named: object) -> object:
+        if where == "forward" or named.get("past_key_values") is not None:
+            raise IndexError("tuple index out of range")
+        return plain(self, *given, **named)
+
+    monkeypatch.setattr(LlamaForCausalLM, "forward", broken)
+    recipe = recipe_of(tmp_path)
+    doing = "reading four tokens" if where == "forward" else "sampling from it"
+    with pytest.raises(UserError, match=f"the code of its family failed while {doing}: tuple index out of range"):
+        rehearse(recipe, load_parts(recipe))

@@ -85,4 +85,6 @@ def _head_is_plain(model: PreTrainedModel, body: nn.Module) -> bool:
         return False
     tokens = torch.arange(4, device=next(model.parameters()).device)[None]
     hidden = body(input_ids=tokens, use_cache=False).last_hidden_state
+    if hidden.shape[-1] != head.weight.shape[-1]:  # something stands between the two (RemBERT)
+        return False
     return torch.allclose(head(hidden), model(input_ids=tokens, use_cache=False).logits, rtol=1e-4, atol=1e-4)

@@ -13,8 +13,9 @@ import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from unsqueeze.config.recipe import ModelSettings
+from unsqueeze.device_errors import device_errors
 from unsqueeze.digests import check_sums
-from unsqueeze.errors import UserError, one_line
+from unsqueeze.errors import Interrupted, UnsqueezeError, UserError, one_line
 from unsqueeze.hub_errors import hub_reason, one_line_of_retries
 from unsqueeze.policy.files import check_files
 
@@ -77,6 +78,21 @@ def _check_precision(model: PreTrainedModel, dtype: torch.dtype) -> None:
             f"its weights are quantized ({names}), so that they cannot be trained. Give the model in bfloat16 or "
             f"float32 that it was made from."
         )
+
+
+@contextmanager
+def model_errors(settings: ModelSettings, doing: str) -> Iterator[None]:
+    """Translate what a model's own code raises while ``doing`` something into UserError."""
+    try:
+        with device_errors(doing, "Take a smaller model, or a smaller part of it (model.lora)."):
+            yield
+    except (UnsqueezeError, Interrupted):
+        raise
+    except Exception as error:  # whatever the code of a family raises
+        raise UserError(
+            f"model.path is {settings.path!r}, and the code of its family failed while {doing}: {one_line(error)} Give "
+            f"a model of another family, or use another version of transformers ({transformers.__version__} is here)."
+        ) from error
 
 
 @contextmanager

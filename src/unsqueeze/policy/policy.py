@@ -24,7 +24,7 @@ from unsqueeze.policy.batch import Row, TokenBatch, collate, in_order, logp_of_r
 from unsqueeze.policy.context import context_length
 from unsqueeze.policy.export import exported_weights
 from unsqueeze.policy.forward import TokenLogprobs
-from unsqueeze.policy.loading import load_pretrained
+from unsqueeze.policy.loading import load_pretrained, model_errors
 from unsqueeze.policy.saving import save_pretrained
 
 LESS_MEMORY = (
@@ -79,14 +79,15 @@ class Policy:
         in_pieces = strategy == "fsdp" and processes.size > 1
         torch.nn.Module.to(model, torch.device("cpu") if in_pieces else device)
         adapters = add_adapters(model, settings.lora) if settings.lora is not None else None
-        policy = cls(
-            model,
-            tokenizer,
-            compute_dtype=DTYPES[settings.compute_dtype],
-            adapters=adapters,
-            processes=processes,
-            settings=settings,
-        )
+        with model_errors(settings, "reading four tokens"):
+            policy = cls(
+                model,
+                tokenizer,
+                compute_dtype=DTYPES[settings.compute_dtype],
+                adapters=adapters,
+                processes=processes,
+                settings=settings,
+            )
         if settings.gradient_checkpointing:
             recompute_activations(model)
         if in_pieces:

@@ -7,7 +7,7 @@ number of the run is drawn. What is wrong is an error in the first seconds inste
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 
 import torch
@@ -20,6 +20,7 @@ from unsqueeze.errors import RunError, UserError, one_line
 from unsqueeze.evaluation.unreadable import Unreadable, unreadable_of
 from unsqueeze.extensions import IRL_LOSSES, is_place
 from unsqueeze.policy.batch import Row, collate
+from unsqueeze.policy.loading import model_errors
 from unsqueeze.policy.policy import Policy
 from unsqueeze.policy.reference import Reference
 from unsqueeze.rollout.engines import make_engine
@@ -57,9 +58,11 @@ def rehearse(recipe: Recipe, parts: Parts) -> Unreadable:
     prompt = parts.prompts.tokens(parts.data.train[0])
     with closing(make_engine(sampler, parts.policy)) as engine, leaving_no_trace(parts.policy):
         engine.sync(parts.policy)
-        completion = check_generation(engine, prompt, recipe, parts.end_ids)
-        if sampler.engine == "hf":
-            check_sampler(parts.policy, prompt, completion)
+        is_model_itself = sampler.engine == "hf"
+        with model_errors(recipe.model, "sampling from it") if is_model_itself else nullcontext():
+            completion = check_generation(engine, prompt, recipe, parts.end_ids)
+            if is_model_itself:
+                check_sampler(parts.policy, prompt, completion)
         check_loss(parts.policy, parts.reference, prompt, completion, recipe)
         check_irl_loss(parts.policy, prompt, completion, recipe)
     return unreadable
