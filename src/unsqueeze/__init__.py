@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from unsqueeze.api.demonstrations import irl, select
     from unsqueeze.api.evaluating import diagnose, evaluate
     from unsqueeze.api.health import doctor
-    from unsqueeze.api.judging import compare, export, judge, judge_file, score
+    from unsqueeze.api.judging import compare, compare_all, export, judge, judge_file, score
     from unsqueeze.api.planning import plan
     from unsqueeze.api.problems import load_problems
     from unsqueeze.api.runs import open_arms, open_run
     from unsqueeze.api.training import check, train
     from unsqueeze.config.load import load_recipe
     from unsqueeze.config.recipe import Recipe
-    from unsqueeze.evaluation.evaluate import Evaluation
     from unsqueeze.evaluation.models import load_model, served
+    from unsqueeze.evaluation.result import Evaluation
     from unsqueeze.metrics.passk import pass_at_k
     from unsqueeze.metrics.summary import Summary
     from unsqueeze.tasks.problem import Problem
@@ -36,7 +36,7 @@ __version__ = "0.1.0"
 _PLACES = {
     "ALGORITHMS": "unsqueeze.algos.surrogate",
     "Callback": "unsqueeze.training.callbacks",
-    "Evaluation": "unsqueeze.evaluation.evaluate",
+    "Evaluation": "unsqueeze.evaluation.result",
     "Problem": "unsqueeze.tasks.problem",
     "Recipe": "unsqueeze.config.recipe",
     "Summary": "unsqueeze.metrics.summary",
@@ -44,6 +44,7 @@ _PLACES = {
     "Verdict": "unsqueeze.verify.verdict",
     "check": "unsqueeze.api.training",
     "compare": "unsqueeze.api.judging",
+    "compare_all": "unsqueeze.api.judging",
     "convert": "unsqueeze.api.converting",
     "diagnose": "unsqueeze.api.evaluating",
     "doctor": "unsqueeze.api.health",
@@ -80,6 +81,7 @@ __all__ = [
     "__version__",
     "check",
     "compare",
+    "compare_all",
     "convert",
     "diagnose",
     "doctor",

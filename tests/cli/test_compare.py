@@ -1,12 +1,16 @@
 """``unsqueeze compare``: pairing, printing, refusing."""
 
 import json
+from math import nan
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
 from unsqueeze.cli.main import app
+from unsqueeze.cli.options import chance
 from unsqueeze.errors import UserError
 
 
@@ -67,6 +71,69 @@ def test_below_six_problems_there_is_no_interval(tmp_path: Path, count: int) -> 
     assert ("Fewer than 6" in CliRunner().invoke(app, ["compare", *sides]).stdout) == (count < 6)
 
 
+def arm(folder: Path, seed: int, marks: dict[str, str]) -> None:
+    """A run that holds nothing but its seed and an evaluation."""
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps({"recipe": {"name": "x", "seed": seed}}))
+    samples(folder / "samples.jsonl", marks)
+    rows = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
+    (folder / "evals").mkdir()
+    pq.write_table(pa.Table.from_pylist(rows), folder / "evals" / "step-000005.parquet")
+    (folder / "evals" / "step-000005.json").write_text("{}")
+
+
+@pytest.fixture
+def two_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders of two arms each; twenty problems, all of which the second arm solves more often."""
+    monkeypatch.chdir(tmp_path)
+    for seed in (0, 1):
+        for name, marks in (("grpo", "1000"), ("sps", "1100" if seed else "1110")):
+            arm(Path(f"seed-{seed}") / name, seed, {str(problem): marks for problem in range(20)})
+
+
+@pytest.mark.usefixtures("two_seeds")
+def test_a_folder_of_arms_is_compared_with_its_first(command) -> None:
+    code, out, _ = command("compare", "seed-0")
+    assert code == 0
+    assert "sps − grpo" in out
+    assert "+50.0" in out
+    assert "<0.0001" in out  # one of 10,001 patterns, and not 0.0000
+    assert "seed by seed" not in out
+
+
+@pytest.mark.usefixtures("two_seeds")
+def test_seeds_are_pooled_under_one_name(command) -> None:
+    code, out, _ = command("compare", "seed-1", "seed-0", "--k", "1", "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert (found["first"], found["second"], found["n_seeds"], found["n_problems"]) == ("grpo", "sps", 2, 20)
+    assert found["avg"]["by_seed"] == [0.5, 0.25]  # in the order of the seeds
+    assert found["avg"]["difference"] == 0.375
+    assert "seed by seed" in command("compare", "seed-1", "seed-0")[1]
+
+
+@pytest.mark.usefixtures("two_seeds")
+def test_more_than_two_sides_are_compared_with_the_first(command) -> None:
+    code, out, _ = command("compare", "a=seed-0:grpo", "b=seed-0:sps", "c=seed-1/sps", "--k", "1", "--json")
+    assert code == 0
+    found = json.loads(out)["comparisons"]
+    assert {name: each["avg"]["difference"] for name, each in found.items()} == {"b": 0.5, "c": 0.25}
+    assert {each["first"] for each in found.values()} == {"a"}
+
+
+@pytest.mark.usefixtures("two_seeds")
+@pytest.mark.parametrize("arguments", [["seed-0:grpo"], ["seed-0:grpo", "seed-1:grpo"]])
+def test_one_side_is_not_enough(command, arguments: list[str]) -> None:
+    code, _, err = command("compare", *arguments)
+    assert code == 2
+    assert "two sides or more are needed, and grpo is given" in err
+
+
+@pytest.mark.parametrize(("p_value", "text"), [(9.9e-5, "<0.0001"), (1e-4, "0.0001"), (1.0, "1.0000"), (nan, "–")])
+def test_a_small_p_value_is_not_printed_as_zero(p_value: float, text: str) -> None:
+    assert chance(p_value) == text
+
+
 def test_refusals(tmp_path: Path, two_files: list[str]) -> None:
     other = samples(tmp_path / "c.jsonl", {"z": "1"})
     with pytest.raises(UserError, match="no problem in common"):
@@ -76,9 +143,6 @@ def test_refusals(tmp_path: Path, two_files: list[str]) -> None:
 
 
 def test_a_run_is_its_last_evaluation(tmp_path: Path, two_files: list[str]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     (tmp_path / "run" / "evals").mkdir(parents=True)
     for step in (0, 50):
         place = tmp_path / "run" / "evals" / f"step-{step:06d}"

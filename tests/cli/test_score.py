@@ -1,6 +1,7 @@
 """``unsqueeze score``: what it reads, what it prints, what it refuses."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-import unsqueeze
+import unsqueeze as uq
 from unsqueeze.cli.main import app
 from unsqueeze.errors import UserError
 
@@ -161,7 +162,7 @@ def test_another_field_than_benchmark_must_be_there(tmp_path: Path) -> None:
             score(path, "--by", "contst")
         assert json.loads(score(path, "--by", "contest", "--json"))["n_problems"] == 6
     with pytest.raises(UserError, match="the table: no sample has the field 'contst'"):
-        unsqueeze.score(pa.Table.from_pylist(rows), by="contst")
+        uq.score(pa.Table.from_pylist(rows), by="contst")
 
 
 def test_one_id_with_two_gold_answers_is_refused_and_with_two_prompts_warned_of(tmp_path: Path) -> None:
@@ -222,3 +223,25 @@ def test_no_samples_and_no_ks(tmp_path: Path) -> None:
         score(jsonl(tmp_path / "s.jsonl", []))
     with pytest.raises(UserError, match="--k 0"):
         score(jsonl(tmp_path / "s.jsonl", [{"problem_id": "a", "correct": True}]), "--k", "0")
+
+
+def test_a_folder_of_arms_is_scored_arm_by_arm(tmp_path: Path) -> None:
+    for arm, correct in (("grpo", False), ("sps", True)):
+        place = tmp_path / arm / "evals" / "step-000003"
+        place.parent.mkdir(parents=True)
+        (tmp_path / arm / "run.json").write_text("{}")
+        pq.write_table(pa.table({"problem_id": ["1"], "correct": [correct]}), place.with_suffix(".parquet"))
+        place.with_suffix(".json").write_text("{}")
+    found = json.loads(score(str(tmp_path), "--json", "--k", "1"))
+    assert {arm: each["avg"] for arm, each in found["arms"].items()} == {"grpo": 0.0, "sps": 1.0}
+    lines = score(str(tmp_path)).splitlines()
+    assert [line.strip() for line in lines if line.strip() in ("grpo", "sps")] == ["grpo", "sps"]
+
+
+@pytest.mark.parametrize("call", [uq.score, uq.load_model, uq.open_run, lambda path: list(uq.select(path))])
+def test_where_one_run_is_wanted_a_folder_of_arms_names_them(tmp_path: Path, call: Callable[[str], object]) -> None:
+    for arm in ("grpo", "sps"):
+        (tmp_path / arm).mkdir()
+        (tmp_path / arm / "run.json").write_text("{}")
+    with pytest.raises(UserError, match=f"holds arms, not a run: name one of {tmp_path / 'grpo'}, {tmp_path / 'sps'}"):
+        call(str(tmp_path))

@@ -157,7 +157,7 @@ def tally(samples: dict[str, str], benchmark: str = "") -> Tally:
 def test_comparison_by_hand() -> None:
     first = tally({"a": "1000", "b": "1100", "gone": "11"})
     second = tally({"new": "1", "b": "10", "a": "11"})
-    comparison = compare_tallies(first, second, [1, 2, 4])
+    comparison = compare_tallies([first], [second], [1, 2, 4])
     assert comparison.num_problems == 2
     assert comparison.num_unpaired == (1, 1)
     assert comparison.avg.first == pytest.approx((1 / 4 + 2 / 4) / 2)
@@ -174,7 +174,7 @@ def test_comparison_by_hand() -> None:
 
 
 def test_what_was_not_judged_is_wrong_on_both_sides_and_bounds_the_difference() -> None:
-    comparison = compare_tallies(tally({"a": "1x", "b": "00"}), tally({"a": "10", "b": "1x"}), [2])
+    comparison = compare_tallies([tally({"a": "1x", "b": "00"})], [tally({"a": "10", "b": "1x"})], [2])
     # First 1/2 and 0, at best 1 and 0; second 1/2 and 1/2, at best 1/2 and 1.
     avg = comparison.avg
     assert (avg.first, avg.second) == (0.25, 0.5)
@@ -185,14 +185,41 @@ def test_what_was_not_judged_is_wrong_on_both_sides_and_bounds_the_difference() 
 
 
 def test_a_gold_answer_that_one_side_cannot_read_takes_the_problem_out_of_both() -> None:
-    comparison = compare_tallies(tally({"a": "1", "b": "1", "c": "0"}), tally({"a": "0", "b": "??", "d": "?"}), [1])
+    first, second = tally({"a": "1", "b": "1", "c": "0"}), tally({"a": "0", "b": "??", "d": "?"})
+    comparison = compare_tallies([first], [second], [1])
     assert comparison.num_problems == 1
     assert comparison.avg.paired.difference.mean == -1.0
     assert comparison.num_unpaired == (1, 0)  # c; b and d are out
     assert comparison.num_unreadable == 2
 
 
+def test_seeds_by_hand() -> None:
+    """Of a problem the mean over seeds counts; a run is compared with the one of its own seed."""
+    first = [tally({"a": "10", "b": "00"}), tally({"b": "10", "a": "11", "gone": "1"})]
+    second = [tally({"a": "11", "b": "10"}), tally({"a": "11", "b": "11"})]
+    comparison = compare_tallies(first, second, [2])
+    # a: (1/2 + 1)/2 and 1; b: (0 + 1/2)/2 and (1/2 + 1)/2.
+    assert (comparison.avg.first, comparison.avg.second) == (pytest.approx(0.5), pytest.approx(0.875))
+    assert comparison.avg.paired.num_problems == comparison.num_problems == 2
+    assert comparison.avg.paired.std == pytest.approx(0.25 / 2**0.5)
+    # Seed 0: (1 + 1/2)/2 - (1/2 + 0)/2; seed 1: (1 + 1)/2 - (1 + 1/2)/2.
+    assert comparison.avg.by_seed == (pytest.approx(0.5), pytest.approx(0.25))
+    assert comparison.pass_at[2].by_seed == (pytest.approx(0.5), 0.0)
+    assert (comparison.num_seeds, comparison.num_gained, comparison.num_lost) == (2, 1, 0)
+    assert comparison.num_unpaired == (1, 0)
+
+
+def test_seeds_are_no_further_problems() -> None:
+    """Three equal trainings say no more about other problems than one: the same interval, the same p-value."""
+    first, second = (tally({str(place): outcomes for place in range(8)}) for outcomes in ("0100", "1100"))
+    one, three = (compare_tallies([first] * count, [second] * count, [1, 2]) for count in (1, 3))
+    assert one.avg.paired == three.avg.paired
+    assert one.pass_at[2].paired.difference.low == pytest.approx(three.pass_at[2].paired.difference.low)
+    assert one.avg.paired.p_value == 2 / 2**8
+    assert three.avg.by_seed == (0.25, 0.25, 0.25)
+
+
 def test_problems_of_the_same_name_in_two_benchmarks_are_two_problems() -> None:
-    comparison = compare_tallies(tally({"1": "1"}, "aime"), tally({"1": "1"}, "hmmt"), [1])
+    comparison = compare_tallies([tally({"1": "1"}, "aime")], [tally({"1": "1"}, "hmmt")], [1])
     assert comparison.num_problems == 0
     assert comparison.num_unpaired == (1, 1)

@@ -13,8 +13,9 @@ from unsqueeze.evaluation.benchmarks import Benchmark, Where, hub_commits, load_
 from unsqueeze.evaluation.diagnose import Diagnosis, Similarity, diagnose_benchmark
 from unsqueeze.evaluation.draw import num_missing
 from unsqueeze.evaluation.entropy import mean_entropy
-from unsqueeze.evaluation.evaluate import Evaluation, Verifiers, begin, evaluate_source
+from unsqueeze.evaluation.evaluate import Verifiers, begin, evaluate_source
 from unsqueeze.evaluation.models import LoadedModel, ServedSource, load_model, served
+from unsqueeze.evaluation.result import Evaluation
 from unsqueeze.evaluation.settings import Given, settle
 from unsqueeze.metrics.diversity import mean_pairwise_cosine, trajectory_similarity
 from unsqueeze.metrics.summary import check_ks, powers_of_two_up_to

@@ -10,18 +10,19 @@ Samples are also taken from files, from the directories of runs and evaluations,
 """
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from unsqueeze.errors import UserError
-from unsqueeze.evaluation.evaluate import Evaluation
 from unsqueeze.evaluation.file_notes import FileNotes
 from unsqueeze.evaluation.identities import check_by
 from unsqueeze.evaluation.measured import check_same_problems, differing_settings, measured_by
+from unsqueeze.evaluation.result import Evaluation
 from unsqueeze.evaluation.settings import verify_settings
+from unsqueeze.evaluation.sides import paired_by_seed, sides_of
 from unsqueeze.evaluation.summarise import tally_of
 from unsqueeze.evaluation.tallying import sample_source, tally_samples
 from unsqueeze.evaluation.verdict_files import count_samples, write_verdicts
@@ -133,8 +134,8 @@ def score(
 
 
 def compare(
-    first: Source | Samples,
-    second: Source | Samples,
+    first: Source | Samples | list[Any],
+    second: Source | Samples | list[Any],
     *,
     ks: Iterable[int] | None = None,
     by: str = "benchmark",
@@ -148,25 +149,82 @@ def compare(
 ) -> Comparison:
     """Return paired differences, second minus first, of Avg@n and Pass@k on the problems that both have.
 
-    Each side is problem ids with outcomes, or what ``score`` takes. Warns, naming the setting, where two evaluations
-    were measured differently. UserError where they have no problem in common, or another gold answer to the same one.
+    Each side is problem ids with outcomes, or what ``score`` takes; or a list of such, one a seed, which are paired by
+    problem and seed (``evaluation.sides``). Warns, naming the setting, where two evaluations were measured differently.
+    UserError where they have no problem in common, or another gold answer to the same one.
     """
-    shown = progress or Silent()
+    named = [(_name(side), side) for side in (first, second)]
     with _verifier(credit, workers, timeout_s, memory_mb) as verifier:
-        before, after = called_alike(
-            *(_tally(side, verifier, None, by, shown, skip_bad=skip_bad) for side in (first, second))
-        )
-        check_same_problems(before, after, verifier)
-    for difference in differing_settings(measured_by(first), measured_by(second)):
-        shown.warn(f"the two sides were measured differently: {difference}")
-    most = min(before.max_samples, after.max_samples)
-    comparison = compare_tallies(before, after, powers_of_two_up_to(most) or [1] if ks is None else ks, seed=seed)
-    if comparison.num_problems == 0:
+        return _compare(named, ks, by, seed, verifier, progress or Silent(), skip_bad)[0]
+
+
+def compare_all(
+    sides: Sequence[str] | Mapping[str, Source | Samples | list[Any]],
+    *,
+    ks: Iterable[int] | None = None,
+    by: str = "benchmark",
+    credit: str | None = None,
+    workers: int | None = None,
+    timeout_s: float | None = None,
+    memory_mb: int | None = None,
+    skip_bad: bool = False,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> dict[tuple[str, str], Comparison]:
+    """Compare every side after the first with the first; return what came of it by the names of both, (other, first).
+
+    ``sides`` are named, or what ``unsqueeze compare`` takes: paths, FOLDER:ARM, folders of arms, NAME=PATH; what has
+    the same name is one side, of several seeds. The rest is as for ``compare``.
+    """
+    found = dict(sides) if isinstance(sides, Mapping) else sides_of(list(sides))
+    if len(found) < 2:
         raise UserError(
-            f"{_name(first)} and {_name(second)} have no problem in common ({len(before.problem_ids)} and "
-            f"{len(after.problem_ids)} problems). Both must name their problems alike in problem_id."
+            f"compare: two sides or more are needed, and {', '.join(found) or 'nothing'} is given; add another, or give "
+            f"a folder that holds several arms."
         )
-    return comparison
+    named = list(found.items())
+    with _verifier(credit, workers, timeout_s, memory_mb) as verifier:
+        comparisons = _compare(named, ks, by, seed, verifier, progress or Silent(), skip_bad)
+    return {(name, named[0][0]): made for (name, _), made in zip(named[1:], comparisons, strict=True)}
+
+
+def _compare(
+    sides: Sequence[tuple[str, Any]],
+    ks: Iterable[int] | None,
+    by: str,
+    seed: int,
+    verifier: MathVerifier,
+    progress: Progress,
+    skip_bad: bool,
+) -> list[Comparison]:
+    """Compare each side but the first with the first."""
+    sources = paired_by_seed([(name, side if isinstance(side, list) else [side]) for name, side in sides])
+    read: dict[int, Tally] = {}
+    for source in (source for side in sources for source in side):
+        if id(source) not in read:
+            read[id(source)] = _tally(source, verifier, None, by, progress, skip_bad=skip_bad)
+    tallies = dict(zip(read, called_alike(list(read.values())), strict=True))
+    first, *others = [[tallies[id(source)] for source in side] for side in sources]
+    for tally in tallies.values():
+        check_same_problems(first[0], tally, verifier)
+    measured = [(name, measured_by(source)) for (name, _), side in zip(sides, sources, strict=True) for source in side]
+    name, own = measured[0]
+    for told in dict.fromkeys(
+        f"{'the two sides' if len(sides) == 2 else f'{name} and {other}'} were measured differently: {difference}"
+        for other, settings in measured[1:]
+        for difference in differing_settings(own, settings)
+    ):
+        progress.warn(told)
+    most = min(tally.max_samples for tally in tallies.values())
+    wanted = powers_of_two_up_to(most) or [1] if ks is None else list(ks)
+    comparisons = [compare_tallies(first, other, wanted, seed=seed) for other in others]
+    for (other_name, _), other, comparison in zip(sides[1:], others, comparisons, strict=True):
+        if comparison.num_problems == 0:
+            raise UserError(
+                f"{sides[0][0]} and {other_name} have no problem in common ({len(first[0].problem_ids)} and "
+                f"{len(other[0].problem_ids)} problems). Both must name their problems alike in problem_id."
+            )
+    return comparisons
 
 
 def export(samples: str, out: str | Path, *, to: str = "evalscope") -> tuple[int, int]:

@@ -10,6 +10,7 @@ from unsqueeze.config.recipe import Recipe
 from unsqueeze.errors import RunError, UserError
 from unsqueeze.evaluation.settings import recipe_of
 from unsqueeze.metrics.summary import Summary
+from unsqueeze.store.arms import arms_in, refuse_arms
 from unsqueeze.store.best import Best, best_checkpoint
 from unsqueeze.store.demos import DEMO_SCHEMA
 from unsqueeze.store.rollouts import LOGP_PROXIMAL, ROLLOUT_SCHEMA
@@ -146,11 +147,8 @@ class Runs(Mapping[str, RunView]):
 
 def open_run(path: str | Path) -> RunView:
     """Open a run to be read. UserError where there is none; it names the arms where the directory holds those."""
-    folder = Path(path)
-    arms = arms_in(folder)
-    if not (folder / "run.json").is_file() and arms:
-        raise UserError(f"{folder} holds arms, not a run: open one of {', '.join(str(folder / arm) for arm in arms)}.")
-    return RunView(RunDirectory.open(folder))
+    refuse_arms(path)
+    return RunView(RunDirectory.open(Path(path)))
 
 
 def open_arms(path: str | Path) -> Runs:
@@ -159,14 +157,6 @@ def open_arms(path: str | Path) -> Runs:
     if not arms:
         raise UserError(f"{path} holds no arms: none of its folders has a run.json.")
     return Runs({name: open_run(Path(path) / name) for name in arms})
-
-
-def arms_in(folder: Path) -> list[str]:
-    """Return the names of the runs that lie in a folder, in the order in which they were started."""
-    if not folder.is_dir():
-        return []
-    found = [entry for entry in folder.iterdir() if (entry / "run.json").is_file()]
-    return [entry.name for entry in sorted(found, key=lambda entry: (entry / "run.json").stat().st_mtime_ns)]
 
 
 def _concatenated(tables: Any, schema: pa.Schema) -> pa.Table:

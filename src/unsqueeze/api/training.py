@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from unsqueeze.algos.groups import Estimator
+from unsqueeze.api.judging import compare
 from unsqueeze.api.recipes import AnyRecipe, as_arms, as_recipe
 from unsqueeze.api.runs import RunView, open_run
 from unsqueeze.config.recipe import Recipe
 from unsqueeze.distributed.processes import ONE, Processes
 from unsqueeze.distributed.stop import SharedStop
 from unsqueeze.errors import Interrupted, RunError, UserError
+from unsqueeze.metrics.comparison import Comparison
 from unsqueeze.metrics.summary import Summary
 from unsqueeze.policy.loading import without_progress_bars
 from unsqueeze.progress import Progress, Silent, StopRequest
@@ -102,6 +104,26 @@ class Trained(Mapping[str, TrainedArm]):
 
     def __len__(self) -> int:
         return len(self.arms)
+
+    def comparisons(
+        self, ks: Sequence[int] | None = None, *, progress: Progress | None = None
+    ) -> dict[tuple[str, str], Comparison]:
+        """Compare what training ended with: each arm with the first, then each with the model it began with (base).
+
+        Paired differences on the held-out problems, by the names of both, (other, first). Arms that were not tested on
+        the same problems are passed over, and ``progress`` is told.
+        """
+        samples = {name: arm.run.samples(max(arm.evaluations)) for name, arm in self.arms.items()}
+        first, *others = samples
+        made = {}
+        for name in others:
+            try:
+                made[name, first] = compare(samples[first], samples[name], ks=ks)
+            except UserError as error:
+                (progress or Silent()).say(f"{name} is not compared with {first}: {error}")
+        for name, arm in self.arms.items():
+            made[name, "base"] = compare(arm.run.samples(0), samples[name], ks=ks)
+        return made
 
     @property
     def only(self) -> TrainedArm:

@@ -1,6 +1,6 @@
 """Options that several commands have, and what they make of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -261,6 +261,18 @@ def parse_ks(text: str | None) -> list[int] | None:
 def points(share: float) -> str:
     """Write a share as a percentage, or a dash where it is undefined."""
     return "–" if share != share else f"{100 * share:.1f}"
+
+
+def chance(p_value: float) -> str:
+    """Write a p-value; the smallest there are as below what is shown, and a dash where it is undefined."""
+    return "–" if p_value != p_value else "<0.0001" if p_value < 1e-4 else f"{p_value:.4f}"
+
+
+def print_next(console: Console, commands: Mapping[str, str]) -> None:
+    """Print the commands that are worth typing next, each with what it is for."""
+    console.print("Next:", markup=False, highlight=False)
+    for command, purpose in commands.items():
+        console.print(f"  # {purpose}\n  {command}", markup=False, highlight=False, soft_wrap=True, emoji=False)
 
 
 def notes() -> Console:

@@ -1,5 +1,6 @@
 """``unsqueeze score``: Avg@n and Pass@k, with error bars, of samples that exist."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -31,7 +32,7 @@ def score(
         str,
         typer.Argument(
             help="JSONL or Parquet with problem_id, and correct, or verdict, or gold and prediction; - for standard "
-            "input; or the directory of a run or an evaluation."
+            "input; or the directory of a run or an evaluation; or a folder of arms, each of which is scored."
         ),
     ],
     ks: KsOption = None,
@@ -50,36 +51,45 @@ def score(
     Examples:
       unsqueeze score judged.jsonl
       unsqueeze score samples.parquet --k 1,8,128 --json
+      unsqueeze score runs/quickstart
     """
     import unsqueeze as uq
     from unsqueeze.cli.progress import TerminalProgress
     from unsqueeze.evaluation.summarise import describe_unjudged
+    from unsqueeze.store.arms import arms_in
 
     console = notes()
-    summary = uq.score(
-        file,
-        ks=parse_ks(ks),
-        by=by,
-        skip_bad=skip_bad,
-        seed=seed,
-        progress=TerminalProgress(console),
-        **given,
-    )
+    arms = arms_in(Path(file))
+    summaries = {
+        arm: uq.score(
+            str(Path(file) / arm) if arm else file,
+            ks=parse_ks(ks),
+            by=by,
+            skip_bad=skip_bad,
+            seed=seed,
+            progress=TerminalProgress(console),
+            **given,
+        )
+        for arm in arms or [""]
+    }
     if as_json:
-        typer.echo(dumps(summary.to_json_object()))
+        objects = {arm: summary.to_json_object() for arm, summary in summaries.items()}
+        typer.echo(dumps({"arms": objects} if arms else objects[""]))
         return
-    _print_tables(summary)
-    for words in describe_unjudged(summary):
-        console.print(f"{words}.")
+    for arm, summary in summaries.items():
+        _print_tables(summary, arm)
+        for words in describe_unjudged(summary):
+            console.print(f"{arm}: {words}." if arm else f"{words}.")
 
 
-def _print_tables(summary: "Summary") -> None:
+def _print_tables(summary: "Summary", arm: str) -> None:
     from rich.console import Console
 
     screen, most = Console(highlight=False), summary.max_samples
     for name, part in summary.benchmarks.items():
-        screen.print(_table(name, part, most))
-    screen.print(_table("all benchmarks" if summary.benchmarks else None, summary, most))
+        screen.print(_table(", ".join(filter(None, (arm, name))), part, most))
+    whole = "all benchmarks" if summary.benchmarks else ""
+    screen.print(_table(", ".join(filter(None, (arm, whole))) or None, summary, most))
     for k, count in summary.num_undefined.items():
         if count == summary.n_problems:
             screen.print(f"Pass@{k} is undefined: no problem has {k} samples.", markup=False)

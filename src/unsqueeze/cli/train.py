@@ -9,7 +9,7 @@ import typer
 import yaml
 from rich.console import Console
 
-from unsqueeze.cli.options import ListRecipesOption, OverridesOption, RecipeArgument
+from unsqueeze.cli.options import ListRecipesOption, OverridesOption, RecipeArgument, print_next
 from unsqueeze.config.left_out import left_out
 from unsqueeze.config.load import arms_of, load_recipe
 from unsqueeze.distributed.join import AlreadyTold, joined, leave
@@ -102,7 +102,7 @@ def train_together(
     """Train every arm and print the table, or only try everything once. False if the user stopped it."""
     from unsqueeze.api import training
     from unsqueeze.cli.progress import TerminalProgress
-    from unsqueeze.cli.train_tables import print_plans, print_results
+    from unsqueeze.cli.train_tables import next_after, print_plans, print_results
 
     console = Console(quiet=not processes.is_main)
     if check:
@@ -123,5 +123,7 @@ def train_together(
             )
         except Interrupted:
             return False
-    print_results(console, progress, trained)
+    if processes.is_main:  # the others may not see its disk
+        print_results(console, progress, trained)
+        print_next(console, next_after(recipe, overrides, directory, trained))
     return True

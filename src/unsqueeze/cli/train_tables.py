@@ -1,17 +1,24 @@
-"""Tables of ``unsqueeze train``: what a run will need, and what training did."""
+"""Tables of ``unsqueeze train``: what a run will need, what training did, and what to type next."""
 
+import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from unsqueeze.api.training import Trained, TrainedArm
+from unsqueeze.cli.compare import between, signed
 from unsqueeze.cli.evaluate import TABLE_KS, estimates
+from unsqueeze.cli.options import chance
+from unsqueeze.config.recipe import DataSettings
 from unsqueeze.cost.units import in_bytes, in_time
+from unsqueeze.metrics.comparison import Comparison
 from unsqueeze.metrics.summary import Summary
 from unsqueeze.progress import Progress
 from unsqueeze.store.best import Best
+from unsqueeze.store.names import step_file
 from unsqueeze.training.arms import CheckedArm
 
 NO_BEST = (
@@ -50,6 +57,9 @@ def print_results(console: Console, progress: Progress, trained: Trained) -> Non
     arms = list(trained.arms.values())
     console.print(table_caption(arms[0]), highlight=False, soft_wrap=True)
     console.print(results_table(arms))
+    most = arms[0].before.max_k
+    console.print("Paired differences in points, 95 % intervals over problems, p by sign flips", highlight=False)
+    console.print(differences_table(trained.comparisons(shown_ks(most), progress=progress), most))
     for arm in arms:
         for warning in filter(None, (report.warning() for report in arm.reports)):
             progress.warn(f"{arm.name}: {warning}")
@@ -59,6 +69,61 @@ def print_results(console: Console, progress: Progress, trained: Trained) -> Non
         progress.say(NO_BEST)
     for arm in arms:
         progress.say(f"{arm.name}: {arm.path}")
+
+
+def differences_table(comparisons: Mapping[tuple[str, str], Comparison], n: int) -> Table:
+    """Return a line a pair: differences of Avg@n and Pass@k with interval and p, and the problems solved by one alone.
+
+    A problem is gained where only the former of the two has a correct sample, lost where only the latter has.
+    """
+    table = Table(box=box.SIMPLE)
+    table.add_column("", overflow="fold")
+    ks = list(next(iter(comparisons.values())).pass_at)
+    for heading in (f"Avg@{n}", *(f"Pass@{k}" for k in ks), "gained", "lost"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for (other, first), comparison in comparisons.items():
+        contrasts = [comparison.avg, *comparison.pass_at.values()]
+        cells = [
+            f"{signed(one.paired.difference.mean)}\n{between(one.paired.difference)}\np {chance(one.paired.p_value)}"
+            for one in contrasts
+        ]
+        table.add_row(f"{other} − {first}", *cells, str(comparison.num_gained), str(comparison.num_lost))
+    return table
+
+
+def next_after(recipe: str, overrides: Sequence[str], directory: Path, trained: Trained) -> dict[str, str]:
+    """Return the commands that go on from a finished training, to be typed as they are, and what each is for."""
+    arm = list(trained.arms.values())[-1]
+    settings = arm.run.recipe
+    seed, several = settings.seed + 1, len(trained) > 1
+    again = Path(f"{directory}-seed-{seed}")
+    kept = [override for override in overrides if override.partition("=")[0] != "seed"]
+    flags = [part for override in (*kept, f"seed={seed}") for part in ("--set", override)]
+    return {
+        shlex.join(["unsqueeze", "compare", *as_sides(directory, several)]): "the paired comparison at every k",
+        shlex.join(["unsqueeze", "diagnose", str(arm.path), *as_task(settings.data)]): "how squeezed the model is",
+        shlex.join(["unsqueeze", "train", recipe, *flags, "--run", str(again)]): "one seed is one seed: another",
+        shlex.join(
+            ["unsqueeze", "compare", *as_sides(directory, several), *as_sides(again, several)]
+        ): "and both together, paired by problem and seed",
+    }
+
+
+def as_sides(directory: Path, several: bool) -> list[str]:
+    """Return what ``compare`` is told: the folder of several arms, or a run and the model that it began with."""
+    base = directory / "evals" / step_file(0, ".parquet")
+    return [str(directory)] if several else [f"base={base}", f"trained={directory}"]
+
+
+def as_task(data: DataSettings) -> list[str]:
+    """Return the options by which ``eval`` and ``diagnose`` find the held-out problems of a run."""
+    if data.test_path is None:
+        name = data.options.get("name")
+        return ["--task", data.kind if name is None else f"{data.kind}:{name}"]
+    fields = {"--problem-field": data.problem_field, "--answer-field": data.answer_field}
+    defaults = {"--problem-field": "problem", "--answer-field": "answer"}
+    named = [part for flag, field in fields.items() if field != defaults[flag] for part in (flag, field)]
+    return ["--task", data.test_path, *named]
 
 
 def describe_best(best: Best, arm: TrainedArm) -> str:
@@ -79,10 +144,15 @@ def table_caption(arm: TrainedArm) -> str:
     )
 
 
+def shown_ks(most: int) -> list[int]:
+    """Return the ks of the tables: of many a few tell the story."""
+    return sorted({k for k in TABLE_KS if k < most} | {most})
+
+
 def results_table(arms: Sequence[TrainedArm]) -> Table:
     """Return base, then a line an arm: Avg@n, Pass@k with 95 % intervals, greedy log-prob, minutes."""
     first = arms[0].before
-    ks = sorted({k for k in TABLE_KS if k < first.max_k} | {first.max_k})
+    ks = shown_ks(first.max_k)
     table = Table(box=box.SIMPLE)
     table.add_column("", overflow="fold")  # a name is shown whole, however narrow the terminal
     for heading in (f"Avg@{first.max_k}", *(f"Pass@{k}" for k in ks)):

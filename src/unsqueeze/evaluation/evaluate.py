@@ -14,25 +14,14 @@ from unsqueeze.evaluation.draw import num_missing, rejudge
 from unsqueeze.evaluation.eval_directory import EvalDirectory
 from unsqueeze.evaluation.models import Source
 from unsqueeze.evaluation.questions import Asked
+from unsqueeze.evaluation.result import Evaluation
 from unsqueeze.evaluation.settings import EvalSettings
 from unsqueeze.evaluation.summarise import summarise_samples
 from unsqueeze.evaluation.unreadable import unreadable_of
-from unsqueeze.metrics.summary import Summary
 from unsqueeze.progress import Progress, StopRequest
 from unsqueeze.store.provenance import provenance
 from unsqueeze.verify.verdict import Verifier
 from unsqueeze.verify.verifiers import make_verifier, name_of, start
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Evaluation:
-    """An evaluation that is done: its directory, the summary, every sample as a table, and what else is on record."""
-
-    path: Path
-    summary: Summary
-    samples: pa.Table
-    record: Mapping[str, Any]
-    num_drawn: int
 
 
 class Verifiers:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from unsqueeze.errors import RunError, UserError
-from unsqueeze.evaluation.evaluate import Evaluation
+from unsqueeze.evaluation.result import Evaluation
 from unsqueeze.evaluation.settings import recipe_of
 from unsqueeze.evaluation.tallying import sample_source
 from unsqueeze.evaluation.votes import as_vote

@@ -12,6 +12,7 @@ from unsqueeze.config.load import check_recipe, checked
 from unsqueeze.config.recipe import EvaluationSettings, Recipe, VerifySettings
 from unsqueeze.errors import UserError
 from unsqueeze.rollout.types import Sampling
+from unsqueeze.store.arms import refuse_arms
 from unsqueeze.store.best import best_checkpoint
 from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.tasks.styles import AUTO, Wording, wording_of_settings
@@ -162,6 +163,7 @@ def checkpoint_of(model: str) -> str:
     """Return the policy of a checkpoint, of the last one where the path is a run, of the best for RUN/checkpoints/best;
     otherwise the path as it is."""
     path = Path(model)
+    refuse_arms(path)
     if (path / "run.json").is_file():
         checkpoints = RunDirectory.open(path).checkpoints
         step = checkpoints.latest()

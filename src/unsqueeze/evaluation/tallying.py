@@ -28,6 +28,7 @@ from unsqueeze.interop.sample_files import (
     stated_outcome,
 )
 from unsqueeze.metrics.tally import Tallier, Tally
+from unsqueeze.store.arms import refuse_arms
 from unsqueeze.store.evals import EvalWriter
 from unsqueeze.verify.math_verifier import MathVerifier
 from unsqueeze.verify.verdict import of_unreadable_gold
@@ -54,6 +55,7 @@ def sample_source(source: str) -> str:
         writer = EvalWriter(folder)
         if steps := writer.steps():
             return str(writer.samples_path(steps[-1]))
+    refuse_arms(source)
     raise UserError(
         f"{source} holds neither samples.parquet nor a finished evaluation (evals/step-*.parquet with its .json). "
         "Give a sample file, the directory of an evaluation, or the directory of a run."

@@ -25,6 +25,7 @@ import numpy as np
 from unsqueeze.algos.selection import Likelihood, likelihood
 from unsqueeze.errors import UserError
 from unsqueeze.interop.sample_files import STANDARD, Record, read_samples
+from unsqueeze.store.arms import refuse_arms
 from unsqueeze.verify.verdict import Verdict
 
 REWARD_FIELDS = ("reward", "correct", "verdict")
@@ -80,6 +81,7 @@ def rollout_files(source: str) -> list[str]:
         files = sorted(str(file) for file in folder.iterdir() if file.suffix == suffix and file.name[0] != ".")
         if files:
             return files
+    refuse_arms(path)
     raise UserError(
         f"{source} holds no rollouts: neither a folder rollouts/ nor .parquet or .jsonl files. Give the directory of a "
         "run, a folder of such files, or one file."

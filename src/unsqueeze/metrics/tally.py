@@ -4,7 +4,7 @@ Axes: P problems.
 """
 
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -55,14 +55,19 @@ class Tally:
         return list(dict.fromkeys([*self.benchmarks, *(benchmark for benchmark, _ in self.unreadable)]))
 
 
-def called_alike(first: Tally, second: Tally) -> tuple[Tally, Tally]:
-    """Both, and where one names no benchmark and the other a single one, with that name in both."""
-    for nameless, named in ((first, second), (second, first)):
-        if nameless.strata == [""] and len(named.strata) == 1:
-            name = (named.strata[0],) * len(nameless.benchmarks)
-            renamed = replace(nameless, benchmarks=name)
-            return (renamed, second) if nameless is first else (first, renamed)
-    return first, second
+def called_alike(tallies: Sequence[Tally]) -> list[Tally]:
+    """The tallies, and where some name no benchmark and the others all one and the same, with that name in all."""
+    named = {tuple(tally.strata) for tally in tallies if tally.strata != [""]}
+    if len(named) != 1 or len(only := next(iter(named))) != 1:
+        return list(tallies)
+    return [
+        replace(
+            tally,
+            benchmarks=only * len(tally.benchmarks),
+            unreadable=tuple((only[0], problem_id) for _, problem_id in tally.unreadable),
+        )
+        for tally in tallies
+    ]
 
 
 class Tallier:
