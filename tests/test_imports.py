@@ -93,6 +93,7 @@ READS_FILES = {
     "tasks/hub.py": {"datasets", "pathlib"},
     "tasks/gym.py": {"reasoning_gym"},
     "config/load.py": {"pathlib", "importlib", "yaml"},
+    "config/shipped.py": {"pathlib", "importlib"},
 }
 EFFECTS = {"open", "print", "input", "exec", "eval", "compile", "__import__"}
 

@@ -39,11 +39,16 @@ def test_arms_share_one_directory_and_one_table(command, tmp_path: Path):
         "--set", "rl.prompts_per_step=4", "--set", "rl.group_size=4", "--set", "evaluation.n=8",
     )  # fmt: skip
     assert code == 0
-    assert [line.split()[0] for line in out.splitlines() if line.split()[:1] in (["base"], ["grpo"], ["sps"])] == [
-        "base",
-        "grpo",
-        "sps",
-    ]
+    lines = [line.split() for line in out.splitlines()]
+    table = [line for line in lines if line and line[0] in ("base", "grpo", "sps")]
+    assert [line[0] for line in table[:3]] == ["base", "grpo", "sps"]
+    assert [line[:3] for line in table[3:]] == [["sps", "−", "grpo"], ["grpo", "−", "base"], ["sps", "−", "base"]]
+    # What is to be typed next is there to be typed: the same comparison, of the same files.
+    (compared,) = [line[2:] for line in lines if line[:2] == ["unsqueeze", "compare"] and len(line) == 3]
+    code, again, _ = command("compare", *compared, "--k", "8")
+    assert code == 0
+    difference = table[3][3]
+    assert difference in again
     # Both arms start from one model and one seed: before training they are the same.
     grpo, sps = (RunDirectory.open(tmp_path / "both" / name) for name in ("grpo", "sps"))
     assert grpo.evals.samples(0) == sps.evals.samples(0)

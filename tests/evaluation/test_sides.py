@@ -17,7 +17,7 @@ def run(path: Path, seed: int) -> str:
 
 @pytest.fixture
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two folders of two arms, seeds 0 and 1, the second listed in the other order of its files; and one sample file."""
+    """Two folders of two arms each, of seeds 0 and 1; and a file of samples with a sign of ours in its name."""
     monkeypatch.chdir(tmp_path)
     for seed, folder in enumerate(("one", "two")):
         for arm in ("grpo", "sps"):

@@ -179,8 +179,8 @@ def compare_all(
     found = dict(sides) if isinstance(sides, Mapping) else sides_of(list(sides))
     if len(found) < 2:
         raise UserError(
-            f"compare: two sides or more are needed, and {', '.join(found) or 'nothing'} is given; add another, or give "
-            f"a folder that holds several arms."
+            f"compare: two sides or more are needed, and {', '.join(found) or 'nothing'} is given; add another, or "
+            f"give a folder that holds several arms."
         )
     named = list(found.items())
     with _verifier(credit, workers, timeout_s, memory_mb) as verifier:

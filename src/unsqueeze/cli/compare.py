@@ -11,9 +11,9 @@ from unsqueeze.cli.options import (
     KsOption,
     SeedOption,
     SkipBadOption,
+    begin,
     chance,
     judging,
-    notes,
     parse_ks,
     points,
     takes,
@@ -60,12 +60,12 @@ def compare(
       unsqueeze compare runs/seed-0 runs/seed-1 runs/seed-2
       unsqueeze compare base=evals/base sps=runs/a/sps sps=runs/b/sps
     """
+    if not see > 0:
+        raise UserError(f"--see {see}: give a difference in points, more than 0, such as 5.")
+    console = begin(f"{', '.join(sides)}: reading")
     import unsqueeze as uq
     from unsqueeze.cli.progress import TerminalProgress
 
-    if not see > 0:
-        raise UserError(f"--see {see}: give a difference in points, more than 0, such as 5.")
-    console = notes()
     comparisons = uq.compare_all(
         sides,
         ks=parse_ks(ks),

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from unsqueeze.cli.options import notes
+from unsqueeze.cli.options import begin
 
 
 def convert(
@@ -23,7 +23,8 @@ def convert(
       unsqueeze convert old-model --out old-model-safetensors
       unsqueeze convert my-adapter --out my-model
     """
+    console = begin(f"{model}: reading")
     import unsqueeze as uq
 
     num_parameters = uq.convert(model, out=out)
-    notes().print(f"{out}: {num_parameters:,} parameters, from {model}")
+    console.print(f"{out}: {num_parameters:,} parameters, from {model}")

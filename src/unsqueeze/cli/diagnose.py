@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unsqueeze.cli.options import ModelArgument, asking, judging, loading, model_of, notes, takes
+from unsqueeze.cli.options import ModelArgument, asking, begin, judging, loading, model_of, takes
 from unsqueeze.errors import INTERRUPTED, Interrupted
 
 if TYPE_CHECKING:
@@ -40,11 +40,12 @@ def diagnose(
       unsqueeze diagnose runs/quickstart/grpo --task countdown --out grpo.json
       unsqueeze diagnose ./model --task math500 --embedding-model sentence-transformers/all-MiniLM-L6-v2
     """
+    console = begin(f"{model}: loading PyTorch and what is asked")
     import unsqueeze as uq
     from unsqueeze.cli.progress import TerminalProgress
     from unsqueeze.progress import StopRequest
 
-    console, stop = notes(), StopRequest()
+    stop = StopRequest()
     load, tasks, settings = model_of(model, given)
     with TerminalProgress(console) as progress, stop.listening():
         try:

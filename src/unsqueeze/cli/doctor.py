@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from unsqueeze.cli.options import begin
 from unsqueeze.plain_json import dumps
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON 
     Example:
       unsqueeze doctor
     """
+    begin("trying what is installed")
     import unsqueeze as uq
 
     findings = uq.doctor()

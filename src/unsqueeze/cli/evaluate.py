@@ -1,5 +1,6 @@
 """``unsqueeze eval``: sample, verify, and report Avg@n and Pass@k with intervals."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,12 +13,13 @@ from unsqueeze.cli.options import (
     TopKOption,
     TopPOption,
     asking,
+    begin,
     judging,
     loading,
     model_of,
-    notes,
     parse_ks,
     points,
+    print_next,
     takes,
 )
 from unsqueeze.cli.task_list import ListTasksOption
@@ -55,11 +57,12 @@ def evaluate(
       unsqueeze eval Qwen/Qwen3-8B --server http://localhost:8000/v1 --task aime_2025 --data-dir data --out evals/served
       unsqueeze eval --list-tasks
     """
+    console = begin(f"{model}: loading PyTorch and what is asked")
     import unsqueeze as uq
     from unsqueeze.cli.progress import TerminalProgress
     from unsqueeze.progress import StopRequest
 
-    console, stop = notes(), StopRequest()
+    stop = StopRequest()
     load, tasks, settings = model_of(model, given)
     with TerminalProgress(console) as progress, stop.listening():
         try:
@@ -80,6 +83,9 @@ def evaluate(
             raise typer.Exit(INTERRUPTED) from None
     print_summary(evaluation.summary, n, evaluation.record["temperature"])
     console.print(f"{out}: samples.parquet and summary.json; {evaluation.num_drawn:,} samples were drawn now")
+    print_next(
+        console, {shlex.join(["unsqueeze", "compare", "ANOTHER", str(out)]): "what changed, on the same problems"}
+    )
 
 
 def print_summary(summary: "Summary", n: int, temperature: float) -> None:

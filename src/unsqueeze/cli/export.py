@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from unsqueeze.cli.options import notes
+from unsqueeze.cli.options import begin
 
 
 def export(
@@ -32,7 +32,8 @@ def export(
       unsqueeze compare evals/mine for-evalscope
       unsqueeze export evals/mine --to lighteval --out for-lighteval
     """
+    console = begin(f"{samples}: reading")
     import unsqueeze as uq
 
     num_samples, num_problems = uq.export(samples, out, to=to)
-    notes().print(f"{out}: {num_samples:,} samples of {num_problems:,} problems, from {samples}")
+    console.print(f"{out}: {num_samples:,} samples of {num_problems:,} problems, from {samples}")

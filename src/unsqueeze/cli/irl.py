@@ -1,11 +1,12 @@
 """``unsqueeze irl``: one IRL phase on a checkpoint."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unsqueeze.cli.options import EndTokensOption, ModelArgument, StopOption, notes
+from unsqueeze.cli.options import EndTokensOption, ModelArgument, StopOption, begin, print_next
 from unsqueeze.errors import INTERRUPTED, Interrupted
 
 if TYPE_CHECKING:
@@ -81,13 +82,14 @@ def irl(
       unsqueeze irl ./checkpoint-200 --demos demos.jsonl --learning-rate 1e-6 --out ./checkpoint-200-irl
       unsqueeze irl ./checkpoint-200 --demos demos.jsonl --kl-budget 0.002 --steps 32 --out ./checkpoint-200-irl
     """
+    console = begin(f"{model}: loading PyTorch and the model, to train it on {demos}")
     from rich.console import Console
 
     import unsqueeze as uq
     from unsqueeze.cli.progress import TerminalProgress
     from unsqueeze.progress import StopRequest
 
-    stop, console = StopRequest(), notes()
+    stop = StopRequest()
     with TerminalProgress(console) as progress, stop.listening():
         try:
             result = uq.irl(
@@ -131,6 +133,13 @@ def irl(
         "text"
     )
     console.print(f"{out}: the checkpoint, and irl_report.json")
+    print_next(
+        console,
+        {
+            shlex.join(["unsqueeze", "diagnose", str(path), "--task", "TASK"]): purpose
+            for path, purpose in ((model, "how squeezed it was, on a task of yours"), (out, "and how it is now"))
+        },
+    )
 
 
 def report_table(result: "IrlResult") -> "Table":

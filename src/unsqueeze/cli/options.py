@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from unsqueeze.config.load import describe_shipped_recipes, described_recipes
+from unsqueeze.config.shipped import describe_shipped_recipes
 from unsqueeze.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ def _print_recipes(wanted: bool) -> None:
     """Print the shipped recipes, a line each, and end the command."""
     if not wanted:
         return
+    from unsqueeze.config.load import described_recipes
+
     described = described_recipes()
     width = max(map(len, described))
     for name, description in described.items():
@@ -266,6 +268,13 @@ def points(share: float) -> str:
 def chance(p_value: float) -> str:
     """Write a p-value; the smallest there are as below what is shown, and a dash where it is undefined."""
     return "–" if p_value != p_value else "<0.0001" if p_value < 1e-4 else f"{p_value:.4f}"
+
+
+def begin(text: str, console: Console | None = None) -> Console:
+    """Say at once what is begun, before anything large is loaded; return the console for what else is to be noted."""
+    console = console or notes()
+    console.print(f"{text} …", markup=False, highlight=False, emoji=False, soft_wrap=True)
+    return console
 
 
 def print_next(console: Console, commands: Mapping[str, str]) -> None:

@@ -11,8 +11,8 @@ from unsqueeze.cli.options import (
     KsOption,
     SeedOption,
     SkipBadOption,
+    begin,
     judging,
-    notes,
     parse_ks,
     points,
     takes,
@@ -53,12 +53,12 @@ def score(
       unsqueeze score samples.parquet --k 1,8,128 --json
       unsqueeze score runs/quickstart
     """
+    console = begin(f"{'standard input' if file == '-' else file}: reading")
     import unsqueeze as uq
     from unsqueeze.cli.progress import TerminalProgress
     from unsqueeze.evaluation.summarise import describe_unjudged
     from unsqueeze.store.arms import arms_in
 
-    console = notes()
     arms = arms_in(Path(file))
     summaries = {
         arm: uq.score(

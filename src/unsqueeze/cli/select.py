@@ -1,11 +1,12 @@
 """``unsqueeze select``: L2TE on anybody's rollouts."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from unsqueeze.cli.options import notes
+from unsqueeze.cli.options import begin, print_next
 
 FROM_RUN = "Default: that of the run, where the rollouts are of one with IRL, else"
 
@@ -57,9 +58,12 @@ def select(
       unsqueeze select runs/quickstart/grpo --out demos.jsonl
       unsqueeze select rollouts.jsonl --k 3 --pool negatives_first --quantile 0.5 --out demos.jsonl
     """
+    console = begin(f"{rollouts}: reading, to choose demonstrations")
     import unsqueeze as uq
 
     selected = uq.select(rollouts, k=k, pool=pool, quantile=quantile, likelihood=likelihood, seed=seed, out=out)
     if selected.from_run:
-        notes().print(selected.from_run, soft_wrap=True)
-    notes().print(f"{out}: {selected.describe()}")
+        console.print(selected.from_run)
+    console.print(f"{out}: {selected.describe()}")
+    irl = ["unsqueeze", "irl", "CHECKPOINT", "--demos", str(out), "--out", "CHECKPOINT-irl"]
+    print_next(console, {shlex.join(irl): "one IRL phase on them"})

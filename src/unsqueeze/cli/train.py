@@ -1,18 +1,16 @@
 """``unsqueeze train``: from a recipe to run directories and a table of what training did."""
 
+import os
 import sys
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
-import yaml
 from rich.console import Console
 
-from unsqueeze.cli.options import ListRecipesOption, OverridesOption, RecipeArgument, print_next
-from unsqueeze.config.left_out import left_out
-from unsqueeze.config.load import arms_of, load_recipe
-from unsqueeze.distributed.join import AlreadyTold, joined, leave
+from unsqueeze.cli.options import ListRecipesOption, OverridesOption, RecipeArgument, begin, print_next
+from unsqueeze.distributed.join import AlreadyTold, joined, leave, place_in
 from unsqueeze.distributed.launch import run_processes
 from unsqueeze.distributed.processes import Processes
 from unsqueeze.errors import INTERRUPTED, Interrupted, UserError
@@ -73,15 +71,23 @@ def train(
       unsqueeze train --list-settings
       unsqueeze train --list-recipes
     """
+    from unsqueeze.config.left_out import left_out
+    from unsqueeze.config.load import arms_of, load_recipe
+
     loaded = load_recipe(recipe, overrides or [])
     arms = arms_of(loaded, recipe)
     if dry_run:
+        import yaml
+
         for name, arm in arms.items():
             typer.echo("\n".join(f"# {line}" for line in (name, *left_out(arm))))
             typer.echo(yaml.safe_dump(arm.model_dump(mode="json", exclude={"arms"}), sort_keys=False))
         return
 
     directory = run or Path("runs") / loaded.name
+    place = place_in(os.environ)
+    if place is None or place.rank == 0:
+        begin(f"{recipe}: {', '.join(arms)} in {directory}; loading PyTorch, then everything is tried once", Console())
     if processes > 1:
         command = [sys.executable, "-m", "unsqueeze", "train", recipe, "--run", str(directory)]
         command += [f"--set={override}" for override in overrides or []]

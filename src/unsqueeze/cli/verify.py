@@ -1,10 +1,11 @@
 """``unsqueeze verify``: a verdict for every answer of a file."""
 
+import shlex
 from typing import Annotated, Any
 
 import typer
 
-from unsqueeze.cli.options import SkipBadOption, judging, notes, takes
+from unsqueeze.cli.options import SkipBadOption, begin, judging, print_next, takes
 
 
 @takes(judging)
@@ -30,11 +31,13 @@ def verify(
       unsqueeze verify samples.jsonl --out judged.jsonl
       cat samples.jsonl | unsqueeze verify - --credit boxed --explain > judged.jsonl
     """
+    console = begin(f"{'standard input' if file == '-' else file}: judging")
     import unsqueeze as uq
     from unsqueeze.cli.progress import TerminalProgress
     from unsqueeze.evaluation.verdict_files import describe_counts
 
-    console = notes()
     with TerminalProgress(console) as progress:
         counts = uq.judge_file(file, out, explain=explain, skip_bad=skip_bad, progress=progress, **given)
     console.print(describe_counts(counts))
+    if out != "-":
+        print_next(console, {shlex.join(["unsqueeze", "score", out]): "Avg@n and Pass@k, where lines have problem_id"})

@@ -1,7 +1,6 @@
 """Load a file (or a shipped recipe by name) with overrides as a checked recipe, or say in one sentence why not."""
 
 import difflib
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from unsqueeze.config.recipe import Recipe
 from unsqueeze.config.refusal import refusal, shown
+from unsqueeze.config.shipped import describe_shipped_recipes, shipped_recipes
 from unsqueeze.errors import UserError, one_line
 
 _MOST_BITS = 4096
@@ -21,24 +21,10 @@ _MOST_NESTED = 30
 S = TypeVar("S", bound=BaseModel)
 
 
-def shipped_recipes() -> list[str]:
-    """Names of the recipes inside the package, folders of them included (``paper/...``)."""
-    root = Path(str(resources.files("unsqueeze") / "recipes"))
-    return sorted(path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.yaml"))
-
-
 def described_recipes() -> dict[str, str]:
     """The shipped recipes in order, each with what it says of itself; those in folders after the others."""
     names = sorted(shipped_recipes(), key=lambda name: ("/" in name, name))
     return {name: load_recipe(name).description for name in names}
-
-
-def describe_shipped_recipes() -> str:
-    """The shipped recipes in one line; folders of many only by name and number."""
-    names = shipped_recipes()
-    folders = Counter(name.partition("/")[0] for name in names if "/" in name)
-    singles = [name for name in names if "/" not in name]
-    return ", ".join([*singles, *(f"{folder}/… ({number})" for folder, number in sorted(folders.items()))])
 
 
 def load_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
