@@ -1,5 +1,7 @@
 """Trackers hear of everything once, and nothing they do ends a run. Those that are installed are tried for real."""
 
+import json
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,12 +11,16 @@ import torch
 
 from small_runs import prepare, random_recipe, run_to_end, weights
 from unsqueeze.config.recipe import Recipe
+from unsqueeze.progress import Interrupted, Silent, StopRequest
+from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.track import tracking
 from unsqueeze.track.tracker import TrackedRun
 from unsqueeze.track.tracking import Tracking, run_id, scalars
-from unsqueeze.training.loop import begin_tracking, make_optimizers, train
+from unsqueeze.training.arms import train_arm
+from unsqueeze.training.loop import make_optimizers, train
 from unsqueeze.training.resume import resume
 from unsqueeze.training.run import Run
+from unsqueeze.training.tracked import begin_tracking
 
 pytestmark = pytest.mark.usefixtures("judged_by_hash")
 
@@ -145,11 +151,91 @@ def test_a_resumed_run_goes_on_behind_its_checkpoint_under_the_same_id(
     monkeypatch.setitem(tracking.TRACKERS, "wandb", lambda run: recorders.append(Recorder(run)) or recorders[0])
     run, _ = prepare(tracked("wandb"), before.directory.path)
     cursor, _ = resume(run, make_optimizers(run))
-    begin_tracking(run, cursor)
+    begin_tracking(run.tracking, run.recipe, run.directory.path, cursor)
     run.directory.close()
     assert recorders[0].run.id == first.run.id
     assert recorders[0].run.first_step == 6  # behind the five lines of metrics
     assert first.run.first_step == 0
+
+
+def without_seconds(logged: list[tuple[int, dict[str, float]]]) -> dict[tuple[int, str], float]:
+    return {
+        (step, name): value
+        for step, values in logged
+        for name, value in values.items()
+        if not name.endswith(("_s", "seconds"))
+    }
+
+
+def stopped(recipe: Recipe, path: Path) -> None:
+    """Train until the IRL phase is done and saved, and stop there."""
+
+    class Stop(StopRequest):
+        def check(self) -> None:
+            if RunDirectory.open(path).checkpoints.latest() == 2:
+                raise Interrupted
+
+    run, reference = prepare(recipe, path, stop=Stop())
+    with pytest.raises(Interrupted):
+        train(run, reference=reference)
+    run.tracking.close()
+    run.verifier.close()
+    run.directory.close()
+
+
+def test_one_that_is_added_on_resume_is_told_what_it_missed(
+    recorded: tuple[Run, Recorder], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """The same values under the same steps, in the order of steps, as one that was there from the beginning."""
+    recorders: dict[str, list[Recorder]] = {"wandb": [], "mlflow": []}
+    for name, made in recorders.items():
+        monkeypatch.setitem(tracking.TRACKERS, name, lambda run, made=made: made.append(Recorder(run)) or made[-1])
+    stopped(tracked("mlflow"), tmp_path / "run")
+    assert recorders["mlflow"][0].steps("irl") == [3, 4]
+    run_to_end(tracked("wandb", "mlflow"), tmp_path / "run")
+    (added,), (first, again) = recorders["wandb"], recorders["mlflow"]
+    assert without_seconds(added.logged) == without_seconds(recorded[1].logged)
+    assert [step for step, _ in added.logged] == sorted(step for step, _ in added.logged)
+    assert added.run.first_step == 0
+    assert again.run.first_step > 0
+    assert not again.steps("irl")  # what was there is not told again
+    assert without_seconds(first.logged + again.logged) == without_seconds(recorded[1].logged)
+
+
+def test_one_that_failed_is_told_when_the_run_goes_on_and_one_that_paused_too(
+    recorded: tuple[Run, Recorder], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    class Fails(Recorder):
+        def log(self, step: int, values: Mapping[str, float]) -> None:
+            if step > 1:
+                raise OSError("gone")
+
+    monkeypatch.setitem(tracking.TRACKERS, "wandb", lambda run: Fails(run))
+    stopped(tracked("wandb"), tmp_path / "run")
+    assert tracking.whole_in(tmp_path / "run") == set()
+    made: list[Recorder] = []
+    monkeypatch.setitem(tracking.TRACKERS, "wandb", lambda run: made.append(Recorder(run)) or made[-1])
+    run_to_end(tracked("wandb"), tmp_path / "run")
+    assert without_seconds(made[0].logged) == without_seconds(recorded[1].logged)
+    assert tracking.whole_in(tmp_path / "run") == {"wandb"}
+
+
+def test_one_that_is_added_to_a_finished_run_is_told_all(
+    recorded: tuple[Run, Recorder], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    made: list[Recorder] = []
+    monkeypatch.setitem(tracking.TRACKERS, "mlflow", lambda run: made.append(Recorder(run)) or made[-1])
+    path = tmp_path / "run"
+    shutil.copytree(recorded[0].directory.path, path)
+    recorded[0].directory.journal.close()
+    with (path / "journal.jsonl").open("a") as journal:
+        seq = len((path / "journal.jsonl").read_text().splitlines())
+        journal.write(json.dumps({"seq": seq, "time": "", "event": "finished", "seconds": 1.0}) + "\n")
+    for _ in range(2):
+        train_arm("run", tracked("mlflow"), path, Silent(), StopRequest())
+    assert len(made) == 1  # and once
+    assert made[0].closed
+    assert without_seconds(made[0].logged) == without_seconds(recorded[1].logged)
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "wandb", "mlflow", "trackio"])

@@ -3,11 +3,13 @@
 import math
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from unsqueeze.errors import RunError, one_line
+from unsqueeze.errors import RunError, UnsqueezeError, one_line
 from unsqueeze.metrics.summary import Summary
 from unsqueeze.store.records import read_record, write_record
 from unsqueeze.track.mlflow import MLflow
@@ -40,12 +42,26 @@ class Tracking:
         self._step = 0
         self._open: dict[str, Tracker] = {}
         self._known: dict[tuple[str, str], int | None] = {}
+        self._path: Path | None = None
+        self._lacking: set[str] = set()
 
-    def open(self, run: TrackedRun) -> None:
-        """Start all trackers, or go on with them."""
-        self._step = max(0, run.first_step - 1)
+    def open(self, run: TrackedRun, past: Callable[["Tracking"], None] | None = None) -> None:
+        """Start all trackers, or go on with them. One that lacks what a run did before is told: ``past`` tells all."""
+        self._path = run.path
+        whole = whole_in(run.path) if run.first_step else set(self._names)
         for name in self._names:
-            self._try(name, "starting", partial(self._start, name, run))
+            known = run if name in whole else replace(run, first_step=0)
+            self._try(name, "starting", partial(self._start, name, known))
+        others = {name: self._open.pop(name) for name in list(self._open) if name in whole}
+        if self._open and past is not None:
+            try:
+                past(self)
+            except (UnsqueezeError, KeyError, TypeError) as error:
+                self._lacking = set(self._open)
+                self._warn(f"{', '.join(self._open)} cannot be told what the run did before: {one_line(error)}")
+        self._open |= others
+        self._step = max(0, run.first_step - 1)
+        self._note_whole()
 
     def optimizer_step(self, record: Mapping[str, Any]) -> None:
         """A line of metrics."""
@@ -76,6 +92,18 @@ class Tracking:
             self._try(name, "closing", self._open[name].close)
         self._open.clear()
 
+    def leave(self, path: Path) -> None:
+        """Write down that no tracker hears of what comes now."""
+        self._path = path
+        self._note_whole()
+
+    def _note_whole(self) -> None:
+        """Write down which trackers hold everything so far: others are told what they lack when the run goes on."""
+        if self._path is not None:
+            with suppress(OSError, RunError):  # no run ends by its trackers
+                record = read_record(self._path / ID_FILE) | {"whole": sorted(self._open.keys() - self._lacking)}
+                write_record(self._path / ID_FILE, record, replace=True)
+
     def _log(self, kind: str, values: Mapping[str, float]) -> None:
         named = {f"{kind}/{name}": value for name, value in values.items()}
         for name in list(self._open):
@@ -97,6 +125,7 @@ class Tracking:
             do()
         except Exception as error:  # noqa: BLE001 - of a foreign service anything may be expected; no run ends by it
             self._open.pop(name, None)
+            self._note_whole()
             detail = one_line(f"{type(error).__name__}: {error}")
             if isinstance(error, ImportError):
                 detail = f"{detail}; pip install 'unsqueeze[{name}]'"
@@ -110,6 +139,15 @@ def scalars(fields: Mapping[str, Any]) -> dict[str, float]:
         for name, value in fields.items()
         if isinstance(value, bool | int | float) and math.isfinite(value)
     }
+
+
+def whole_in(path: Path) -> set[str]:
+    """The trackers that hold everything a run did so far."""
+    try:
+        names = read_record(path / ID_FILE).get("whole", [])
+    except RunError:
+        return set()
+    return {str(name) for name in names} if isinstance(names, list) else set()
 
 
 def run_id(path: Path) -> str:

@@ -27,6 +27,7 @@ from unsqueeze.training.preflight import free_space, preflight
 from unsqueeze.training.same_run import changed_machine, changed_settings, other_machine
 from unsqueeze.training.setup import Own, Parts, load_parts, machine_info, open_directory, put_together
 from unsqueeze.training.stored import mend_stored
+from unsqueeze.training.tracked import tell_finished
 
 ENDS = ("finished", "interrupted", "failed")
 """Events that close one process's work on a run, and say how long it took."""
@@ -183,6 +184,8 @@ def train_arm(
                 run.tracking.close()
                 run.verifier.close()
                 run.engine.close()
+        elif parts.policy.processes.is_main:
+            tell_finished(recipe, path, len(recipe.phases(len(parts.data.train))), progress.warn)
         return arm_result(name, recipe, directory)
 
 

@@ -12,8 +12,6 @@ from unsqueeze.algos.schedule import Phase, cycles
 from unsqueeze.policy.batch import Row
 from unsqueeze.policy.optimize import make_optimizer
 from unsqueeze.policy.reference import Reference
-from unsqueeze.track.tracker import TrackedRun
-from unsqueeze.track.tracking import run_id
 from unsqueeze.training.checkpoint import is_due, save_checkpoint
 from unsqueeze.training.evaluation import evaluate_policy, test_set, validation_set
 from unsqueeze.training.gauges import gauge_start
@@ -24,8 +22,9 @@ from unsqueeze.training.phase_report import PhaseReport, PhaseStart
 from unsqueeze.training.resume import resume
 from unsqueeze.training.rl_step import rl_step
 from unsqueeze.training.run import Run
-from unsqueeze.training.state import Cursor, Optimizers
+from unsqueeze.training.state import Optimizers
 from unsqueeze.training.stream import ProblemStream
+from unsqueeze.training.tracked import begin_tracking
 
 NLL_ROWS = 128
 """Rows of a phase's own batch on which its report measures the NLL."""
@@ -40,7 +39,8 @@ def train(run: Run, *, reference: Reference | None) -> list[PhaseReport]:
     if 0 not in run.directory.evals.steps() and run.directory.checkpoints.latest() is not None:
         evaluate_policy(run, test_set(run), step=0)  # it was lost, and the weights are still those training began with
     training = Training(run, reference)
-    begin_tracking(run, training.cursor)
+    if run.policy.processes.is_main:
+        begin_tracking(run.tracking, run.recipe, run.directory.path, training.cursor)
     if training.cursor.step == 0:
         evaluate_policy(run, test_set(run), step=0)
         gauge_start(run)
@@ -125,24 +125,6 @@ class Training:
         self.reports.append(finish_phase(self.run, phase, self.start, rows, nll_before))
         self.start = None
         self.cursor = replace(self.cursor, phase=phase.number + 1, phase_begun=False)
-
-
-def begin_tracking(run: Run, cursor: Cursor) -> None:
-    """Start the trackers of the recipe, or go on with them behind the lines of metrics that a checkpoint kept.
-
-    The main process alone has any.
-    """
-    recipe, path = run.recipe, run.directory.path
-    if recipe.trackers and run.policy.processes.is_main:
-        tracked = TrackedRun(
-            id=run_id(path),
-            project=recipe.tracking.project,
-            name=recipe.tracking.name or f"{recipe.name}/{path.name}",
-            path=path,
-            recipe=recipe.model_dump(mode="json"),
-            first_step=cursor.metrics_lines + 1 if cursor.step else 0,
-        )
-        run.tracking.open(tracked)
 
 
 def make_optimizers(run: Run) -> Optimizers:
