@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from unsqueeze.cli.main import app
 from unsqueeze.cli.options import chance
 from unsqueeze.errors import UserError
+from unsqueeze.store.records import write_record
 
 
 def samples(path: Path, problems: dict[str, str]) -> str:
@@ -74,7 +75,7 @@ def test_below_six_problems_there_is_no_interval(tmp_path: Path, count: int) -> 
 def arm(folder: Path, seed: int, marks: dict[str, str]) -> None:
     """A run that holds nothing but its seed and an evaluation."""
     folder.mkdir(parents=True)
-    (folder / "run.json").write_text(json.dumps({"recipe": {"name": "x", "seed": seed}}))
+    write_record(folder / "run.json", {"recipe": {"name": "x", "seed": seed}})
     samples(folder / "samples.jsonl", marks)
     rows = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
     (folder / "evals").mkdir()

@@ -1,17 +1,17 @@
 """Sides of a comparison: their names on a command line, and which runs belong together."""
 
-import json
 from pathlib import Path
 
 import pytest
 
 from unsqueeze.errors import UserError
 from unsqueeze.evaluation.sides import paired_by_seed, sides_of
+from unsqueeze.store.records import write_record
 
 
 def run(path: Path, seed: int) -> str:
     path.mkdir(parents=True)
-    (path / "run.json").write_text(json.dumps({"recipe": {"name": "x", "seed": seed}}))
+    write_record(path / "run.json", {"recipe": {"name": "x", "seed": seed}})
     return str(path)
 
 
@@ -33,6 +33,7 @@ def test_names_and_sources() -> None:
     assert sides_of(["one", "two"]) == {"grpo": ["one/grpo", "two/grpo"], "sps": ["one/sps", "two/sps"]}
     assert sides_of(["x=one:sps", "x=two/sps", "one/grpo"]) == {"x": ["one/sps", "two/sps"], "one/grpo": ["one/grpo"]}
     assert sides_of(["a=b.jsonl", "c=a=b.jsonl"]) == {"a=b.jsonl": ["a=b.jsonl"], "c": ["a=b.jsonl"]}
+    assert sides_of(["one/sps", "one/sps"]) == {"one/sps": ["one/sps"], "one/sps again": ["one/sps"]}
     assert sides_of(["none.jsonl"]) == {"none.jsonl": ["none.jsonl"]}
 
 

@@ -1,6 +1,5 @@
 """Trackers hear of everything once, and nothing they do ends a run. Those that are installed are tried for real."""
 
-import json
 import shutil
 import sys
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ import torch
 from small_runs import prepare, random_recipe, run_to_end, weights
 from unsqueeze.config.recipe import Recipe
 from unsqueeze.progress import Interrupted, Silent, StopRequest
+from unsqueeze.store.journal import Journal
 from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.track import tracking
 from unsqueeze.track.tracker import TrackedRun
@@ -227,10 +227,7 @@ def test_one_that_is_added_to_a_finished_run_is_told_all(
     monkeypatch.setitem(tracking.TRACKERS, "mlflow", lambda run: made.append(Recorder(run)) or made[-1])
     path = tmp_path / "run"
     shutil.copytree(recorded[0].directory.path, path)
-    recorded[0].directory.journal.close()
-    with (path / "journal.jsonl").open("a") as journal:
-        seq = len((path / "journal.jsonl").read_text().splitlines())
-        journal.write(json.dumps({"seq": seq, "time": "", "event": "finished", "seconds": 1.0}) + "\n")
+    Journal(path / "journal.jsonl").append("finished", seconds=1.0)
     for _ in range(2):
         train_arm("run", tracked("mlflow"), path, Silent(), StopRequest())
     assert len(made) == 1  # and once

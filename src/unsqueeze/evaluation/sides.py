@@ -20,6 +20,8 @@ def sides_of(arguments: Sequence[str]) -> dict[str, list[Any]]:
     sides: dict[str, list[Any]] = {}
     for argument in arguments:
         for name, source in _named(argument):
+            if name == source and name in sides:
+                name = f"{name} again"  # a file against itself: nothing differs, and it may be looked at
             if source in sides.setdefault(name, []):
                 raise UserError(f"compare: {source} is given twice for {name}; give every run once.")
             sides[name].append(source)

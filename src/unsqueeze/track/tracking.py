@@ -48,12 +48,13 @@ class Tracking:
     def open(self, run: TrackedRun, past: Callable[["Tracking"], None] | None = None) -> None:
         """Start all trackers, or go on with them. One that lacks what a run did before is told: ``past`` tells all."""
         self._path = run.path
-        whole = whole_in(run.path) if run.first_step else set(self._names)
+        whole = set(self._names) if past is None or not run.first_step else whole_in(run.path)
         for name in self._names:
             known = run if name in whole else replace(run, first_step=0)
             self._try(name, "starting", partial(self._start, name, known))
         others = {name: self._open.pop(name) for name in list(self._open) if name in whole}
-        if self._open and past is not None:
+        if self._open:
+            assert past is not None, "whoever is to be told needs somebody who tells"
             try:
                 past(self)
             except (UnsqueezeError, KeyError, TypeError) as error:
