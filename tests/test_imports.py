@@ -16,6 +16,7 @@ PACKAGE = Path(unsqueeze.__file__).parent
 GROUND = {
     "errors",
     "seeds",
+    "credentials",
     "utf8",
     "digests",
     "plain_json",
@@ -31,6 +32,7 @@ INWARD: dict[str, set[str]] = {
     # ground
     "errors": set(),
     "seeds": set(),
+    "credentials": set(),
     "utf8": set(),
     "digests": set(),
     "plain_json": set(),
@@ -43,7 +45,7 @@ INWARD: dict[str, set[str]] = {
     # pure
     "algos": {"errors"},
     "metrics": {"errors"},
-    "config": {"errors", "extensions", "algos"},
+    "config": {"errors", "credentials", "extensions", "algos"},
     "cost": {"errors", "config"},
     # adapters, each on those before it
     "tasks": {"errors", "hub_errors", "seeds", "utf8", "digests", "extensions", "config", "metrics"},
@@ -51,7 +53,7 @@ INWARD: dict[str, set[str]] = {
     "policy": PURE_RING | {"distributed"},
     "verify": {"errors", "extensions", "config", "tasks", "distributed"},
     "rollout": PURE_RING | {"tasks", "distributed", "policy", "verify"},
-    "store": {"errors", "plain_json", "digests", "metrics", "tasks", "distributed", "verify", "rollout"},
+    "store": {"errors", "credentials", "plain_json", "digests", "metrics", "tasks", "distributed", "verify", "rollout"},
     "track": {"errors", "plain_json", "metrics", "store"},
     # for the user's own code
     "losses": {"algos"},

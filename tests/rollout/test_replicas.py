@@ -4,11 +4,13 @@ import threading
 import time
 from typing import Any
 
+import httpx2
 import pytest
 
 from openai_server import Reply, serving
 from unsqueeze.errors import RunError, UserError
-from unsqueeze.rollout.replicas import API_KEY, Patience, RefusedError, Replicas, Request, base_url, without_credentials
+from unsqueeze.rollout.api_key import API_KEY
+from unsqueeze.rollout.replicas import Patience, RefusedError, Replicas, Request, _words, base_url
 
 QUICK = Patience(first_wait_s=0.01, longest_wait_s=0.02, attempts=4)
 NOWHERE = "http://127.0.0.1:9/v1"
@@ -93,6 +95,64 @@ def test_the_key_is_sent(monkeypatch: pytest.MonkeyPatch):
         assert server.asked[0][2]["Authorization"] == "Bearer sesame"
 
 
+@pytest.mark.parametrize("around", ["{}\n", "  {}", "{}\r\n", "\t{} "])
+def test_a_key_is_sent_without_what_a_file_of_secrets_has_around_it(around: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(API_KEY, around.format("sesame"))
+    with serving(echo) as server:
+        list(Replicas([server.url], patience=QUICK).stream(requests(1)))
+        assert server.asked[0][2]["Authorization"] == "Bearer sesame"
+
+
+def test_a_blank_key_is_none(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(API_KEY, " \n")
+    with serving(echo) as server:
+        list(Replicas([server.url], patience=QUICK).stream(requests(1)))
+        assert "Authorization" not in server.asked[0][2]
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("open\nsesame", "a control character, such as a line end, at place 5 of 11"),
+        ("open\x7fsesame", "a control character, such as a line end, at place 5 of 11"),
+        ("open sesame", "a space at place 5 of 11"),
+        ("open\u2028sesame", "a character that is not ASCII at place 5 of 11"),
+    ],
+)
+def test_a_key_that_no_header_can_hold_is_refused_without_being_repeated(
+    key: str, said: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv(API_KEY, key)
+    with pytest.raises(UserError, match=said) as caught:
+        Replicas([NOWHERE])
+    assert API_KEY in str(caught.value)
+    assert "sesame" not in str(caught.value)
+
+
+def test_a_key_that_the_server_repeats_is_not_shown(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(API_KEY, "sesame\n")
+    with (
+        serving(lambda path, body: (401, {"message": "x" * 295 + " sesame is no key"})) as server,
+        pytest.raises(RefusedError, match="the key in the environment variable") as caught,
+    ):
+        list(Replicas([server.url], patience=QUICK).stream(requests(1)))
+    assert "sesa" not in str(caught.value)
+
+
+def test_the_words_of_the_library_about_what_was_sent_are_left_out():
+    assert _words(httpx2.LocalProtocolError("Illegal header value b'Bearer sesame '")) == "LocalProtocolError"
+    assert _words(httpx2.ConnectError("All attempts failed")) == "ConnectError All attempts failed"
+
+
+@pytest.mark.parametrize(
+    "url", ["http://me:ge/heim@h/v1", "http://me:ge#heim@h", "me:geheim@h:80", "ftp://me:ge@heim@h"]
+)
+def test_a_url_that_is_none_is_refused_without_its_password(url: str):
+    with pytest.raises(UserError, match=r"is no URL of a server; .* write %2F for /") as caught:
+        base_url(url)
+    assert "heim" not in str(caught.value)
+
+
 def test_leaving_gives_up_what_is_under_way():
     slow, answered = threading.Event(), []
 
@@ -121,9 +181,12 @@ def test_leaving_gives_up_what_is_under_way():
 def test_urls():
     assert base_url("http://host:8000") == base_url(" http://host:8000/v1/ ") == "http://host:8000/v1"
     assert base_url("https://a:b@host/api/v2?x=1") == "https://a:b@host/api/v2"
-    assert without_credentials("https://a:b@host/api/v2") == "https://host/api/v2"
     for text in ("host:8000", "ftp://host", "", "http://"):
         with pytest.raises(UserError, match="is no URL"):
             base_url(text)
+    for text in ("http://h:0/", "http://u:geheim@h:99999/v1"):
+        with pytest.raises(UserError, match="ports go from 1 to 65535") as caught:
+            base_url(text)
+        assert "geheim" not in str(caught.value)
     with pytest.raises(UserError, match="no server was named"):
         Replicas([])

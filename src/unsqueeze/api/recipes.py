@@ -18,7 +18,7 @@ def as_recipe(recipe: AnyRecipe, overrides: Sequence[str] = ()) -> Recipe:
         return load_recipe(str(recipe), overrides)
     if isinstance(recipe, Recipe) and not overrides:
         return recipe
-    raw = recipe.model_dump(mode="json") if isinstance(recipe, Recipe) else deepcopy(dict(recipe))
+    raw = recipe.model_dump() if isinstance(recipe, Recipe) else deepcopy(dict(recipe))
     return check_recipe(apply_overrides(raw, overrides), "given")
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from unsqueeze.config.recipe import Recipe
 from unsqueeze.config.refusal import refusal, shown
 from unsqueeze.config.shipped import describe_shipped_recipes, shipped_recipes
+from unsqueeze.credentials import without_credentials
 from unsqueeze.errors import UserError, one_line
 
 _MOST_BITS = 4096
@@ -102,7 +103,7 @@ def _from_yaml(text: str) -> Any:
     try:
         return yaml.load(text, Loader=_RecipeLoader)
     except yaml.YAMLError as error:
-        raise ValueError(one_line(error, 1000)) from None
+        raise ValueError(without_credentials(one_line(error, 1000))) from None
     except (ValueError, KeyError, TypeError, OverflowError, AttributeError) as error:
         # PyYAML's constructors let through what a value of the wrong form makes them raise: 2020-13-45, !!bool maybe.
         raise ValueError(f"one of its values cannot be read ({shown(str(error))}).") from None

@@ -7,14 +7,25 @@ properties, never fields. Errors raised here are turned into one sentence by ``u
 import json
 import math
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 from unsqueeze.algos.schedule import Phase, rl_phase_ends, schedule_phases
 from unsqueeze.algos.selection import Likelihood, Pool
 from unsqueeze.algos.surrogate import ALGORITHMS, AdvantageScale, Aggregation, Correction, Ratio, Surrogate
 from unsqueeze.config.refusal import NOT_TRUE
+from unsqueeze.credentials import without_credentials
 from unsqueeze.errors import UserError, one_line
 from unsqueeze.extensions import ADVANTAGES, ENGINES, IRL_LOSSES, LOSSES, TASKS, VERIFIERS
 
@@ -190,7 +201,7 @@ class VllmSettings(Settings):
 class ServerSettings(Settings):
     urls: tuple[str, ...] = ()
     """The API base of every replica of `vllm serve`, such as http://node1:8000/v1. A key is taken from the environment
-    variable UNSQUEEZE_API_KEY."""
+    variable UNSQUEEZE_API_KEY; name:password@ before the host is sent, and stands in no record."""
     model: str | None = None
     """The name of the model there; null: the only one there is."""
     weights_folder: str | None = None
@@ -201,6 +212,15 @@ class ServerSettings(Settings):
     """Precision of the written weights; null: model.compute_dtype."""
     timeout_s: float = Field(1800.0, gt=0)
     """Seconds a server may take over one response, or over new weights."""
+
+    @field_serializer("urls", when_used="json")
+    def _no_passwords(self, urls: tuple[str, ...]) -> list[str]:
+        """Leave names and passwords out of what is written down; the settings in memory keep them."""
+        return [without_credentials(url) for url in urls]
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            yield name, tuple(map(without_credentials, self.urls)) if name == "urls" else value
 
 
 class RolloutSettings(Settings):

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from unsqueeze.config.allowed import allowed, is_text, section_of
+from unsqueeze.credentials import without_credentials
 
 MOST_SHOWN = 120
 """Characters of what was given that a message repeats."""
@@ -26,7 +27,10 @@ NOT_TRUE = "true and false are no values of this setting"
 
 
 class _Shortener(reprlib.Repr):
-    """Shows plain data in the words of YAML: true, null, a date as it is written."""
+    """Shows plain data in the words of YAML: true, null, a date as it is written; no passwords."""
+
+    def repr_str(self, value: str, level: int) -> str:
+        return super().repr_str(without_credentials(value), level)
 
     def repr_bool(self, value: bool, level: int) -> str:
         return json.dumps(value)

@@ -5,7 +5,6 @@ a time that doubles with every failure of the request, and the request goes to o
 can cure (401, 404, another 4xx) is an error at once.
 """
 
-import os
 import queue
 import random
 import time
@@ -17,13 +16,13 @@ import anyio
 import httpx2
 from anyio.from_thread import start_blocking_portal
 
+from unsqueeze.credentials import without_credentials
 from unsqueeze.errors import RunError, UserError
-
-API_KEY = "UNSQUEEZE_API_KEY"
-"""The environment variable of the key that is sent; it is never stored."""
+from unsqueeze.rollout.api_key import API_KEY, api_key, without_key
 
 _TICK_S = 0.5
 _ATTEMPTS_AT_ALL = 3
+_LARGEST_PORT = 65535
 _MAY_PASS = {408, 409, 425, 429}
 
 
@@ -74,6 +73,7 @@ class Replicas:
         self._replicas = [_Replica(base_url(url)) for url in urls]
         self._concurrency = concurrency
         self._patience = patience or Patience()
+        self._key = api_key()
 
     @property
     def names(self) -> list[str]:
@@ -165,7 +165,7 @@ class Replicas:
                         raise refusal(response)
                     wait_s = max(wait_s, _retry_after(response))
             except httpx2.RequestError as error:
-                failure = f"{without_credentials(replica.url)}: {type(error).__name__} {error}".rstrip()
+                failure = f"{without_credentials(replica.url)}: {_words(error)}"
             finally:
                 replica.under_way -= 1
             replica.rests_until = max(replica.rests_until, time.monotonic() + wait_s)
@@ -186,15 +186,14 @@ class Replicas:
             try:
                 return await client.request(method, url, json=body)
             except httpx2.RequestError as error:
-                failure = f"{type(error).__name__} {error}".rstrip()
+                failure = _words(error)
         return RunError(
             f"the server {without_credentials(url)} cannot be reached ({failure}); check that it runs, and its address."
         )
 
     def _client(self) -> httpx2.AsyncClient:
-        key = os.environ.get(API_KEY)
         return httpx2.AsyncClient(
-            headers={"Authorization": f"Bearer {key}"} if key else {},
+            headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
             timeout=httpx2.Timeout(self._patience.timeout_s, connect=10.0, pool=None),
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=self._concurrency),
         )
@@ -204,16 +203,16 @@ def base_url(text: str) -> str:
     """The base of the API without a slash at its end; ``/v1`` where only a host was given. UserError for no URL."""
     try:
         url = httpx2.URL(text.strip())
-    except httpx2.InvalidURL as error:
-        raise UserError(f"server {text!r} is no URL ({error}); give one such as http://localhost:8000/v1.") from None
+    except (httpx2.InvalidURL, UnicodeError):  # its words may repeat a part of the password
+        url = httpx2.URL("")
+    shown = repr(text.strip().rpartition("@")[2])
     if url.scheme not in ("http", "https") or not url.host:
-        raise UserError(f"server {text!r} is no URL of a server; give one such as http://localhost:8000/v1.")
+        hint = " In a name or password write %2F for /, %3F for ?, %23 for # and %40 for @." if "@" in text else ""
+        raise UserError(f"server {shown} is no URL of a server; give one such as http://localhost:8000/v1.{hint}")
+    if url.port is not None and not 0 < url.port <= _LARGEST_PORT:
+        raise UserError(f"server {shown} has port {url.port}; ports go from 1 to {_LARGEST_PORT}.")
     path = url.path.rstrip("/") or "/v1"
     return str(url.copy_with(path=path, query=None, fragment=None))
-
-
-def without_credentials(url: str) -> str:
-    return str(httpx2.URL(url).copy_with(userinfo=b""))
 
 
 def may_pass(status: int) -> bool:
@@ -225,7 +224,7 @@ def refusal(response: httpx2.Response) -> RefusedError:
     """Return the error for an answer that no repeat will change."""
     status = response.status_code
     if status in (401, 403):
-        known = "the key in" if os.environ.get(API_KEY) else "no key, for there is none in"
+        known = "the key in" if api_key() else "no key, for there is none in"
         message = f"{describe(response)}; it was sent {known} the environment variable {API_KEY}."
     elif status == 404:
         message = f"{describe(response)}; check the address (an API base ends with /v1) and the name of the model."
@@ -239,7 +238,7 @@ def describe(response: httpx2.Response) -> str:
     said = _object(response) or {}
     error = said.get("error", said)
     words = (error.get("message") or error.get("detail")) if isinstance(error, dict) else error
-    text = " ".join(str(words or response.text).split())[:300].rstrip(".")
+    text = without_key(" ".join(str(words or response.text).split()))[:300].rstrip(".")
     where = without_credentials(str(response.request.url))
     return f"{where} answered {response.status_code}" + (f": {text}" if text else "")
 
@@ -250,6 +249,13 @@ def _object(response: httpx2.Response) -> dict[str, Any] | None:
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
+
+
+def _words(error: httpx2.RequestError) -> str:
+    """What went wrong with a request, in the library's words where they are not about headers, which hold the key."""
+    name = type(error).__name__
+    sent = isinstance(error, httpx2.LocalProtocolError)
+    return name if sent else without_key(without_credentials(f"{name} {error}")).rstrip()
 
 
 def _retry_after(response: httpx2.Response) -> float:

@@ -24,10 +24,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from unsqueeze.credentials import without_credentials
 from unsqueeze.errors import RunError, UserError
 from unsqueeze.policy.context import context_length
 from unsqueeze.rollout.completions import Ended, check_request, completions_of
-from unsqueeze.rollout.replicas import Replicas, Request, describe, without_credentials
+from unsqueeze.rollout.replicas import Replicas, Request, describe
 from unsqueeze.rollout.served import ServedModel, only_choice, stop_reason, token_logprobs
 from unsqueeze.rollout.stops import StopStrings, end_token_ids
 from unsqueeze.rollout.types import Completion, Sampling

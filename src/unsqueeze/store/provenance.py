@@ -1,15 +1,14 @@
 """Provenance of a run: versions, commit, machine, command line, data. The facts that go into ``run.json``."""
 
 import platform
-import re
 import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-_CREDENTIALS = re.compile(r"(?<=:)//[^/@\s]*@")
-"""A name and password in a URL, which no record keeps."""
+from unsqueeze.credentials import without_credentials
+
 PACKAGES = (
     "unsqueeze",
     "torch",
@@ -29,7 +28,7 @@ def provenance() -> dict[str, Any]:
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
         "git": git_state(Path(__file__).parents[1]),
         "platform": platform.platform(),
-        "argv": [_CREDENTIALS.sub("//", argument) for argument in sys.argv],
+        "argv": [without_credentials(argument) for argument in sys.argv],
     }
 
 
