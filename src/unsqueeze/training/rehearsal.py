@@ -148,7 +148,7 @@ def check_estimator(estimator: Estimator, recipe: Recipe) -> None:
 def check_generation(
     engine: Engine, prompt: Sequence[int], recipe: Recipe, end_ids: tuple[int, ...] = ()
 ) -> Completion:
-    """A few tokens sampled as in training. Raises whatever the engine does where it cannot."""
+    """A few tokens of two responses sampled as in training, the first of them. Raises whatever the engine raises."""
     settings = recipe.rollout
     sampling = Sampling(
         max_tokens=min(NUM_TOKENS, settings.max_tokens),
@@ -158,7 +158,7 @@ def check_generation(
         stop=settings.stop,
         end_ids=end_ids,
     )
-    return engine.generate([prompt], 1, sampling, seeds=prompt_seeds(0, 1))[0][0]
+    return engine.generate([prompt], 2, sampling, seeds=prompt_seeds(0, 1))[0][0]
 
 
 def check_sampler(policy: Policy, prompt: Sequence[int], completion: Completion) -> None:
