@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from crash import RECIPE, differences, rollout_bits
 from unsqueeze.config.load import check_recipe
 from unsqueeze.digests import SUMS, check_sums
-from unsqueeze.errors import RunError, UserError
+from unsqueeze.errors import RunError, UnsqueezeError, UserError
 from unsqueeze.policy.loading import without_progress_bars
 from unsqueeze.progress import Silent, StopRequest
 from unsqueeze.store.provenance import provenance
@@ -182,7 +182,7 @@ def count_resumes(whole: Path, run: Path, resumes: int, rng: random.Random) -> d
             live(run, shown)
             for aside in run.rglob("*.damaged"):
                 shutil.rmtree(aside) if aside.is_dir() else aside.unlink()
-            found = differences(whole, run)
+            found = compared(whole, run)
             told = any(str(path) in warning or str(path.parent) in warning for warning in shown.warnings)
             outcome = "same bits" if not found else "said" if told else "other"
         except (RunError, UserError) as error:
@@ -192,6 +192,14 @@ def count_resumes(whole: Path, run: Path, resumes: int, rng: random.Random) -> d
             outcome = "traceback"
         counts[kind][outcome] += 1
     return dict(sorted(counts.items()))
+
+
+def compared(whole: Path, run: Path) -> list[str]:
+    """In what the runs differ; what cannot be read to be compared differs."""
+    try:
+        return differences(whole, run)
+    except (UnsqueezeError, ValueError, KeyError) as error:
+        return [str(error)]
 
 
 def stop_after(run: Path, step: int) -> None:
