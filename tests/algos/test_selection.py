@@ -72,6 +72,12 @@ def test_draws_from_the_lower_half_by_hand() -> None:
     assert seen == {(4, 5), (4, 6), (4, 7), (5, 6), (5, 7), (6, 7)}
 
 
+def test_the_lower_half_of_five_are_three() -> None:
+    # ceil(5 / 2) = 3: indices 2, 3, 4; rounded down, index 2 would never be drawn.
+    example = group([-1.0, -2.0, -3.0, -4.0, -5.0], [0.0] * 5)
+    assert {tuple(s.index for s in select(example, 2, seed)) for seed in range(100)} == {(2, 3), (2, 4), (3, 4)}
+
+
 def test_positives_fill_up_by_hand() -> None:
     # One negative and k = 3: it and the two lowest of the four positives (their lower half holds just two).
     example = group([-1.0, -2.0, -3.0, -0.5, -4.0], [1.0, 1.0, 1.0, 0.0, 1.0])

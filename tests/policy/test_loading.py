@@ -78,6 +78,19 @@ def test_weights_in_a_precision_that_is_not_trained_are_refused(folder: Path, mo
         load_pretrained(ModelSettings(path=str(folder)), str(folder))
 
 
+def test_weights_that_are_pickles_are_not_read_under_a_hub_name_either(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a hub name there are no files to look at beforehand: what reads the weights must refuse them itself."""
+    for file in folder.iterdir():
+        if file.suffix != ".safetensors":
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    torch.save(tiny_llama(BYTE_VOCABULARY, context=128).state_dict(), tmp_path / "pytorch_model.bin")
+    monkeypatch.setattr(loading, "check_files", lambda path: None)
+    with pytest.raises(UserError, match=r"no file named model\.safetensors"):
+        load_pretrained(ModelSettings(path=str(tmp_path)), str(tmp_path))
+
+
 def test_weights_that_have_no_place_are_told(configured, said: BufferingHandler) -> None:
     path = configured(num_hidden_layers=1)
     model, tokenizer = load_pretrained(ModelSettings(path=path), path)

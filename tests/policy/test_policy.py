@@ -6,6 +6,7 @@ import torch
 from transformers import AutoTokenizer, Gemma2Config, Gemma2ForCausalLM, RemBertConfig, RemBertForCausalLM
 
 from tiny_models import tiny_tokenizer
+from unsqueeze.algos.objectives import LossOutput
 from unsqueeze.config.recipe import ModelSettings, OptimizerSettings
 from unsqueeze.errors import RunError, UserError
 from unsqueeze.models import embedded_model_path
@@ -79,8 +80,6 @@ def test_a_loss_that_is_not_finite_moves_nothing(policy: Policy):
     optimizer = make_optimizer(policy, OptimizerSettings(learning_rate=1e-3))
 
     def broken(logp_NT, entropy_NT, batch):
-        from unsqueeze.algos.objectives import LossOutput
-
         loss = logp_NT.sum() * float("nan")
         return LossOutput(loss=loss, weight=torch.ones(()), metrics={})
 
@@ -89,6 +88,23 @@ def test_a_loss_that_is_not_finite_moves_nothing(policy: Policy):
         optimizer_step(policy, optimizer, ROWS, broken, tokens_per_microbatch=100, max_grad_norm=1.0)
     assert policy.version == version
     assert all(torch.equal(before[name], parameter) for name, parameter in policy.trainable())
+
+
+@pytest.mark.parametrize("max_grad_norm", [0.5, 1e6])
+def test_no_step_is_taken_on_a_gradient_longer_than_the_largest_norm(max_grad_norm: float):
+    """Plain descent at a rate of 1 moves the weights by the gradient itself."""
+    policy = Policy.load(ModelSettings())
+    before = [parameter.detach().clone() for _, parameter in policy.trainable()]
+
+    def likelihood(logp_NT, entropy_NT, batch):
+        return LossOutput(loss=-logp_NT.sum(), weight=torch.ones(()), metrics={})
+
+    optimizer = torch.optim.SGD([parameter for _, parameter in policy.trainable()], lr=1.0)
+    result = optimizer_step(policy, optimizer, ROWS, likelihood, tokens_per_microbatch=100, max_grad_norm=max_grad_norm)
+    steps = [parameter.detach() - old for old, (_, parameter) in zip(before, policy.trainable(), strict=True)]
+    length = torch.stack([step.norm() for step in steps]).norm().item()
+    assert 1 < result.grad_norm < 1e5  # as it was before it was cut
+    assert length == pytest.approx(min(result.grad_norm, max_grad_norm), rel=1e-3)
 
 
 def test_saving_in_bf16_leaves_training_in_fp32(policy: Policy, tmp_path):

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2
@@ -55,6 +56,34 @@ def test_what_may_pass_is_tried_again_on_a_replica_that_works():
         replicas = Replicas([NOWHERE, server.url], patience=QUICK)
         assert len(dict(replicas.stream(requests(10)))) == 10
         assert len(server.asked) == 10
+
+
+@pytest.mark.parametrize(
+    ("asked", "rest_s"),
+    [("30", 30.0), ("0.5", 0.5), ("500", 120.0), ("inf", 120.0), ("-3", None), ("Wed, 21 Oct 2026 07:28:00 GMT", None)],
+)
+def test_a_server_says_how_long_it_wants_to_be_left_alone(
+    asked: str, rest_s: float | None, monkeypatch: pytest.MonkeyPatch
+):
+    """For two minutes at most; where it says nothing that can be read, our own patience decides. No clock runs here."""
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    def busy_at_first(request: httpx2.Request) -> httpx2.Response:
+        if len(slept) == 1:
+            return httpx2.Response(429, headers={"Retry-After": asked}, json={})
+        return httpx2.Response(200, json={"number": 0})
+
+    client = httpx2.AsyncClient(transport=httpx2.MockTransport(busy_at_first))
+    monkeypatch.setattr(Replicas, "_client", lambda self: client)
+    monkeypatch.setattr("unsqueeze.rollout.replicas.anyio.sleep", sleep)
+    monkeypatch.setattr("unsqueeze.rollout.replicas.time", SimpleNamespace(monotonic=lambda: 1000.0))
+    assert list(Replicas([NOWHERE], patience=QUICK).stream(requests(1))) == [(0, {"number": 0})]
+    first, second = slept
+    assert first == 0
+    assert second == rest_s if rest_s is not None else second <= QUICK.longest_wait_s
 
 
 def test_a_server_that_stays_down_ends_with_its_last_words():

@@ -89,6 +89,12 @@ def test_top_p(top_p: float, expected: set[int]) -> None:
     assert kept(LOGITS_13, top_p=top_p) == [expected]
 
 
+@pytest.mark.parametrize(("top_p", "expected"), [(0.25, {0}), (0.5, {0, 1}), (0.75, {0, 1, 2})])
+def test_top_p_stops_where_the_mass_is_exactly_p(top_p: float, expected: set[int]) -> None:
+    # Four equal tokens: masses and sums are exact, and the one behind the edge is not needed to reach p.
+    assert kept(torch.zeros(1, 4), top_p=top_p) == [expected]
+
+
 @pytest.mark.parametrize(("top_p", "expected"), [(0.62, {0}), (0.63, {0, 1}), (0.99, {0, 1})])
 def test_top_p_counts_the_mass_that_top_k_left(top_p: float, expected: set[int]) -> None:
     # top-k 2 leaves (5/8, 3/8): the first alone reaches 0.62, not 0.63.

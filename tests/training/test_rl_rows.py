@@ -74,6 +74,20 @@ def test_answers_that_were_not_judged_are_no_part_of_the_batch() -> None:
     assert rl_rows([group(0, (FAILED, 4), (FAILED, 5))], RlSettings(), max_tokens=10) == []
 
 
+@pytest.mark.parametrize("advantage", ["group_relative", "max_rl"])
+@pytest.mark.parametrize(
+    ("aggregation", "weights"),
+    # Two judged answers, of 4 and 2 tokens, at a limit of 10; counted with it, the third would make 3 of them, and 11.
+    [("sequence_mean", [1 / (2 * 4), 1 / (2 * 2)]), ("token_mean", [1 / 6] * 2), ("constant", [1 / (2 * 10)] * 2)],
+)
+def test_no_denominator_counts_an_answer_that_was_not_judged(
+    aggregation: str, weights: list[float], advantage: str
+) -> None:
+    settings = RlSettings(aggregation=aggregation, advantage=advantage)
+    rows = rl_rows([group(0, (RIGHT, 4), (FAILED, 5), (WRONG, 2))], settings, max_tokens=10)
+    assert [row.weight for row in rows] == pytest.approx(weights)
+
+
 def test_an_answer_that_kept_the_verifier_busy_is_trained_on_as_wrong() -> None:
     for verdict in (LATE, Verdict.TOO_LARGE):
         late = rl_rows([group(0, (RIGHT, 4), (verdict, 5), (WRONG, 2))], RlSettings(), max_tokens=10)

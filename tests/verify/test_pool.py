@@ -76,6 +76,34 @@ def test_an_answer_over_its_deadline_takes_nothing_with_it(verifier: MathVerifie
     assert {judgement.verdict for judgement in judgements} == {Verdict.CORRECT}
 
 
+def test_a_worker_at_a_hanging_answer_is_killed_at_once(
+    verifier: MathVerifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By us, and not by the alarm that the kernel has for workers whose judge is gone."""
+    monkeypatch.setattr(verifier._pool, "_timeout_s", 0.3)
+    ended: dict[int, int | None] = {}
+    bury = processes.NurseryHandle.bury
+
+    def recording(nursery: processes.NurseryHandle, worker: processes.WorkerHandle) -> int | None:
+        ended[worker.pid] = bury(nursery, worker)
+        return ended[worker.pid]
+
+    monkeypatch.setattr(processes.NurseryHandle, "bury", recording)
+    [judgement] = verifier.verify_answers(["5"], [HANGING])
+    assert judgement.verdict in (Verdict.TIMED_OUT, Verdict.CRASHED)  # crashed where the machine kept it waiting
+    assert set(ended.values()) == {-signal.SIGKILL}
+    assert not any(psutil.pid_exists(pid) for pid in ended)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of the limits of another process")
+def test_a_worker_has_so_much_memory_and_may_write_no_file_and_no_core(verifier: MathVerifier) -> None:
+    [worker, *_] = [psutil.Process(pid) for pid in workers_of(verifier)]
+    memory = verifier._pool._memory_mb << 20
+    limits = (psutil.RLIMIT_AS, psutil.RLIMIT_FSIZE, psutil.RLIMIT_CORE)
+    # Soft and hard: what may be raised again is no limit.
+    assert [worker.rlimit(limit) for limit in limits] == [(memory, memory), (0, 0), (0, 0)]
+
+
 def test_a_worker_killed_from_outside_loses_nothing(verifier: MathVerifier) -> None:
     stop = threading.Event()
     killed: list[int] = []
