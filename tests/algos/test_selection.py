@@ -45,7 +45,13 @@ def test_likelihood_by_hand() -> None:
     logp = np.log(np.array([0.5, 0.125], dtype=np.float32))
     assert likelihood(logp, "sum") == pytest.approx(-4 * math.log(2), rel=1e-6)
     assert likelihood(logp, "mean") == pytest.approx(-2 * math.log(2), rel=1e-6)
+    assert likelihood(logp) == likelihood(logp, "mean")
     assert math.isnan(likelihood(np.array([], dtype=np.float32)))
+
+
+def test_likelihoods_add_up_in_double_precision() -> None:
+    # In single precision −2^24 − 1 is −2^24 again, and two improbable tokens would be lost.
+    assert likelihood(np.array([-(2.0**24), -1.0, -1.0], dtype=np.float32), "sum") == -(2.0**24) - 2
 
 
 def test_length_decides_between_mean_and_sum() -> None:

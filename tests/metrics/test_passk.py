@@ -55,9 +55,17 @@ def test_is_undefined_beyond_the_samples() -> None:
     assert isnan(pass_at_k(0, 0, 1))
 
 
-@pytest.mark.parametrize(("num_samples", "num_correct", "k"), [(4, 5, 1), (4, -1, 1), (4, 2, 0), (-1, 0, 1)])
-def test_refuses_counts_that_cannot_be(num_samples: int, num_correct: int, k: int) -> None:
-    with pytest.raises(UserError):
+@pytest.mark.parametrize(
+    ("num_samples", "num_correct", "k", "words"),
+    [
+        (4, 5, 1, "5 correct of 4 samples"),
+        (4, -1, 1, "-1 correct of 4 samples"),
+        (4, 2, 0, "k is 0; it must be at least 1"),
+        (-1, 0, 1, "0 correct of -1 samples"),
+    ],
+)
+def test_refuses_counts_that_cannot_be(num_samples: int, num_correct: int, k: int, words: str) -> None:
+    with pytest.raises(UserError, match=words):
         pass_at_k(num_samples, num_correct, k)
 
 
