@@ -51,8 +51,12 @@ def test_phases_by_hand() -> None:
         Phase(3, "irl", 4, 5),
     ]
     # The phase that begins with step 4 is not complete: nothing follows it.
-    assert schedule_phases(5, [3], irl=True) == [Phase(0, "rl", 1, 3), Phase(1, "irl", 1, 3), Phase(2, "rl", 4, 5)]
-    assert schedule_phases(5, [], irl=False) == [Phase(0, "rl", 1, 5)]
+    assert schedule_phases(5, [3], irl=True) == [
+        Phase(0, "rl", 1, 3),
+        Phase(1, "irl", 1, 3),
+        Phase(2, "rl", 4, 5, complete=False),
+    ]
+    assert schedule_phases(5, [], irl=False) == [Phase(0, "rl", 1, 5, complete=False)]
 
 
 @pytest.mark.parametrize(

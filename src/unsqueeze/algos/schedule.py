@@ -12,13 +12,15 @@ PhaseKind = Literal["rl", "irl"]
 class Phase:
     """One phase. ``first_step`` and ``last_step`` count RL optimizer steps from 1, both inclusive.
 
-    An IRL phase learns from the rollouts of the RL phase before it, whose steps it carries.
+    An IRL phase learns from the rollouts of the RL phase before it, whose steps it carries. An RL phase that is not
+    ``complete`` ends only because the run does: in a longer run it goes on.
     """
 
     number: int
     kind: PhaseKind
     first_step: int
     last_step: int
+    complete: bool = True
 
 
 def rl_phase_ends(
@@ -69,7 +71,7 @@ def schedule_phases(total_steps: int, rl_ends: list[int], *, irl: bool) -> list[
             phases.append(Phase(len(phases), "irl", first, end))
         first = end + 1
     if first <= total_steps:
-        phases.append(Phase(len(phases), "rl", first, total_steps))
+        phases.append(Phase(len(phases), "rl", first, total_steps, complete=False))
     return phases
 
 

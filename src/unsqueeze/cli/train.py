@@ -34,7 +34,10 @@ def train(
         Path | None, typer.Option(help="The run directory. Default: runs/NAME, NAME from the recipe.")
     ] = None,
     overrides: OverridesOption = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with a run that was stopped, or give it more steps (--set rl.steps=N)."),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")] = False,
     check: Annotated[
         bool, typer.Option("--check", help="Try everything once, print plan and estimates, and stop.")

@@ -151,7 +151,7 @@ def train_arm(
             # The main process reads its own disk, which the others may not see.
             for fault in processes.on_main(lambda: mend_stored(RunDirectory.open(path), recipe)):
                 progress.warn(fault)
-        if not (_is_finished(began) and {0, recipe.rl.steps} <= set(directory.evals.steps())):
+        if not (_is_finished(began, recipe.rl.steps) and {0, recipe.rl.steps} <= set(directory.evals.steps())):
             begun = time.perf_counter()
             if began:
                 elsewhere = changed_machine(directory.info, machine_info(parts.policy))
@@ -172,7 +172,12 @@ def train_arm(
                     take_base_evaluation(directory, recipe, begun_here)
                     train(run, reference=parts.reference)
                 best = best_checkpoint(directory)
-                journal.append("finished", seconds=time.perf_counter() - begun, best=best and asdict(best))
+                journal.append(
+                    "finished",
+                    steps=recipe.rl.steps,
+                    seconds=time.perf_counter() - begun,
+                    best=best and asdict(best),
+                )
             except (Interrupted, KeyboardInterrupt):
                 directory.last_words("interrupted", seconds=time.perf_counter() - begun)
                 raise
@@ -189,8 +194,9 @@ def train_arm(
         return arm_result(name, recipe, directory)
 
 
-def _is_finished(events: Sequence[Mapping[str, Any]]) -> bool:
-    return any(event["event"] == "finished" for event in events)
+def _is_finished(events: Sequence[Mapping[str, Any]], steps: int) -> bool:
+    """Tell whether a run has come to its end: one that was given more steps may have finished with fewer."""
+    return any(event["event"] == "finished" and event.get("steps", steps) == steps for event in events)
 
 
 def arm_result(name: str, recipe: Recipe, directory: RunDirectory) -> ArmResult:

@@ -123,6 +123,8 @@ class Training:
     def _end(self, phase: Phase, rows: Sequence[Row], nll_before: float) -> None:
         assert self.start is not None
         self.reports.append(finish_phase(self.run, phase, self.start, rows, nll_before))
+        if not phase.complete:
+            return  # the last checkpoint is one inside the phase, from which a longer run goes on
         self.start = None
         self.cursor = replace(self.cursor, phase=phase.number + 1, phase_begun=False)
 

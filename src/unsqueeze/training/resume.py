@@ -95,7 +95,7 @@ def restore(run: Run, optimizers: Optimizers, step: int | None) -> tuple[Cursor,
 
 def _check_place(path: Path, cursor: Cursor, step: int, phases: Sequence[Phase]) -> None:
     """RunError naming the field of the file ``path`` that is not what it is after ``step`` of a run of these phases."""
-    phase = sum(phase.last_step <= step for phase in phases)
+    phase = sum(phase.complete and phase.last_step <= step for phase in phases)
     begun = phase < len(phases) and phases[phase].first_step <= step
     for name, expected in {"step": step, "phase": phase, "phase_begun": begun}.items():
         if getattr(cursor, name) != expected:

@@ -5,7 +5,8 @@
     weights.safetensors      the fp32 weights in training
     optimizer-rl.safetensors the RL optimizer's moments, by name of weight
     optimizer-irl.safetensors the same, where the IRL optimizer keeps its state from phase to phase
-    phase_start.safetensors  inside a phase only: the weights, and samples of the policy, of the moment it began
+    phase_start.safetensors  inside a phase only: the weights, and samples of the policy, of the moment it began; an RL
+                             phase that ends because the run does is not over
     state.json               step, phase, version, how many problems were handed out, lines of metrics, and the
                              SHA-256 of each file above and of what else state.json says
 """
