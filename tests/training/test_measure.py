@@ -15,6 +15,7 @@ from unsqueeze.policy.policy import Policy
 from unsqueeze.progress import Silent, StopRequest
 from unsqueeze.rollout.engines import make_engine
 from unsqueeze.rollout.types import Completion
+from unsqueeze.training import generate as generate_module
 from unsqueeze.training import setup
 from unsqueeze.training.generate import generate
 from unsqueeze.training.measure import first_rollouts, mean_nll, mean_nll_at, start_phase
@@ -58,6 +59,8 @@ class Off:
 @pytest.fixture
 def engine_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(setup, "make_engine", lambda settings, policy: Off(make_engine(settings, policy)))
+    # So far off, a run would be refused.
+    monkeypatch.setattr(generate_module, "check_first_rollouts", lambda run, groups: None)
 
 
 @pytest.mark.usefixtures("engine_is_off")

@@ -8,7 +8,7 @@ import pytest
 
 from small_runs import prepare, random_recipe
 from unsqueeze.training.loop import train
-from unsqueeze.training.run import NUM_PROBE_PROMPTS, Run
+from unsqueeze.training.run import Run
 
 pytestmark = pytest.mark.usefixtures("judged_by_hash")
 
@@ -23,12 +23,12 @@ def problems_watched(run: Run) -> list[str]:
     ("data", "watched", "count"),
     [
         ({}, "training", 12),
-        ({"num_train": 40}, "training", NUM_PROBE_PROMPTS),
+        ({"num_train": 40}, "training", 16),
         ({"num_validation": 3}, "validation", 3),
     ],
 )
 def test_test_problems_steer_nothing(tmp_path: Path, data: dict[str, Any], watched: str, count: int):
-    run, _ = prepare(random_recipe(data=data), tmp_path / "run")
+    run, _ = prepare(random_recipe(data=data, evaluation={"watched_prompts": 16}), tmp_path / "run")
     source = {"training": run.train_problems, "validation": run.validation_problems}[watched]
     names = problems_watched(run)
     assert run.watched_set == watched

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from unsqueeze.progress import Advance
+from unsqueeze.training.outcomes import IN_SHORT, describe_shares
 
 PLAIN_EVERY_S = 15.0
 """Seconds between lines where nothing can be drawn over."""
@@ -87,4 +88,7 @@ def describe_step(record: Mapping[str, Any], greedy_logp: float | None) -> str:
         return f"IRL update {record['irl_update']}  NLL {record['loss']:.3f} nats/token"
     reward = "not judged" if record["reward"] is None else f"{record['reward']:.2f}"
     greedy = "" if greedy_logp is None else f"  greedy log-prob {greedy_logp:.3f}"
-    return f"reward {reward}  entropy {record['entropy']:.3f}{greedy}"
+    shares = {name: record[name] for name in IN_SHORT if name in record}
+    answers = describe_shares(shares, IN_SHORT)
+    entropy = f"  entropy {record['entropy']:.3f}" if "entropy" in record else ""
+    return f"reward {reward}{entropy}{greedy}" + (f"  {answers}" if answers else "")

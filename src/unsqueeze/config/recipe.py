@@ -391,7 +391,7 @@ class IrlSettings(OptimizerSettings):
     passes: float | None = Field(None, gt=0)
     """Instead of steps: passes over the demonstrations."""
     kl_budget: float | None = Field(None, gt=0)
-    """Stop as soon as watched prompts (16 of the validation problems; without any, of the training problems) have moved
+    """Stop as soon as watched prompts (of the validation problems; without any, of the training problems) have moved
     by this many nats per token; steps or passes bound it from above."""
     kl_guard: float = Field(0.0, ge=0)
     """Weight of a KL penalty (k3) towards the policy at the start of the phase, on the demonstrations."""
@@ -444,6 +444,9 @@ class EvaluationSettings(Settings):
     gauges_every_steps: int | None = Field(25, ge=1)
     """Read the gauges of squeezing (greedy log-prob and entropy on a few watched prompts) every so many RL steps,
     besides before training and where phases end; null leaves it at those."""
+    watched_prompts: int | None = Field(None, ge=1)
+    """Prompts that gauges, phase reports and irl.kl_budget watch; null: 16, or fewer where phases are so short that
+    measuring would take more than some 5 % of their work. Set it where arms of such phases are compared by gauges."""
 
 
 class CheckpointSettings(Settings):

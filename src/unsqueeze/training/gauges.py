@@ -5,7 +5,9 @@ from dataclasses import asdict, dataclass
 
 from unsqueeze.algos.schedule import Phase
 from unsqueeze.evaluation.greedy import greedy_logp
+from unsqueeze.training.probe import SAMPLES_PER_PROMPT
 from unsqueeze.training.run import Run
+from unsqueeze.training.watching import Measured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,15 +34,28 @@ def are_due(step: int, phase: Phase, every_steps: int | None) -> bool:
 def measure_gauges(run: Run) -> Gauges:
     """Read the gauges of the policy as it is; nothing that training depends on changes."""
     begun = time.perf_counter()
-    run.engine.sync(run.policy)
-    probe = run.probe
-    samples = probe.sample(run.engine, run.policy, seed=run.seed("gauges"))
+    measured = measure(run)
     return Gauges(
-        greedy_logp=greedy_logp(run.engine, probe.prompts, probe.sampling),
-        entropy=samples.entropy,
-        logp_rounding=samples.logp_rounding,
+        greedy_logp=measured.greedy_logp,
+        entropy=measured.samples.entropy,
+        logp_rounding=measured.samples.logp_rounding,
         seconds=time.perf_counter() - begun,
     )
+
+
+def measure(run: Run) -> Measured:
+    """Measure the policy as it is on the watched prompts; of one that was measured last, say what was found."""
+    watch, policy = run.watch, run.policy
+    if watch.last is not None and watch.last.version == policy.version:
+        return watch.last
+    probe = run.probe
+    total = len(probe.prompts) * (SAMPLES_PER_PROMPT + 1)
+    with watch.stopwatch.running(), run.progress.work("measuring on watched prompts", total) as advance:
+        run.engine.sync(policy)
+        samples = probe.sample(run.engine, policy, seed=run.seed("gauges"), on_finished=advance)
+        greedy = greedy_logp(run.engine, probe.prompts, probe.sampling, on_finished=advance)
+    watch.last = Measured(version=policy.version, samples=samples, greedy_logp=greedy)
+    return watch.last
 
 
 def gauge_start(run: Run) -> None:

@@ -1,13 +1,14 @@
 """One IRL phase on a checkpoint, outside of a run: for those who train with something else and want SPS in between."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from unsqueeze.algos.schedule import Phase
 from unsqueeze.config.recipe import IrlSettings
+from unsqueeze.evaluation.greedy import greedy_logp
 from unsqueeze.policy.batch import Row
 from unsqueeze.policy.optimize import make_optimizer
 from unsqueeze.policy.policy import Policy
@@ -48,7 +49,8 @@ def irl_alone(
     start = measure_start(policy, engine, probe, seed=derive_seed(seed, "probe", phase.number))
     progress.gauge(start.greedy_logp)
     own_rows = demonstrations[:NLL_ROWS]
-    nll_before = mean_nll_of(policy, own_rows, max_tokens=probe.max_batch_tokens)
+    with start.stopwatch.running():
+        nll_before = mean_nll_of(policy, own_rows, max_tokens=probe.max_batch_tokens)
     total = settings.num_updates(len(demonstrations))
     engine.rest()
     updates: list[dict[str, Any]] = []
@@ -67,15 +69,19 @@ def irl_alone(
             updates.append(update.to_record())
             progress.step({"kind": "irl", **updates[-1]})
             advance(1)
-    report = measure_report(
-        policy,
-        engine,
-        probe,
-        start,
-        phase=phase,
-        seconds=start.seconds_so_far(),
-        share_of_rl_seconds=None,
-        own_rows=own_rows,
-        nll_before=nll_before,
-    )
+    seconds = start.working_seconds()
+    with start.stopwatch.running():
+        engine.sync(policy)
+        report = measure_report(
+            policy,
+            probe,
+            start,
+            phase=phase,
+            seconds=seconds,
+            share_of_rl_seconds=None,
+            own_rows=own_rows,
+            nll_before=nll_before,
+            greedy_logp_after=greedy_logp(engine, probe.prompts, probe.sampling),
+        )
+    report = replace(report, measuring_s=start.stopwatch.seconds)
     return IrlOutcome(report, updates, update is not None and update.budget_unspent(settings, total))

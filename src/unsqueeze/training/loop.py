@@ -17,7 +17,7 @@ from unsqueeze.training.evaluation import evaluate_policy, test_set, validation_
 from unsqueeze.training.gauges import gauge_start
 from unsqueeze.training.generate import generate, generation_steps
 from unsqueeze.training.irl_phase import choose_demonstrations, irl_phase
-from unsqueeze.training.measure import finish_phase, first_rollouts, mean_nll, mean_nll_at, start_phase
+from unsqueeze.training.measure import finish_phase, first_rollouts, mean_nll, mean_nll_at, num_nll_rows, start_phase
 from unsqueeze.training.phase_report import PhaseReport, PhaseStart
 from unsqueeze.training.resume import resume
 from unsqueeze.training.rl_step import rl_step
@@ -25,9 +25,6 @@ from unsqueeze.training.run import Run
 from unsqueeze.training.state import Optimizers
 from unsqueeze.training.stream import ProblemStream
 from unsqueeze.training.tracked import begin_tracking
-
-NLL_ROWS = 128
-"""Rows of a phase's own batch on which its report measures the NLL."""
 
 
 def train(run: Run, *, reference: Reference | None) -> list[PhaseReport]:
@@ -63,6 +60,8 @@ class Training:
         self.reference = reference
         self.optimizers = make_optimizers(run)
         self.cursor, self.start = resume(run, self.optimizers)
+        if self.start is not None:
+            run.watch.stopwatch = self.start.stopwatch
         self.stream = ProblemStream(run.train_problems, seed=run.recipe.seed, position=self.cursor.problems_taken)
         self.reports: list[PhaseReport] = []
 
@@ -86,15 +85,18 @@ class Training:
                     self.cursor = replace(self.cursor, step=batch.step, phase=phase.number, phase_begun=True)
                     if batch.step < phase.last_step:
                         self.finish_step()
-        rows = first_rollouts(run, phase, NLL_ROWS)
-        self._end(phase, rows, mean_nll_at(run, start, rows))
+        rows = first_rollouts(run, phase, num_nll_rows(run))
+        with start.stopwatch.running():
+            nll_before = mean_nll_at(run, start, rows)
+        self._end(phase, rows, nll_before)
 
     def irl(self, phase: Phase) -> None:
         """Choose demonstrations, take the IRL updates, and report what they did."""
         start = self._begin(phase)
         demonstrations = choose_demonstrations(self.run, phase)
-        rows = demonstrations[:NLL_ROWS]
-        nll_before = mean_nll(self.run, rows)
+        rows = demonstrations[: num_nll_rows(self.run)]
+        with start.stopwatch.running():
+            nll_before = mean_nll(self.run, rows)
         irl_phase(self.run, phase, start, demonstrations, self.optimizers.irl)
         self._end(phase, rows, nll_before)
 

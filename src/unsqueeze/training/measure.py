@@ -1,7 +1,8 @@
 """The measurements around a phase, from which its report is made."""
 
-from collections.abc import Sequence
-from dataclasses import asdict
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 
 import numpy as np
 
@@ -10,32 +11,58 @@ from unsqueeze.evaluation.greedy import greedy_logp
 from unsqueeze.policy.batch import Row
 from unsqueeze.policy.policy import Policy
 from unsqueeze.rollout.types import Engine
+from unsqueeze.training.gauges import measure
+from unsqueeze.training.outcomes import answer_shares
 from unsqueeze.training.phase_report import PhaseReport, PhaseStart, snapshot, weight_change
 from unsqueeze.training.probe import Probe
 from unsqueeze.training.run import Run
+from unsqueeze.training.watching import NLL_ROWS_PER_PROMPT, Stopwatch
 
 
 def start_phase(run: Run, phase: Phase) -> PhaseStart:
     """Remember the policy as it is now, and show how peaked it is."""
-    start = measure_start(run.policy, run.engine, run.probe, seed=run.seed("probe", phase.number))
+    clock, stopwatch = time.perf_counter(), Stopwatch()
+    run.watch.stopwatch = stopwatch
+    with stopwatch.running():
+        measured = measure(run)
+        samples = measured.samples
+        if phase.kind == "irl" and run.recipe.irl is not None and run.recipe.irl.kl_budget is not None:
+            # The budget is spent on these: which they are decides what is learned.
+            run.engine.sync(run.policy)
+            samples = run.probe.sample(run.engine, run.policy, seed=run.seed("probe", phase.number))
+        start = PhaseStart(
+            weights=snapshot(run.policy),
+            samples=samples,
+            floor=run.probe.floor(run.policy, samples),
+            greedy_logp=measured.greedy_logp,
+            version=run.policy.version,
+            clock=clock,
+            stopwatch=stopwatch,
+        )
     run.progress.gauge(start.greedy_logp)
     return start
 
 
 def finish_phase(run: Run, phase: Phase, start: PhaseStart, own_rows: Sequence[Row], nll_before: float) -> PhaseReport:
     """Measure what the phase did, write it to the journal, and warn if it did nothing."""
-    seconds = start.seconds_so_far()
-    report = measure_report(
-        run.policy,
-        run.engine,
-        run.probe,
-        start,
-        phase=phase,
-        seconds=seconds,
-        share_of_rl_seconds=seconds / last_rl_seconds(run) if phase.kind == "irl" else None,
-        own_rows=own_rows,
-        nll_before=nll_before,
-    )
+    seconds = start.working_seconds()
+    with start.stopwatch.running():
+        greedy = measure(run).greedy_logp
+        with run.progress.work(f"phase {phase.number}: report", len(own_rows) + len(start.samples.rows)) as advance:
+            report = measure_report(
+                run.policy,
+                run.probe,
+                start,
+                phase=phase,
+                seconds=seconds,
+                share_of_rl_seconds=seconds / last_rl_seconds(run) if phase.kind == "irl" else None,
+                own_rows=own_rows,
+                nll_before=nll_before,
+                greedy_logp_after=greedy,
+                on_scored=advance,
+            )
+        answers = answers_of(run, phase) if report.did_nothing else None
+    report = replace(report, measuring_s=start.stopwatch.seconds, answers=answers)
     run.progress.gauge(report.greedy_logp_after)
     run.directory.journal.append("phase_finished", **report.to_json_object(), watched=run.watched_set)
     run.tracking.phase_report(report.to_json_object())
@@ -48,20 +75,23 @@ def finish_phase(run: Run, phase: Phase, start: PhaseStart, own_rows: Sequence[R
 
 def measure_start(policy: Policy, engine: Engine, probe: Probe, *, seed: int) -> PhaseStart:
     """Remember a policy before a phase: its weights, samples of it, how peaked it is."""
-    engine.sync(policy)
-    samples = probe.sample(engine, policy, seed=seed)
-    return PhaseStart(
-        weights=snapshot(policy),
-        samples=samples,
-        floor=probe.floor(policy, samples),
-        greedy_logp=greedy_logp(engine, probe.prompts, probe.sampling),
-        version=policy.version,
-    )
+    clock, stopwatch = time.perf_counter(), Stopwatch()
+    with stopwatch.running():
+        engine.sync(policy)
+        samples = probe.sample(engine, policy, seed=seed)
+        return PhaseStart(
+            weights=snapshot(policy),
+            samples=samples,
+            floor=probe.floor(policy, samples),
+            greedy_logp=greedy_logp(engine, probe.prompts, probe.sampling),
+            version=policy.version,
+            clock=clock,
+            stopwatch=stopwatch,
+        )
 
 
 def measure_report(
     policy: Policy,
-    engine: Engine,
     probe: Probe,
     start: PhaseStart,
     *,
@@ -70,10 +100,18 @@ def measure_report(
     share_of_rl_seconds: float | None,
     own_rows: Sequence[Row],
     nll_before: float,
+    greedy_logp_after: float,
+    on_scored: Callable[[int], None] = lambda _: None,
 ) -> PhaseReport:
-    """Report what a phase begun at ``start`` did to the policy, and to ``own_rows``, whose NLL was ``nll_before``."""
-    engine.sync(policy)
+    """Report what a phase begun at ``start`` did to the policy, and to ``own_rows``, whose NLL was ``nll_before``.
+
+    ``on_scored`` is told how many rows were scored.
+    """
     change = weight_change(policy, start.weights)
+    nll_after = mean_nll_of(policy, own_rows, max_tokens=probe.max_batch_tokens)
+    on_scored(len(own_rows))
+    kl_moved = probe.kl_moved(policy, start.samples)
+    on_scored(len(start.samples.rows))
     return PhaseReport(
         phase=phase.number,
         kind=phase.kind,
@@ -87,11 +125,13 @@ def measure_report(
         share_moved=change.share_moved,
         share_moved_bf16=change.share_moved_bf16,
         nll_before=nll_before,
-        nll_after=mean_nll_of(policy, own_rows, max_tokens=probe.max_batch_tokens),
-        kl_moved=probe.kl_moved(policy, start.samples),
+        nll_after=nll_after,
+        kl_moved=kl_moved,
         **asdict(start.floor),
         greedy_logp_before=start.greedy_logp,
-        greedy_logp_after=greedy_logp(engine, probe.prompts, probe.sampling),
+        greedy_logp_after=greedy_logp_after,
+        measuring_s=start.stopwatch.seconds,
+        num_watched=len(probe.prompts),
     )
 
 
@@ -100,6 +140,22 @@ def last_rl_seconds(run: Run) -> float:
     event = run.directory.journal.last("phase_finished", kind="rl")
     assert event is not None, "an IRL phase follows an RL phase"
     return float(event["seconds"])
+
+
+def answers_of(run: Run, phase: Phase) -> dict[str, float]:
+    """Return what the rollouts of a phase were like."""
+    steps = [step for step in run.directory.rollouts.steps() if phase.first_step <= step <= phase.last_step]
+    by_generation = [
+        (len(groups), answer_shares(groups, boxed=run.needs_box)) for groups in map(run.directory.rollouts.read, steps)
+    ]
+    total = sum(number for number, _ in by_generation)
+    names = by_generation[0][1]
+    return {name: sum(number * shares[name] for number, shares in by_generation) / total for name in names}
+
+
+def num_nll_rows(run: Run) -> int:
+    """Return on how many rows of a phase's own batch its report measures the NLL."""
+    return NLL_ROWS_PER_PROMPT * len(run.probe.prompts)
 
 
 def first_rollouts(run: Run, phase: Phase, count: int) -> list[Row]:

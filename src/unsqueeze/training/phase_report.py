@@ -14,7 +14,9 @@ from torch import Tensor
 
 from unsqueeze.distributed.sharding import piece
 from unsqueeze.policy.policy import Policy
+from unsqueeze.training.outcomes import describe_shares
 from unsqueeze.training.probe import ProbeSamples, RoundingFloor
+from unsqueeze.training.watching import Stopwatch
 
 NOTHING_MOVED_NATS = 1e-6
 """KL per token on watched prompts below which a phase that was meant to move the policy did not."""
@@ -24,7 +26,9 @@ NOTHING_MOVED_NATS = 1e-6
 class PhaseReport:
     """Log-probs and KL in nats per token; shares in [0, 1]; norms are L2 over all trained weights.
 
-    ``share_of_rl_seconds``, of an IRL phase, is its time over that of the RL phase before it.
+    ``seconds`` are those of the phase's own work, ``measuring_s`` those that its gauges and this report took
+    beside them, on ``num_watched`` prompts. ``share_of_rl_seconds``, of an IRL phase, is its ``seconds`` over those of
+    the RL phase before it.
     ``nll_before`` and ``nll_after`` are on the phase's own batch: the demonstrations of an IRL phase, the first
     rollouts of an RL phase. ``kl_moved`` estimates KL(policy before ‖ policy after) on watched prompts (k3, on samples
     of the policy before). All three are computed in fp32, the precision of the weights. ``kl_rounding``,
@@ -51,6 +55,10 @@ class PhaseReport:
     logp_rounding: float
     greedy_logp_before: float
     greedy_logp_after: float
+    measuring_s: float
+    num_watched: int
+    answers: Mapping[str, float] | None = None
+    """Of a phase that did nothing: shares of the rollouts it learned from (``outcomes.answer_shares``)."""
 
     @property
     def did_nothing(self) -> bool:
@@ -80,21 +88,34 @@ class PhaseReport:
             return None
         if self.num_updates == 0:
             reason = "no group held both right and wrong answers" if self.kind == "rl" else "there was nothing to learn"
-            return f"{self.kind.upper()} phase {self.phase} DID NOTHING: it took no update, since {reason}."
+            return (
+                f"{self.kind.upper()} phase {self.phase} DID NOTHING: it took no update, since {reason}.{self._why()}"
+            )
         return (
             f"{self.kind.upper()} phase {self.phase} DID NOTHING: {self.num_updates} updates moved "
             f"{self.share_moved:.2%} of the weights ({self.share_moved_bf16:.4%} of their bf16 values) by a norm of "
             f"{self.update_norm:.1e}, and watched prompts by {self.kl_moved:.1e} nats per token (in fp32; sampler "
             f"and trainer are {self.kl_sampler:.1e} apart by rounding alone). Results will equal those of a run "
-            f"without it; raise {self.kind}.learning_rate."
+            f"without it; raise {self.kind}.learning_rate.{self._why()}"
         )
+
+    def _why(self) -> str:
+        """Say what the phase's rollouts were like, and what helps where most of them were cut off."""
+        described = describe_shares(self.answers or {})
+        if not described:
+            return ""
+        advice = (
+            " Raise rollout.max_tokens, or ask for shorter answers." if (self.answers or {})["cut_off"] >= 0.5 else ""
+        )
+        return f" Of its rollouts: {described}.{advice}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PhaseStart:
     """Memory of the moment a phase began, to tell afterwards what it did.
 
-    ``seconds_before`` is the time the phase had taken when it was saved, for one that goes on after a stop.
+    ``clock`` is when it began, before anything was measured. ``seconds_before`` is the time the phase had taken when
+    it was saved, for one that goes on after a stop; ``stopwatch`` adds up what measuring took of it.
     """
 
     weights: Mapping[str, Tensor]
@@ -104,9 +125,14 @@ class PhaseStart:
     version: int
     clock: float = field(default_factory=time.perf_counter)
     seconds_before: float = 0.0
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
 
     def seconds_so_far(self) -> float:
         return self.seconds_before + time.perf_counter() - self.clock
+
+    def working_seconds(self) -> float:
+        """Return the time so far without what measuring took."""
+        return max(0.0, self.seconds_so_far() - self.stopwatch.seconds)
 
 
 @dataclass(frozen=True, slots=True)

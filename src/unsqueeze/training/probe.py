@@ -1,6 +1,6 @@
 """Prompts watched through training: how far a phase moved the policy on them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,7 +58,9 @@ class Probe:
     sampling: Sampling
     max_batch_tokens: int
 
-    def sample(self, engine: Engine, policy: Policy, *, seed: int) -> ProbeSamples:
+    def sample(
+        self, engine: Engine, policy: Policy, *, seed: int, on_finished: Callable[[int], None] | None = None
+    ) -> ProbeSamples:
         """Draw SAMPLES_PER_PROMPT responses a prompt, scored by the policy's own forward pass in fp32.
 
         Both sides of ``kl_moved`` thus come from one piece of code: an idle phase gives exactly 0, and one that moves
@@ -69,6 +71,7 @@ class Probe:
             SAMPLES_PER_PROMPT,
             self.sampling,
             seeds=prompt_seeds(seed, len(self.prompts)),
+            on_finished=on_finished,
         )
         rows = tuple(
             Row(prompt_tokens=np.asarray(prompt, dtype=np.int32), tokens=completion.tokens, weight=0.0)

@@ -22,6 +22,7 @@ from unsqueeze.policy.reference import Reference
 from unsqueeze.rollout.types import Group, StopReason
 from unsqueeze.training.gauges import are_due, gauge_step
 from unsqueeze.training.generate import StepBatch, informative
+from unsqueeze.training.outcomes import answer_shares
 from unsqueeze.training.proximal import trainer_scores
 from unsqueeze.training.rl_rows import rl_rows, trained_rollouts
 from unsqueeze.training.run import Run
@@ -74,6 +75,7 @@ def rl_step(
         policy_version=run.policy.version,
         **rollout_metrics(batch.groups, run.estimator, settings),
         **sampling_metrics(batch),
+        **answer_shares(batch.sampled or batch.groups, boxed=run.needs_box),
         **gap,
         **update_metrics(result),
         **asdict(batch.seconds),

@@ -1,7 +1,7 @@
 """The parts of one run, put together once and handed to the phases."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -19,9 +19,8 @@ from unsqueeze.tasks.task import Task
 from unsqueeze.track.tracking import Tracking
 from unsqueeze.training.callbacks import Callback
 from unsqueeze.training.probe import Probe
+from unsqueeze.training.watching import Watch, num_watched
 from unsqueeze.verify.verdict import Verifier
-
-NUM_PROBE_PROMPTS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +43,7 @@ class Run:
     end_ids: tuple[int, ...] = ()
     validation_problems: Sequence[Problem] = ()
     callbacks: Sequence[Callback] = ()
+    watch: Watch = field(default_factory=Watch)
 
     @property
     def rollout_sampling(self) -> Sampling:
@@ -70,15 +70,21 @@ class Run:
         )
 
     @property
+    def needs_box(self) -> bool:
+        """Tell whether an answer counts in a box alone."""
+        settings = self.recipe.verify
+        return settings.credit == "boxed" and (settings.verifier or self.task.verifier) == "math"
+
+    @property
     def watched_set(self) -> Literal["validation", "training"]:
         """The problems that phase reports and ``irl.kl_budget`` watch. Test problems steer nothing."""
         return "validation" if self.validation_problems else "training"
 
     @property
     def probe(self) -> Probe:
-        """The watched problems, at most NUM_PROBE_PROMPTS, spread evenly over those there are."""
+        """The watched problems (``watching.num_watched``), spread evenly over those there are."""
         problems = self.validation_problems or self.train_problems
-        number = min(NUM_PROBE_PROMPTS, len(problems))
+        number = min(num_watched(self.recipe, len(self.train_problems)), len(problems))
         chosen = [problems[place * len(problems) // number] for place in range(number)]
         return Probe(
             prompts=tuple(tuple(self.prompt_tokens(problem)) for problem in chosen),

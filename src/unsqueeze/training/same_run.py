@@ -52,8 +52,8 @@ def check_same_run(
         if not _may_change(name):
             raise UserError(
                 f"{directory.path} was started with {name} {_short(before)}, and {_short(now)} is given now; only "
-                f"{', '.join(MAY_CHANGE)} may change when a run goes on, and {_STEPS} may grow. Resume it with what its run.json holds, or "
-                f"name another run directory (--run)."
+                f"{', '.join(MAY_CHANGE)} may change when a run goes on, and {_STEPS} may grow. Resume it with what "
+                f"its run.json holds, or name another run directory (--run)."
             )
     for name, (before, now) in differences(_section(directory, "data"), data):
         raise UserError(
@@ -88,8 +88,8 @@ def _check_steps(directory: RunDirectory, recipe: Recipe, data: Mapping[str, Any
             raise UserError(
                 f"{directory.path} cannot go on from {_STEPS} {before} to {now}: one generation serves "
                 f"{recipe.rl.steps_per_generation} steps (rl.steps_per_generation), and the last one was made for "
-                f"{_named(steps)} alone, where the run ended, but in a run of {now} steps serves {_named(whole)}. Start a "
-                f"run of {now} steps in another run directory (--run)."
+                f"{_named(steps)} alone, where the run ended, but in a run of {now} steps serves {_named(whole)}. "
+                f"Start a run of {now} steps in another run directory (--run)."
             )
 
 

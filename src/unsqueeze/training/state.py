@@ -37,6 +37,7 @@ from unsqueeze.policy.policy import Policy
 from unsqueeze.training.phase_report import PhaseStart
 from unsqueeze.training.probe import ProbeSamples, RoundingFloor
 from unsqueeze.training.state_fields import checked_fields
+from unsqueeze.training.watching import Stopwatch
 
 WEIGHTS = "weights.safetensors"
 PHASE_START = "phase_start.safetensors"
@@ -279,6 +280,7 @@ def _start_numbers(start: PhaseStart) -> dict[str, float]:
         "greedy_logp": start.greedy_logp,
         "version": start.version,
         "seconds": start.seconds_so_far(),
+        "measuring_s": start.stopwatch.seconds,
         **asdict(start.floor),
     }
 
@@ -307,4 +309,5 @@ def _load_start(folder: Path, numbers: Mapping[str, float], policy: Policy) -> P
         greedy_logp=numbers["greedy_logp"],
         version=int(numbers["version"]),
         seconds_before=numbers["seconds"],
+        stopwatch=Stopwatch(numbers["measuring_s"]),
     )

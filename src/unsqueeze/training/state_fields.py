@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-START_NUMBERS = ("greedy_logp", "seconds", "kl_rounding", "kl_sampler", "logp_rounding")
+START_NUMBERS = ("greedy_logp", "seconds", "measuring_s", "kl_rounding", "kl_sampler", "logp_rounding")
 """Numbers of the moment that a phase began, beside the version of the policy."""
 
 
