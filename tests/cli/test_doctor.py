@@ -7,6 +7,7 @@ import torch
 
 from unsqueeze.api import health
 from unsqueeze.rollout.hf import HfEngine
+from unsqueeze.verify.confine import can_confine
 
 
 def test_here_everything_needed_works(command):
@@ -18,6 +19,7 @@ def test_here_everything_needed_works(command):
     assert f"torch {torch.__version__}" in findings["packages"]["detail"]
     assert "Make 48 from 2 3 6 14." in findings["hf engine on cpu"]["detail"]
     assert "correct" in findings["verifier of mathematics"]["detail"]
+    assert findings["confinement of judged answers"]["works"] is can_confine()
     if not torch.cuda.is_available():
         assert findings["hf engine on cuda"]["works"] is False
         assert findings["hf engine on cuda"]["advice"]

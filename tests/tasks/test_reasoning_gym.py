@@ -1,8 +1,10 @@
 """Data sets of reasoning-gym: how they are named, made, and scored by their own scorers in workers."""
 
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 
 from small_runs import run_to_end, small_recipe
@@ -64,6 +66,72 @@ def test_gold_answers_score_and_others_do_not(tmp_path: Path):
     finally:
         verifier.close()
     assert verdicts == [Verdict.CORRECT] * 4 + [Verdict.WRONG, Verdict.UNPARSABLE]
+
+
+RUN_ANSWERS = (
+    "string_insertion",
+    "spiral_matrix",
+    "binary_matrix",
+    "n_queens",
+    "countdown",
+    "puzzle24",
+    "simple_integration",
+    "intermediate_integration",
+    "polynomial_multiplication",
+)
+"""Data sets whose scorers run an answer, by eval or sympy."""
+
+
+@pytest.mark.parametrize("name", RUN_ANSWERS)
+def test_an_answer_that_a_scorer_runs_does_no_harm(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("reasoning_gym", reason="the extra reasoning-gym is not installed")
+    monkeypatch.setenv("UNSQUEEZE_API_KEY", "sesame")
+    kept = tmp_path / "kept"
+    kept.touch()
+    right, other = load_benchmark(f"reasoning_gym:{name}:2:0", Where(data_dir=tmp_path, limit=2)).problems
+    before = set(psutil.pids())
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        harm = [
+            f"__import__('socket').create_connection({server.getsockname()!r}).send("
+            "repr(__import__('os').environ).encode())",
+            f"__import__('os').remove({str(kept)!r})",
+            "__import__('os').fork() or [__import__('os').setsid(), __import__('time').sleep(3600)]",
+            "[setattr(each, 'score_answer', lambda *given: 1.0) for each in __import__('gc').get_objects() if "
+            "isinstance(each, type) and hasattr(each, 'score_answer')]",
+            f"open({str(tmp_path / 'ran')!r}, 'w')",
+            # That answers are run at all: one that hangs.
+            "all(True for _ in iter(int, 1))",
+        ]
+        answers = [f"<answer>{f'eval({one!r})'}</answer>" for one in harm]
+        verifier = GymVerifier(workers=1, timeout_s=3.0, memory_mb=320, credit="boxed")
+        try:
+            verdicts = [one.verdict for one in verifier.verify([right] * len(answers), answers)]
+            honest = [
+                f"<answer>{right.answer}</answer>",
+                "<answer>nonsense</answer>",
+                f"<answer>{other.answer}</answer>",
+            ]
+            after = [one.verdict for one in verifier.verify([right, right, other], honest)]
+        finally:
+            verifier.close()
+        server.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            server.accept()
+    assert verdicts[-1] is Verdict.TIMED_OUT
+    assert Verdict.CORRECT not in verdicts
+    known = [Verdict.WRONG if problem.answer == UNKNOWN_GOLD else Verdict.CORRECT for problem in (right, other)]
+    assert after == [known[0], Verdict.WRONG, known[1]]
+    assert kept.exists()
+    assert not (tmp_path / "ran").exists()
+    left = [pid for pid in set(psutil.pids()) - before if "unsqueeze.verify.worker" in command_of(pid)]
+    assert not left
+
+
+def command_of(pid: int) -> str:
+    try:
+        return " ".join(psutil.Process(pid).cmdline())
+    except psutil.Error:
+        return ""
 
 
 def gym(**settings: object) -> DataSettings:

@@ -38,6 +38,7 @@ def doctor() -> list[Finding]:
         *tried("packages", packages),
         *tried("devices", devices),
         *tried("verifier of mathematics", math_verifier),
+        *tried("confinement of judged answers", confinement),
         *extras(),
     ]
 
@@ -112,6 +113,20 @@ def math_verifier() -> list[Finding]:
     seconds = time.perf_counter() - begun
     detail = rf"\boxed{{2\sqrt{{2}}}} against \sqrt{{8}}: {judgement.verdict} in {seconds:.1f} s ({judgement.reason})"
     return [Finding("verifier of mathematics", judgement.verdict is Verdict.CORRECT, detail)]
+
+
+def confinement() -> list[Finding]:
+    """Whether answers are judged behind a filter of system calls."""
+    from unsqueeze.verify.confine import can_confine
+
+    works = can_confine()
+    detail = (
+        "a filter of system calls: no network, no processes, no file changed"
+        if works
+        else "limits of time, memory and files alone: this system has no filter of system calls that is known here"
+    )
+    advice = "judge in a container, above all with reasoning-gym, which runs answers as Python"
+    return [Finding("confinement of judged answers", works, detail, needed=False, advice="" if works else advice)]
 
 
 def extras() -> list[Finding]:

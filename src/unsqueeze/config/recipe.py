@@ -147,7 +147,8 @@ class DataSettings(Settings):
     """Problems whose prompt has more tokens are left out, of every set, and counted; null leaves out none, and one that
     does not fit into the model's context is refused."""
     options: Options = {}
-    """Settings of the task's own, by name: those of `reasoning_gym` are name, its data set."""
+    """Settings of the task's own, by name: those of `reasoning_gym` are name, its data set (some run answers as
+    Python: use a container)."""
     countdown: CountdownSettings = CountdownSettings()
     """countdown: how hard the problems are."""
 

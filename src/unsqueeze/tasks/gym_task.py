@@ -18,7 +18,10 @@ class GymTask(MadeTask):
     """``data.options.name`` names the data set; every split has a seed of its own."""
 
     name = "reasoning_gym"
-    title = "a procedural data set of reasoning-gym: reasoning_gym:NAME, in recipes data.options.name"
+    title = (
+        "a procedural data set of reasoning-gym: reasoning_gym:NAME, in recipes data.options.name. Some run the "
+        "model's answers as Python, confined as far as the system allows (unsqueeze doctor): use a container"
+    )
     named_is_enough = False
     verifier = "reasoning_gym"
     asks = "tags"

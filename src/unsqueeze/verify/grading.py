@@ -11,6 +11,7 @@ from math_verify import verify
 from sympy import Basic, MatrixBase, Tuple  # type: ignore[import-untyped]
 
 from unsqueeze.verify.comparing import comparing_strictly, contradicts_itself
+from unsqueeze.verify.confine import confine
 from unsqueeze.verify.finding import find, patterns_of
 from unsqueeze.verify.job import SAME_UNREADABLE, UNREADABLE_GOLD, Grade, Where
 from unsqueeze.verify.reading import (
@@ -37,6 +38,10 @@ class Grader:
         places: tuple[Where, ...] = ("anywhere", "final_answer", "box")
         self._patterns = {where: patterns_of(where) for where in places}
         self._read_gold = lru_cache(maxsize=4096)(self._read_gold_anywhere)
+
+    def begin(self) -> None:
+        """In the worker, before its first job."""
+        confine()
 
     def _read(self, text: str, where: Where, *, spaced: bool = False) -> Reading | None:
         """Return what is read; as in Math-Verify, an error in reading means that nothing was found."""

@@ -1,5 +1,6 @@
 """Requests to a worker, and its answers."""
 
+import signal
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +13,9 @@ GraderName = Literal["math", "reasoning_gym"]
 # Reasons: of no judgement, and of the only one that there can be where a gold answer cannot be read.
 UNREADABLE_GOLD = "the gold answer cannot be read"
 SAME_UNREADABLE = "the same text as the gold answer, which cannot be read"
+
+# Ends that an answer can bring about by itself: an overflow of the stack, a failed assertion, a bad address.
+OWN_ENDS = frozenset([-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS, -signal.SIGILL, -signal.SIGFPE])
 
 # The last word of a worker that ends by itself, because it has grown.
 RETIRED = "retired"

@@ -3,14 +3,13 @@
 import contextlib
 import os
 import select
-import signal
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from unsqueeze.errors import RunError, UserError
-from unsqueeze.verify.job import UNREADABLE_GOLD, Grade, GraderName, Job
+from unsqueeze.verify.job import OWN_ENDS, UNREADABLE_GOLD, Grade, GraderName, Job
 from unsqueeze.verify.processes import NurseryDiedError, NurseryHandle, WorkerHandle
 from unsqueeze.verify.verdict import Verdict
 
@@ -25,8 +24,6 @@ _ALARM_EXTRA_S = 5.0
 # but kept waiting, and is given so many times the deadline.
 _COMPUTED_SHARE = 0.25
 _PATIENCE = 8.0
-# Ends that an answer can bring about by itself: an overflow of the stack, a failed assertion, a bad address.
-_OWN_ENDS = frozenset([-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS, -signal.SIGILL, -signal.SIGFPE])
 _ANSWERS_DOING = ("timed_out", "too_large")
 
 
@@ -244,7 +241,7 @@ class WorkerPool:
             this_round.attempts[culprit] += 1
             if this_round.attempts[culprit] >= _MAX_ATTEMPTS:
                 worker.in_flight.popleft()
-                verdict = "too_large" if code in _OWN_ENDS else "crashed"
+                verdict = "too_large" if code in OWN_ENDS else "crashed"
                 this_round.finish(culprit, Grade(verdict, False, None, "the worker died on this answer, twice"))
         this_round.give_back(worker.in_flight)
 

@@ -20,6 +20,20 @@ START_TIMEOUT_S = 120.0
 _CLOSE_TIMEOUT_S = 5.0
 
 
+_KEPT = (
+    "PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "VIRTUAL_ENV",
+    "PYTHONHOME", "PYTHONHASHSEED", "PYTHONDONTWRITEBYTECODE", "MPLCONFIGDIR",
+)  # fmt: skip
+"""Variables that Python and its libraries need to load. The others may be secrets: processes that judge have none."""
+
+
+def _environment() -> dict[str, str]:
+    """The environment of the process that loads a grader. Libraries keep to one thread: forks have no more."""
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    paths = os.pathsep.join(path for path in sys.path if path)
+    return {**kept, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
 class NurseryDiedError(Exception):
     """The spawned process ended. Says its last words."""
 
@@ -110,7 +124,7 @@ class NurseryHandle:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+                env=_environment(),
             )
 
     def _answer(self, name: str) -> Any:

@@ -15,7 +15,6 @@ import contextlib
 import gc
 import logging
 import os
-import resource
 import select
 import signal
 import socket
@@ -24,6 +23,7 @@ from dataclasses import asdict
 from typing import Any
 
 from unsqueeze.verify import warm
+from unsqueeze.verify.confine import limit_resources
 from unsqueeze.verify.job import RETIRED, Grade
 from unsqueeze.verify.wire import Decoder, encode
 
@@ -37,17 +37,6 @@ def resident_peak_mb() -> float:
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) / 1024
     return 0.0
-
-
-def _limit_resources(memory_mb: int) -> None:
-    """Limit what an answer may use: so much memory, no file written, no core dumped."""
-    for limit, value in (
-        (resource.RLIMIT_AS, memory_mb << 20),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(limit, (value, value))
 
 
 def _too_large(reason: str) -> Grade:
@@ -67,7 +56,8 @@ class Worker:
         # once), and sympy may swallow the MemoryError. So a quarter of the room is all that one answer may take.
         self._room_mb = (memory_mb - self._peak_mb) / 4
         self._retire_mb = self._peak_mb + 2 * self._room_mb
-        _limit_resources(memory_mb)
+        limit_resources(memory_mb)
+        grader.begin()
 
     def serve(self) -> None:
         """Until the pipe closes. Ends by itself, between two answers, when the process has grown large."""
@@ -113,6 +103,7 @@ def _run_worker(grader: Any, fds: list[int], settings: dict[str, Any]) -> None:
     code = 1
     try:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        os.closerange(max(fds) + 1, 1 << 16)
         Worker(grader, *fds, memory_mb=settings["memory_mb"], alarm_s=settings["alarm_s"]).serve()
         code = 0
     except (BrokenPipeError, KeyboardInterrupt):
@@ -198,6 +189,7 @@ def _math_grader() -> Any:
 
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the verifier's to handle
+    os.setsid()  # what answers run has no terminal
     control = socket.socket(fileno=int(sys.argv[1]))
     grader = _warm_grader(sys.argv[2])
     # From here on nothing is printed: libraries' warnings about hostile answers belong to nobody.
