@@ -114,7 +114,7 @@ def adopt_orphans() -> None:
 def kill_children() -> None:
     """Kill and clear away every child, the orphans among them."""
     while True:
-        for child in _children():
+        for child in children_of(os.getpid()):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
         try:
@@ -123,8 +123,9 @@ def kill_children() -> None:
             return
 
 
-def _children() -> list[int]:
-    with contextlib.suppress(OSError), open(f"/proc/self/task/{os.getpid()}/children") as children:
+def children_of(pid: int) -> list[int]:
+    """The children of a process's main thread. None where the system does not tell."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{pid}/children") as children:
         return [int(pid) for pid in children.read().split()]
     return []
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from unsqueeze.errors import RunError
+from unsqueeze.verify.confine import children_of
 from unsqueeze.verify.job import RETIRED, GraderName
 from unsqueeze.verify.wire import Decoder, encode
 
@@ -39,14 +40,16 @@ class NurseryDiedError(Exception):
 
 
 def cpu_s(pid: int) -> float | None:
-    """Seconds of the processor that a process has had. None where the system does not tell."""
+    """Seconds of the processor that a process and its forks have had. None where the system does not tell."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as stat:
             fields = stat.read().rpartition(b")")[2].split()
     except OSError:
         return None
-    # utime and stime, fields 14 and 15 of proc(5), counted from the state behind the name, which is field 3.
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    # utime, stime and those of ended children, fields 14 to 17 of proc(5), counted from the state behind the name,
+    # which is field 3.
+    own = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    return own + sum(cpu_s(child) or 0.0 for child in children_of(pid))
 
 
 class WorkerHandle:
