@@ -14,13 +14,17 @@ Script = Callable[[str, dict[str, Any]], Reply]
 
 
 class OpenAiServer:
-    """``asked`` holds path, body and headers of every POST, ``most_at_once`` how many were under way together."""
+    """``asked`` holds path, body and headers of every POST, ``most_at_once`` how many were under way together.
+
+    ``gets`` says what a GET of a path gives, ``statuses`` with which failures it begins.
+    """
 
     def __init__(self, script: Script, *, models: list[dict[str, Any]] | None, version: str | None) -> None:
         self.script = script
         self.models = models
         self.version = version
         self.gets: dict[str, Callable[[], Any]] = {}
+        self.statuses: dict[str, Iterator[int]] = {}
         self.asked: list[tuple[str, dict[str, Any], dict[str, str]]] = []
         self.most_at_once = 0
         self._at_once = 0
@@ -38,7 +42,9 @@ class OpenAiServer:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                if self.path in outer.gets:
+                if status := next(outer.statuses.get(self.path, iter(())), None):
+                    self._send(status, {"detail": "not yet"})
+                elif self.path in outer.gets:
                     self._send(200, outer.gets[self.path]())
                 elif self.path == "/v1/models" and outer.models is not None:
                     self._send(200, {"object": "list", "data": outer.models})

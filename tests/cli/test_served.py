@@ -12,7 +12,8 @@ from unsqueeze.errors import UserError
 from unsqueeze.evaluation import draw
 from unsqueeze.evaluation.benchmarks import Where, load_benchmarks
 from unsqueeze.rollout.replicas import Replicas
-from unsqueeze.rollout.served import Ask, ServedModel, answer_of, stop_reason, token_logprobs
+from unsqueeze.rollout.served import Ask, ServedModel
+from unsqueeze.rollout.served_answers import answer_of, stop_reason, token_logprobs
 from unsqueeze.rollout.types import Sampling, StopReason
 
 NAME = "tiny"

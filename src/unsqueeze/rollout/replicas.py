@@ -24,6 +24,8 @@ _TICK_S = 0.5
 _ATTEMPTS_AT_ALL = 3
 _LARGEST_PORT = 65535
 _MAY_PASS = {408, 409, 425, 429}
+_COMING_UP = {408, 425, 429, 502, 503, 504}
+"""What a server that is starting or busy, or what stands before it, answers to anything at all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +36,10 @@ class Patience:
     attempts: int = 8
     first_wait_s: float = 0.5
     longest_wait_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        if not self.timeout_s > 0:
+            raise UserError(f"a response may take {self.timeout_s:g} s; give more than 0 (--request-timeout).")
 
     def wait_s(self, attempt: int) -> float:
         """Seconds to rest after failure number ``attempt``, from 0: doubling, up to a bound, spread by chance."""
@@ -95,6 +101,8 @@ class Replicas:
                 for _ in requests:
                     place, answer = _take(done, on_tick)
                     if isinstance(answer, BaseException):
+                        sending.cancel()
+                        yield from _whole(done)
                         raise answer
                     yield place, answer
             finally:
@@ -153,9 +161,9 @@ class Replicas:
             wait_s = self._patience.wait_s(attempt)
             replica.under_way += 1
             try:
-                response = await client.post(replica.url + request.path, json=request.body)
+                response = await self._send(client, "POST", replica.url + request.path, request.body)
                 if response.status_code < 400:
-                    answer = _object(response)
+                    answer = json_object(response)
                     if answer is not None:
                         return answer
                     failure = f"{without_credentials(replica.url)} answered with something that is no JSON object"
@@ -181,15 +189,33 @@ class Replicas:
     async def _persist(
         self, client: httpx2.AsyncClient, method: str, url: str, body: dict[str, Any] | None
     ) -> httpx2.Response | RunError:
-        for attempt in range(_ATTEMPTS_AT_ALL):
-            await anyio.sleep(self._patience.wait_s(attempt - 1) if attempt else 0)
+        rest_s = 0.0
+        for attempt in range(self._patience.attempts):
+            await anyio.sleep(rest_s)
+            rest_s = self._patience.wait_s(attempt)
             try:
-                return await client.request(method, url, json=body)
+                response = await self._send(client, method, url, body)
             except httpx2.RequestError as error:
                 failure = _words(error)
+                if attempt + 1 < _ATTEMPTS_AT_ALL:
+                    continue
+                break
+            if response.status_code not in _COMING_UP or attempt + 1 == self._patience.attempts:
+                return response
+            rest_s = max(rest_s, _retry_after(response))
         return RunError(
             f"the server {without_credentials(url)} cannot be reached ({failure}); check that it runs, and its address."
         )
+
+    async def _send(
+        self, client: httpx2.AsyncClient, method: str, url: str, body: dict[str, Any] | None
+    ) -> httpx2.Response:
+        """Send one request and take the whole response in. ``ReadTimeout`` where that takes longer than patience lasts,
+        however steadily it trickles in.
+        """
+        with anyio.move_on_after(self._patience.timeout_s):
+            return await client.request(method, url, json=body)
+        raise httpx2.ReadTimeout(f"the response was not there within {self._patience.timeout_s:g} s")
 
     def _client(self) -> httpx2.AsyncClient:
         return httpx2.AsyncClient(
@@ -235,20 +261,29 @@ def refusal(response: httpx2.Response) -> RefusedError:
 
 def describe(response: httpx2.Response) -> str:
     """The server, the status and the server's own words, on one line."""
-    said = _object(response) or {}
+    said = json_object(response) or {}
     error = said.get("error", said)
     words = (error.get("message") or error.get("detail")) if isinstance(error, dict) else error
-    text = without_key(" ".join(str(words or response.text).split()))[:300].rstrip(".")
+    text = without_key(" ".join(brief(words or response.text).split()))[:300].rstrip(".")
     where = without_credentials(str(response.request.url))
     return f"{where} answered {response.status_code}" + (f": {text}" if text else "")
 
 
-def _object(response: httpx2.Response) -> dict[str, Any] | None:
+def json_object(response: httpx2.Response) -> dict[str, Any] | None:
+    """Return the JSON object that was answered; None where it is something else, or nested too deeply to be read."""
     try:
         value = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def brief(value: object) -> str:
+    """What a server said, whatever it is, as text."""
+    try:
+        return str(value)
+    except RecursionError:
+        return "something nested very deeply"
 
 
 def _words(error: httpx2.RequestError) -> str:
@@ -264,6 +299,17 @@ def _retry_after(response: httpx2.Response) -> float:
         return min(120.0, max(0.0, float(response.headers.get("retry-after", "0"))))
     except ValueError:
         return 0.0
+
+
+def _whole(done: "queue.SimpleQueue[Any]") -> Iterator[tuple[int, dict[str, Any]]]:
+    """The answers that have come in and were not taken."""
+    while True:
+        try:
+            place, answer = done.get_nowait()
+        except queue.Empty:
+            return
+        if not isinstance(answer, BaseException):
+            yield place, answer
 
 
 def _take(done: "queue.SimpleQueue[Any]", on_tick: Callable[[], None] | None) -> Any:

@@ -4,18 +4,18 @@ Chats go to ``/chat/completions``, where the server applies its own template; te
 sample is a request of its own, with its own seed: it can be repeated, moved to another replica and counted alone.
 """
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import httpx2
 
-from unsqueeze.errors import UserError
-from unsqueeze.rollout.replicas import RefusedError, Replicas, Request, refusal
+from unsqueeze.errors import RunError, UserError
+from unsqueeze.rollout.replicas import RefusedError, Replicas, Request, describe, json_object, may_pass, refusal
+from unsqueeze.rollout.served_answers import answer_of, is_count
 from unsqueeze.rollout.served_turns import ServerTokenizer
-from unsqueeze.rollout.types import Answer, Sampling, StopReason
+from unsqueeze.rollout.types import Answer, Sampling
 from unsqueeze.seeds import derive_seed
 
 Chat = list[dict[str, str]]
@@ -93,6 +93,8 @@ class ServedModel:
             if response.status_code in (404, 405, 501):  # a server that keeps no list
                 found.append({})
                 continue
+            if may_pass(response.status_code):
+                raise RunError(f"{describe(response)}, however often it was asked; is it still starting?")
             if response.status_code >= 400:
                 raise refusal(response)
             models = _models(response)
@@ -105,13 +107,13 @@ class ServedModel:
             found.append(models[name])
         if name is None:
             raise UserError(f"the server {replicas.names[0]} does not say which models it has; name one.")
-        roots = [model.get("root") for model in found]
+        roots = [root if isinstance(root := model.get("root"), str) else None for model in found]
         if len(set(roots)) > 1:
             raise UserError(
                 f"the servers mean different things by {name!r}: "
                 f"{', '.join(f'{root} at {where}' for root, where in zip(roots, replicas.names, strict=True))}."
             )
-        contexts = [model["max_model_len"] for model in found if isinstance(model.get("max_model_len"), int)]
+        contexts = [model["max_model_len"] for model in found if is_count(model.get("max_model_len"))]
         return cls(
             replicas,
             name,
@@ -201,63 +203,11 @@ class ServedModel:
         )
 
 
-def answer_of(reply: Mapping[str, Any]) -> Answer:
-    """The one choice of a reply. UserError where the reply has none.
-
-    A server that parts a model's reasoning from its answer gets them put together again, in ``<think>`` tags. ``STOP``
-    is a stop string, where the server says so (vLLM does); every other end but the token limit counts as the model's.
-    """
-    choice = only_choice(reply)
-    logprobs = token_logprobs(choice.get("logprobs"))
-    usage = reply.get("usage")
-    counted = usage.get("completion_tokens") if isinstance(usage, Mapping) else None
-    return Answer(
-        text=_text(choice),
-        stop_reason=stop_reason(choice),
-        num_tokens=counted if isinstance(counted, int) else None if logprobs is None else len(logprobs),
-        mean_logp=math.fsum(logprobs) / len(logprobs) if logprobs else None,
-    )
-
-
-def only_choice(reply: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The one choice of a reply to a request for one. UserError where it has none."""
-    choices = reply.get("choices")
-    if not isinstance(choices, list) or not choices or not isinstance(choices[0], Mapping):
-        raise UserError(f"the server's answer has no choices: {str(dict(reply))[:200]}; is it OpenAI-compatible?")
-    return choices[0]
-
-
-def token_logprobs(given: Any) -> list[float] | None:
-    """The log-probs of the drawn tokens in the two forms there are (completions, chat); None where one is missing."""
-    if not isinstance(given, Mapping):
-        return None
-    content = given.get("content")
-    values = [token.get("logprob") for token in content] if isinstance(content, list) else given.get("token_logprobs")
-    if not isinstance(values, list) or not all(isinstance(value, int | float) for value in values):
-        return None
-    return [float(value) for value in values]
-
-
-def stop_reason(choice: Mapping[str, Any]) -> StopReason:
-    if choice.get("finish_reason") == "length":
-        return StopReason.LENGTH
-    return StopReason.STOP if isinstance(choice.get("stop_reason"), str) else StopReason.EOS
-
-
-def _text(choice: Mapping[str, Any]) -> str:
-    message = choice.get("message")
-    if not isinstance(message, Mapping):
-        return str(choice.get("text") or "")
-    content = str(message.get("content") or "")
-    reasoning = message.get("reasoning_content") or message.get("reasoning")
-    return f"<think>{reasoning}</think>{content}" if isinstance(reasoning, str) else content
-
-
 def _models(response: httpx2.Response) -> dict[str, dict[str, Any]]:
     """The models of a server by their names. UserError where that is not what it sent."""
     try:
         return {str(model["id"]): model for model in response.json()["data"]}
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise UserError(
             f"{response.request.url.host} answered /models with something else than models; is this the address of an "
             "OpenAI-compatible API (it ends with /v1)?"
@@ -268,10 +218,7 @@ def _version(replicas: Replicas) -> str | None:
     """Return what ``/version`` says, where there is one (vLLM); replicas of different versions are all named."""
     said = set()
     for response in replicas.send_to_all("GET", "//version"):
-        try:
-            version = response.json()["version"] if response.status_code == 200 else None
-        except (ValueError, KeyError, TypeError):
-            version = None
+        version = (json_object(response) or {}).get("version") if response.status_code == 200 else None
         if isinstance(version, str):
             said.add(version)
     return ", ".join(sorted(said)) or None

@@ -4,7 +4,8 @@ import re
 from typing import Any
 
 from unsqueeze.errors import UserError
-from unsqueeze.rollout.replicas import Replicas
+from unsqueeze.rollout.replicas import Replicas, json_object
+from unsqueeze.rollout.served_answers import is_count
 from unsqueeze.tasks.turns import Chat, find_turn_end
 
 _MARK = re.compile(r"[<\[]\S+[>\]]")
@@ -46,13 +47,18 @@ class ServerTokenizer:
     def _tokens(self, what: dict[str, Any]) -> list[int]:
         body = {"model": self._name, "return_token_strs": True, **what}
         response = self._replicas.send_to_all("POST", "//tokenize", body)[0]
-        try:
-            said = response.json()
-            tokens, texts = said["tokens"], said["token_strs"]
-            self._texts.update(zip(tokens, texts, strict=True))
-        except (ValueError, KeyError, TypeError):
+        said = json_object(response) or {}
+        tokens, texts = said.get("tokens"), said.get("token_strs")
+        if not (
+            isinstance(tokens, list)
+            and isinstance(texts, list)
+            and len(tokens) == len(texts)
+            and all(map(is_count, tokens))
+            and all(isinstance(text, str) for text in texts)
+        ):
             raise UserError(
                 f"the server {self._replicas.names[0]} does not say what tokens a text has (status "
                 f"{response.status_code} of /tokenize); leave --end-token out, or give its text as --stop."
-            ) from None
-        return [int(token) for token in tokens]
+            )
+        self._texts.update(zip(tokens, texts, strict=True))
+        return tokens

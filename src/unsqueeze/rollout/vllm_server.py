@@ -28,8 +28,9 @@ from unsqueeze.credentials import without_credentials
 from unsqueeze.errors import RunError, UserError
 from unsqueeze.policy.context import context_length
 from unsqueeze.rollout.completions import Ended, check_request, completions_of
-from unsqueeze.rollout.replicas import Replicas, Request, describe
-from unsqueeze.rollout.served import ServedModel, only_choice, stop_reason, token_logprobs
+from unsqueeze.rollout.replicas import Replicas, Request, describe, json_object
+from unsqueeze.rollout.served import ServedModel
+from unsqueeze.rollout.served_answers import is_count, only_choice, stop_reason, token_logprobs
 from unsqueeze.rollout.stops import StopStrings, end_token_ids
 from unsqueeze.rollout.types import Completion, Sampling
 from unsqueeze.seeds import derive_seed
@@ -157,7 +158,7 @@ class VllmServerEngine:
         reload = {"method": "reload_weights", "kwargs": {"weights_path": str(self._weights_path.resolve())}}
         self._tell_all("//collective_rpc", reload, "did not take the new weights")
         for response in self._tell_all("//reset_prefix_cache", None, "kept cached prefixes of the old weights"):
-            if response.json().get("success") is not True:
+            if (json_object(response) or {}).get("success") is not True:
                 raise RunError(f"{_where(response)} kept cached prefixes of the old weights; does another run use it?")
         self._tell_all("//update_weight_version", {"new_version": self._version_name()}, "takes no name for weights")
         if lacking := self._lacking():
@@ -168,7 +169,7 @@ class VllmServerEngine:
         return [
             _where(response)
             for response in self._tell_all("//weight_info", None, "does not say which weights it has", method="GET")
-            if response.json().get("weight_version") != self._version_name()
+            if (json_object(response) or {}).get("weight_version") != self._version_name()
         ]
 
     def _version_name(self) -> str:
@@ -244,7 +245,7 @@ def _ended(reply: dict[str, Any], sampling: Sampling) -> Ended:
     """
     choice = only_choice(reply)
     tokens, logp = choice.get("token_ids"), token_logprobs(choice.get("logprobs"))
-    if not isinstance(tokens, list) or logp is None or len(logp) != len(tokens):
+    if not isinstance(tokens, list) or not all(map(is_count, tokens)) or logp is None or len(logp) != len(tokens):
         raise RunError(
             "a server's answer has no token ids with a log-prob each; was it started with vLLM 0.32, and with "
             "--logprobs-mode raw_logprobs (its default)?"
