@@ -43,7 +43,7 @@ from unsqueeze.rollout.hf import HfEngine
 from unsqueeze.rollout.types import Sampling
 from unsqueeze.seeds import prompt_seeds
 from unsqueeze.store.provenance import git_state
-from unsqueeze.tasks.jsonl import load_jsonl_problems
+from unsqueeze.tasks.files import load_file_problems
 from unsqueeze.tasks.prompts import PromptBuilder
 from unsqueeze.tasks.styles import MATH_TEMPLATE, Wording
 from unsqueeze.training.probe import mean_k3
@@ -315,7 +315,7 @@ def main() -> None:
     commit = commit_here()
     torch.set_num_threads(arguments.threads)
     policy = Policy.load(ModelSettings(path=arguments.model, compute_dtype="bfloat16", device="cpu"))
-    problems = load_jsonl_problems(arguments.data / "gsm8k_test.jsonl")
+    problems = load_file_problems(arguments.data / "gsm8k_test.jsonl")
     builder = PromptBuilder(tokenizer=policy.tokenizer, wording=Wording(mode="chat", template=MATH_TEMPLATE))
     scatter(policy)
     found = []

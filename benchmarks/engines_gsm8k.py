@@ -35,7 +35,7 @@ from unsqueeze.rollout.types import Engine, Sampling
 from unsqueeze.rollout.vllm_engine import VllmEngine
 from unsqueeze.seeds import prompt_seeds
 from unsqueeze.store.provenance import git_state
-from unsqueeze.tasks.jsonl import load_jsonl_problems
+from unsqueeze.tasks.files import load_file_problems
 from unsqueeze.tasks.problem import Problem
 from unsqueeze.tasks.prompts import PromptBuilder
 from unsqueeze.tasks.styles import MATH_TEMPLATE, Wording
@@ -178,7 +178,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="the page to write; without it, it is printed")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    problems = load_jsonl_problems(arguments.data / "gsm8k_test.jsonl", limit=arguments.problems)
+    problems = load_file_problems(arguments.data / "gsm8k_test.jsonl", limit=arguments.problems)
     policy = Policy.load(ModelSettings(path=str(arguments.model), device="cpu"))
     builder = PromptBuilder(tokenizer=policy.tokenizer, wording=Wording(mode="chat", template=MATH_TEMPLATE))
     prompts = [builder.tokens(problem) for problem in problems]

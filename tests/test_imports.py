@@ -90,7 +90,8 @@ PURE: dict[str, set[str]] = {
     "cost": COMPUTING,
 }
 READS_FILES = {
-    "tasks/jsonl.py": {"pathlib"},
+    "tasks/file_records.py": {"contextlib", "gzip", "io", "pathlib", "pyarrow", "zlib"},
+    "tasks/files.py": {"pathlib"},
     "tasks/math_task.py": {"pathlib"},
     "tasks/hub.py": {"datasets", "pathlib"},
     "tasks/gym.py": {"reasoning_gym"},

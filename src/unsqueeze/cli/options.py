@@ -84,8 +84,9 @@ TasksOption = Annotated[
     typer.Option(
         "--task",
         metavar="TASK",
-        help="A benchmark by name (eval --list-tasks), a JSONL file, NAME for NAME.jsonl in --data-dir, a data set of "
-        "the hub as hub:OWNER/NAME[:CONFIG]:SPLIT, or package.module:Class of your own. Repeatable.",
+        help="A benchmark by name (eval --list-tasks), a data file (JSON Lines, JSON, Parquet), NAME for "
+        "NAME.jsonl in --data-dir, a data set of the hub as hub:OWNER/NAME[:CONFIG]:SPLIT, or "
+        "package.module:Class of your own. Repeatable.",
     ),
 ]
 DataDirOption = Annotated[
@@ -137,7 +138,9 @@ TemplateOption = Annotated[
     ),
 ]
 SystemOption = Annotated[str | None, typer.Option(help="The system message, for chat models. Default: the style's.")]
-ProblemFieldOption = Annotated[str, typer.Option(help="The question's field in a JSONL file or a hub: data set.")]
+ProblemFieldOption = Annotated[
+    str, typer.Option(help="The question's field in a file or a hub: data set, such as question or prompt.0.content.")
+]
 AnswerFieldOption = Annotated[str, typer.Option(help="The field of its gold answer.")]
 MaxRowsOption = Annotated[
     int,

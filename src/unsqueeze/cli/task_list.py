@@ -9,7 +9,7 @@ from rich.table import Table
 
 MORE = (
     "Tasks without a number are made here. The others come from NAME.jsonl in --data-dir, else from the hub. "
-    "Any other set: a JSONL file, or hub:OWNER/NAME[:CONFIG]:SPLIT."
+    "Any other set: a file (JSON Lines, JSON, Parquet), or hub:OWNER/NAME[:CONFIG]:SPLIT."
 )
 
 

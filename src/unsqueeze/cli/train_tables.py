@@ -120,7 +120,7 @@ def as_task(data: DataSettings) -> list[str]:
     if data.test_path is None:
         name = data.options.get("name")
         return ["--task", data.kind if name is None else f"{data.kind}:{name}"]
-    fields = {"--problem-field": data.problem_field, "--answer-field": data.answer_field}
+    fields = dict(zip(("--problem-field", "--answer-field"), data.fields_of(data.test_path), strict=True))
     defaults = {"--problem-field": "problem", "--answer-field": "answer"}
     named = [part for flag, field in fields.items() if field != defaults[flag] for part in (flag, field)]
     return ["--task", data.test_path, *named]

@@ -114,25 +114,31 @@ class CountdownSettings(Settings):
 
 class DataSettings(Settings):
     kind: str = "countdown"
-    """The task, by name (`unsqueeze eval --list-tasks`), or package.module:Class of your own. `jsonl` reads files with
-    one problem and one answer a line; `hub` reads data sets of the Hugging Face hub, and such files beside them: each
-    path below is `hub:OWNER/NAME[:CONFIG]:SPLIT[@REVISION]`, or a file. A commit as the revision pins the data; without
-    one it is the newest. Known sets (GSM8K, MATH-500, …) are read in their own format unless fields are named. All
-    others make their problems. What was read is in run.json: a hash, and the commit.
+    """The task, by name (`unsqueeze eval --list-tasks`), or package.module:Class of your own. `jsonl` reads files of
+    problems with their answers: JSON Lines or a JSON array, gzipped or not, or Parquet; `hub` reads data sets of the
+    Hugging Face hub, and such files beside them: each path below is `hub:OWNER/NAME[:CONFIG]:SPLIT[@REVISION]`, or a
+    file. A commit as the revision pins the data; without one it is the newest. Known sets (GSM8K, MATH-500, …) are read
+    in their own format unless fields are named. All others make their problems. What was read is in run.json: a hash,
+    and the commit.
     """
     seed: int = 0
     """Seed of the making of problems, or of the drawing of subsets. Not the seed of the run."""
     train_path: str | None = None
-    """jsonl: the file of training problems; hub: the data set, or a file."""
+    """jsonl: the file of training problems, of any of those formats; hub: the data set, or a file."""
     test_path: str | None = None
     """Held-out problems, named in the same way."""
     validation_path: str | None = None
     """Validation problems, named in the same way, by which the best checkpoint is chosen; null takes num_validation of
     those for training."""
     problem_field: str = "problem"
-    """The field of the question, in every file and data set."""
+    """The field of the question, in every file and data set: text, or a list of messages of which the user's is the
+    question. A dot leads into an object or a list: `prompt.0.content`. Rows of verl are known by themselves."""
     answer_field: str = "answer"
-    """The field of the gold answer."""
+    """The field of the gold answer, likewise: `reward_model.ground_truth`."""
+    test_problem_field: str | None = None
+    """The field of the question in test_path; null: problem_field."""
+    test_answer_field: str | None = None
+    """The field of the gold answer in test_path; null: answer_field."""
     num_train: int | None = Field(None, ge=1)
     """Number of training problems. jsonl, hub: a uniform random subset of this size; null takes all. Others: so many
     are made; null is 800, unless the task says another number.
@@ -167,6 +173,12 @@ class DataSettings(Settings):
         if self.kind != "hub" and from_hub:
             raise ValueError(f"{from_hub[0]} is a data set of the hub, and data.kind is {self.kind}; set it to hub")
         return self
+
+    def fields_of(self, path: str) -> tuple[str, str]:
+        """Return the fields of question and gold answer in a file or data set."""
+        if path != self.test_path:
+            return self.problem_field, self.answer_field
+        return self.test_problem_field or self.problem_field, self.test_answer_field or self.answer_field
 
 
 class PromptSettings(Settings):

@@ -1,4 +1,4 @@
-"""Find the problems of a task: Countdown, a benchmark known by name, a data set of the hub, or a JSONL file."""
+"""Find the problems of a task: Countdown, a benchmark known by name, a data set of the hub, or a data file."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -9,8 +9,9 @@ from unsqueeze.digests import sha256_of
 from unsqueeze.errors import UserError
 from unsqueeze.extensions import TASKS, is_place
 from unsqueeze.tasks import gym
+from unsqueeze.tasks.file_records import stem
+from unsqueeze.tasks.files import load_file_problems
 from unsqueeze.tasks.hub import PREFIX, HubSource, load_hub_problems, parse_source
-from unsqueeze.tasks.jsonl import load_jsonl_problems
 from unsqueeze.tasks.known import KNOWN, KnownSet, find_known, format_of
 from unsqueeze.tasks.problem import Problem, content_sha256
 from unsqueeze.tasks.records import Reader, or_plain, plain
@@ -91,7 +92,7 @@ def load_benchmark(task: str, where: Where) -> Benchmark:
         reader, id_field = format_of(source, where.problem_field, where.answer_field)
         return _from_hub(source, source.name, reader, id_field, where.limit)
     if Path(task).is_file():
-        return _from_file(Path(task), Path(task).stem, where.reader, None, where.limit)
+        return _from_file(Path(task), stem(Path(task)), where.reader, None, where.limit)
     if known := find_known(task):
         return _load_known(known, where)
     path = _find_file((task, task.lower().replace("-", "_")), where.data_dir)
@@ -130,7 +131,7 @@ def _load_known(known: KnownSet, where: Where) -> Benchmark:
 
 
 def _from_file(path: Path, name: str, reader: Reader, id_field: str | None, limit: int | None) -> Benchmark:
-    problems = load_jsonl_problems(path, reader=reader, id_field=id_field, limit=limit)
+    problems = load_file_problems(path, reader=reader, id_field=id_field, limit=limit)
     return _benchmark(name, problems, str(path), sha256_of(path))
 
 

@@ -88,7 +88,7 @@ def load_records(source: HubSource) -> tuple[list[Record], str | None]:
         if reason is None and isinstance(error, ConnectionError):
             reason = "it cannot be reached, and no cache here has it; connect once, or give a path"
         told = f": {reason}" if reason else f" ({type(error).__name__}: {one_line(error)})"
-        hint = " A path is that of a JSONL file." if reason else ""
+        hint = " A path is that of a data file." if reason else ""
         raise UserError(f"{source} cannot be had from the hub{told}.{hint}") from error
     commit = _commit_of(loaded.cache_files)
     _check_revision(source, commit)

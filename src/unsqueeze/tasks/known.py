@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 
 from unsqueeze.tasks.hub import HubSource
-from unsqueeze.tasks.records import Reader, gpqa, gsm8k, mmlu, or_plain, plain
+from unsqueeze.tasks.records import DEFAULT_FIELDS, Reader, gpqa, gsm8k, mmlu, or_plain, plain
 
 _PLAIN = plain()
-DEFAULT_FIELDS = ("problem", "answer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,8 +7,9 @@ from pathlib import Path
 from unsqueeze.config.recipe import DataSettings
 from unsqueeze.digests import sha256_of
 from unsqueeze.errors import UserError
+from unsqueeze.tasks.file_records import count_records
+from unsqueeze.tasks.files import load_file_problems
 from unsqueeze.tasks.hub import PREFIX, HubProblems, load_hub_problems, parse_source
-from unsqueeze.tasks.jsonl import load_jsonl_problems
 from unsqueeze.tasks.known import format_of
 from unsqueeze.tasks.problem import Problem
 from unsqueeze.tasks.records import plain, uniform_subset
@@ -32,18 +33,20 @@ class MathTask(Task):
 
     def sizes(self, settings: DataSettings) -> Sizes:
         return Sizes(
-            train=settings.num_train or count_lines(settings.train_path),
-            test=settings.num_test or count_lines(settings.test_path),
-            validation=settings.num_validation or count_lines(settings.validation_path),
+            train=settings.num_train or count_problems(settings.train_path),
+            test=settings.num_test or count_problems(settings.test_path),
+            validation=settings.num_validation or count_problems(settings.validation_path),
         )
 
 
-def count_lines(path: str | None) -> int | None:
-    """Count the problems of a file; None without it."""
+def count_problems(path: str | None) -> int | None:
+    """Count the problems of a file; None without it, and where it cannot be read."""
     if path is None or not Path(path).is_file():
         return None
-    with Path(path).open("rb") as file:
-        return sum(1 for line in file if line.strip())
+    try:
+        return count_records(Path(path))
+    except UserError:
+        return None
 
 
 class Sources:
@@ -62,8 +65,8 @@ class Sources:
         """The problems of a path, or ``size`` of them, drawn uniformly by the seed. UserError naming what is wrong."""
         settings = self._settings
         if not path.startswith(PREFIX):
-            reader = plain(settings.problem_field, settings.answer_field)
-            problems = load_jsonl_problems(path, reader=reader, subset_size=size, seed=settings.seed)
+            reader = plain(*settings.fields_of(path))
+            problems = load_file_problems(path, reader=reader, subset_size=size, seed=settings.seed)
             self.sha256[path] = sha256_of(Path(path))
             return problems
         if path not in self._from_hub:
@@ -75,7 +78,7 @@ class Sources:
     def _load(self, path: str) -> HubProblems:
         """Problems of the test split are called as ``unsqueeze eval`` calls them; of others by their split as well."""
         settings, source = self._settings, parse_source(path)
-        reader, id_field = format_of(source, settings.problem_field, settings.answer_field)
+        reader, id_field = format_of(source, *settings.fields_of(path))
         name = source.name if path == settings.test_path else f"{source.name}:{source.split}"
         return load_hub_problems(source, reader=reader, id_field=id_field, name=name)
 

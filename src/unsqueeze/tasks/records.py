@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from unsqueeze.errors import UserError
 from unsqueeze.tasks.problem import Problem
@@ -27,13 +28,80 @@ Reader = Callable[[Record, str, str], Question]
 """Function of a record, where it stands (for messages), and the problem's id."""
 
 
+class BadRecordError(UserError):
+    """One record holds no problem: its question or its answer is missing, null, empty, or nothing that can be read."""
+
+
+DEFAULT_FIELDS = ("problem", "answer")
+VERL_FIELDS = ("prompt", "reward_model.ground_truth")
+_NAMED_BY = "; data.problem_field and data.answer_field (--problem-field, --answer-field) name others"
+
+
 def plain(problem_field: str = "problem", answer_field: str = "answer") -> Reader:
-    """A question in one field and its gold answer in another."""
+    """A question in one field and its gold answer in another; the question may be a list of messages.
+
+    A dot in a name that no field has leads into an object, or a list: ``reward_model.ground_truth``,
+    ``prompt.0.content``. By the default names, rows of verl are read too.
+    """
 
     def read(record: Record, where: str, problem_id: str) -> Question:
-        return Question(text_of(record, problem_field, where), text_of(record, answer_field, where))
+        fields = (problem_field, answer_field)
+        if fields == DEFAULT_FIELDS and is_verl(record):
+            fields = VERL_FIELDS
+        value = value_of(record, fields[0], where, _NAMED_BY)
+        asked = user_message(value, fields[0], where) if _are_messages(value) else value
+        answer = value_of(record, fields[1], where, _NAMED_BY)
+        return Question(as_text(asked, fields[0], where), as_text(answer, fields[1], where))
 
     return read
+
+
+def is_verl(record: Record) -> bool:
+    """Tell a row of verl's data format: ``prompt`` is a list of messages, ``reward_model`` holds ``ground_truth``."""
+    judged_by = record.get("reward_model")
+    return (
+        not set(DEFAULT_FIELDS) & set(record)
+        and _are_messages(record.get("prompt"))
+        and isinstance(judged_by, Mapping)
+        and "ground_truth" in judged_by
+    )
+
+
+def _are_messages(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(m, Mapping) and "role" in m for m in value)
+
+
+def user_message(messages: Any, field: str, where: str) -> object:
+    """Return what the user says in a chat of one turn. UserError for other turns, and for a system message, which is
+    for ``prompt.system`` to say: it would be dropped in silence otherwise."""
+    roles = [message["role"] for message in messages]
+    others = [role for role in roles if role not in ("system", "user")]
+    if others or roles.count("user") != 1:
+        raise UserError(
+            f"{where}: the field {field!r} has messages of {', '.join(map(repr, roles))}; a problem is asked in one "
+            f"message of the user. Name that one alone, such as {field}.{max(len(roles) - 1, 0)}.content, or leave "
+            f"such records out."
+        )
+    place = roles.index("user")
+    if len(roles) > 1:
+        system = _content(messages[roles.index("system")])
+        raise UserError(
+            f"{where}: the field {field!r} has a system message, {str(system)[:200]!r}, and problems have none: say "
+            f"with prompt.system (--system) what the model is told, and take the user's message alone by "
+            f"data.problem_field={field}.{place}.content (--problem-field)."
+        )
+    return _content(messages[place])
+
+
+def _content(message: Mapping[str, object]) -> object:
+    """Return the text of a message, of parts of text too; whatever else it holds as it is."""
+    content = message.get("content")
+    if isinstance(content, list) and all(
+        isinstance(part, Mapping) and part.get("type") == "text" and isinstance(part.get("text"), str)
+        for part in content
+    ):
+        return "".join(str(part["text"]) for part in content)
+    return content
 
 
 def or_plain(reader: Reader) -> Reader:
@@ -104,7 +172,7 @@ def gsm8k(record: Record, where: str, problem_id: str) -> Question:
     """GSM8K's own format: the answer is what follows ``####``, without thousands commas."""
     answer = text_of(record, "answer", where)
     if "####" not in answer:
-        raise UserError(f"{where}: the field 'answer' has no '####' before the final answer, as GSM8K has.")
+        raise BadRecordError(f"{where}: the field 'answer' has no '####' before the final answer, as GSM8K has.")
     return Question(text_of(record, "question", where), answer.rpartition("####")[2].strip().replace(",", ""))
 
 
@@ -112,7 +180,7 @@ def mmlu(record: Record, where: str, problem_id: str) -> Question:
     """MMLU's own format: a list of choices, and the number of the right one, counted from 0 (or its letter)."""
     choices = record.get("choices")
     if not isinstance(choices, list) or not 2 <= len(choices) <= len(LETTERS):
-        raise UserError(f"{where}: the field 'choices' must be a list of 2 to {len(LETTERS)} options.")
+        raise BadRecordError(f"{where}: the field 'choices' must be a list of 2 to {len(LETTERS)} options.")
     answer = record.get("answer")
     letters = LETTERS[: len(choices)]
     if isinstance(answer, int) and not isinstance(answer, bool) and 0 <= answer < len(choices):
@@ -120,7 +188,7 @@ def mmlu(record: Record, where: str, problem_id: str) -> Question:
     elif isinstance(answer, str) and len(answer) == 1 and answer in letters:
         letter = answer
     else:
-        raise UserError(
+        raise BadRecordError(
             f"{where}: the field 'answer' is {answer!r}; it must be a letter {letters[0]} to {letters[-1]}, or the "
             f"number of a choice, 0 to {len(choices) - 1}."
         )
@@ -150,18 +218,37 @@ def with_options(question: str, options: list[str]) -> str:
 
 
 def text_of(record: Record, field: str, where: str) -> str:
-    """A field as text. Numbers are taken as they print; anything else that is not text is refused."""
-    if field not in record:
-        raise UserError(
-            f"{where}: the field {field!r} is missing; the line has {', '.join(map(repr, record)) or 'none'}."
-        )
-    value = record[field]
+    """A field as text: ``value_of`` and ``as_text``."""
+    return as_text(value_of(record, field, where), field, where)
+
+
+def value_of(record: Record, field: str, where: str, hint: str = "") -> object:
+    """The value of a field, or of what its dots lead to. BadRecordError where there is none."""
+    if field in record:
+        return record[field]
+    value: object = record
+    for part in field.split("."):
+        if isinstance(value, Mapping) and part in value:
+            value = value[part]
+        elif isinstance(value, list) and part.isdecimal() and int(part) < len(value):
+            value = value[int(part)]
+        else:
+            has = ", ".join(map(repr, record)) or "none"
+            raise BadRecordError(f"{where}: the field {field!r} is missing; it has {has}{hint if record else ''}.")
+    return value
+
+
+def as_text(value: object, field: str, where: str) -> str:
+    """Numbers are taken as they print; BadRecordError for anything else that is not text."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str):
-        raise UserError(f"{where}: the field {field!r} is a {type(value).__name__}; it must be text or a number.")
+        is_what = "null" if value is None else f"a {type(value).__name__}"
+        raise BadRecordError(f"{where}: the field {field!r} is {is_what}; it must be text or a number.")
     if not value.strip():
-        raise UserError(f"{where}: the field {field!r} is empty.")
+        raise BadRecordError(f"{where}: the field {field!r} is empty.")
     if not is_utf8(value):
-        raise UserError(f"{where}: the field {field!r} holds half of a surrogate pair, which no text can; remove it.")
+        raise BadRecordError(
+            f"{where}: the field {field!r} holds half of a surrogate pair, which no text can; remove it."
+        )
     return value.strip()

@@ -96,8 +96,8 @@ def check_readable(verifier: Verifier, problems: Sequence[Problem], recipe: Reci
     if unreadable.share > most:
         raise UserError(
             f"{unreadable.describe()}; that is {unreadable.share:.1%}, and verify.max_unreadable allows {most:.1%}. "
-            f"Correct the answers in the data (final answers only, as a verifier can read them; they were taken from "
-            f"the field {recipe.data.answer_field!r}), leave those problems out, or allow more."
+            f"Correct the answers in the data (final answers only, as a verifier can read them; data.answer_field "
+            f"is {recipe.data.answer_field!r}), leave those problems out, or allow more."
         )
     return unreadable
 
@@ -122,7 +122,7 @@ def check_gold_answers(verifier: Verifier, problems: Sequence[Problem], recipe: 
         if judgement.verdict is not Verdict.CORRECT:
             raise UserError(
                 f"{found}, so that no answer to it could earn credit. Correct the answers in the data (final answers "
-                f"only, as a verifier can read them; they were taken from the field {recipe.data.answer_field!r}), or "
+                f"only, as a verifier can read them; data.answer_field is {recipe.data.answer_field!r}), or "
                 f"leave that problem out."
             )
 
