@@ -16,6 +16,7 @@ from unsqueeze.tasks.file_records import count_records
 from unsqueeze.tasks.files import load_file_problems
 from unsqueeze.tasks.math_task import MathTask
 from unsqueeze.tasks.records import plain
+from unsqueeze.training.setup import data_info
 
 ROWS = [{"problem": "1 + 1?", "answer": "2"}, {"problem": "Half of π?", "answer": "\\pi/2"}]
 VERL = [
@@ -191,3 +192,52 @@ def test_fields_of_the_test_file_alone_change_neither_other(tmp_path: Path) -> N
     settings = DataSettings(kind="jsonl", train_path="a", test_path="b", test_problem_field="q", answer_field="gold")
     assert settings.fields_of("a") == ("problem", "gold")
     assert settings.fields_of("b") == ("q", "gold")
+
+
+BAD = [
+    {"problem": "3 + 3?", "answer": None},
+    {"problem": "", "answer": "2"},
+    {"answer": "2"},
+    {"problem": "4 + 4?", "answer": ["8"]},
+]
+
+
+@pytest.mark.parametrize("name", ["x.jsonl", "x.json", "x.parquet"])
+def test_records_without_a_problem_are_left_out_and_named_where_that_is_asked_for(tmp_path: Path, name: str) -> None:
+    bad = BAD[:3] if name == "x.parquet" else BAD  # a column of Parquet has one type
+    path = write_as(tmp_path / name, [ROWS[0], *bad, ROWS[1]])
+    skipped: list[str] = []
+    assert [p.answer for p in load_file_problems(path, skipped=skipped)] == ["2", "\\pi/2"]
+    assert len(skipped) == len(bad)
+    assert "the field 'answer' is null" in skipped[0]
+    with pytest.raises(UserError, match="the field 'answer' is null"):
+        load_file_problems(path)
+
+
+def test_what_is_no_single_bad_record_is_never_left_out(tmp_path: Path) -> None:
+    refused: list[tuple[list[dict[str, Any]], str]] = [
+        ([{"id": "a", **ROWS[0]}, {"id": "a", **ROWS[1]}], "the id 'a' was used before"),
+        ([row([{"role": "system", "content": "Be brief."}, USER])], "a system message"),
+        (
+            BAD,
+            r"the file holds no problem; data\.skip_bad leaves out all 4, the first: .*line 1: the field 'answer' is",
+        ),
+    ]
+    for rows, message in refused:
+        with pytest.raises(UserError, match=message):
+            load_file_problems(write_as(tmp_path / "x.jsonl", rows), skipped=[])
+    (tmp_path / "x.jsonl").write_text("{nonsense\n")
+    with pytest.raises(UserError, match="not valid JSON"):
+        load_file_problems(tmp_path / "x.jsonl", skipped=[])
+
+
+def test_a_recipe_leaves_them_out_of_every_file_and_counts_them_by_file(tmp_path: Path) -> None:
+    train = write_as(tmp_path / "train.jsonl", [*VERL, *BAD])
+    test = write_as(tmp_path / "test.json", [BAD[0], ROWS[1]])
+    settings = DataSettings(kind="jsonl", train_path=str(train), test_path=str(test), skip_bad=True, num_validation=1)
+    data = MathTask().load(settings)
+    assert (len(data.train), len(data.test), len(data.validation)) == (2, 1, 1)
+    assert {path: len(found) for path, found in data.skipped.items()} == {str(train): 4, str(test): 1}
+    assert data_info(data)["num_skipped"] == {str(train): 4, str(test): 1}
+    with pytest.raises(UserError, match=r"train\.jsonl, line 7: the field 'answer' is null"):
+        MathTask().load(settings.model_copy(update={"skip_bad": False}))

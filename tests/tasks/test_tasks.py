@@ -56,6 +56,7 @@ GOOD = {"id": "a", "problem": "1 + 1?", "answer": "2"}
         ({"problem": "1 + 1?", "answer": " "}, "line 2: the field 'answer' is empty"),
         ({"problem": "", "answer": "2"}, "line 2: the field 'problem' is empty"),
         ({"problem": "1 + 1?", "answer": None}, "line 2: the field 'answer' is null"),
+        ({"problem": "1 + 1?", "answer": float("nan")}, "line 2: the field 'answer' is nan"),
         ({"problem": "1 + 1?", "answer": True}, "line 2: the field 'answer' is a bool"),
         ({"problem": ["1 + 1?"], "answer": "2"}, "line 2: the field 'problem' is a list"),
         (GOOD, "line 2: the id 'a' was used before, on line 1"),

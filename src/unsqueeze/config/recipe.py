@@ -149,6 +149,10 @@ class DataSettings(Settings):
     """Number of validation problems, never trained on and none of the held-out ones: made, drawn from validation_path,
     or set apart from the training problems. null takes a whole validation_path; without one there are none, and no
     checkpoint is called the best."""
+    skip_bad: bool = False
+    """Records of files and data sets whose problem or answer is missing, null, empty or no text are left out, counted
+    and the first named (run.json has the number); false refuses the first. Answers that are text which no verifier can
+    read: verify.max_unreadable."""
     max_prompt_tokens: int | None = Field(None, ge=1)
     """Problems whose prompt has more tokens are left out, of every set, and counted; null leaves out none, and one that
     does not fit into the model's context is refused."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from unsqueeze.errors import UserError, one_line
 from unsqueeze.hub_errors import hub_reason, one_line_of_retries
 from unsqueeze.tasks.problem import Problem, content_sha256
-from unsqueeze.tasks.records import Reader, Record, problems_of
+from unsqueeze.tasks.records import Reader, Record, none_left, problems_of
 
 PREFIX = "hub:"
 _FORM = f"{PREFIX}OWNER/NAME[:CONFIG]:SPLIT[@REVISION]"
@@ -57,17 +57,24 @@ class HubProblems:
 
 
 def load_hub_problems(
-    source: HubSource, *, reader: Reader, id_field: str | None = None, name: str | None = None
+    source: HubSource,
+    *,
+    reader: Reader,
+    id_field: str | None = None,
+    name: str | None = None,
+    skipped: list[str] | None = None,
 ) -> HubProblems:
-    """Every row of a split as a problem; those without an id are called NAME:ROW.
+    """Every row of a split as a problem; those without an id are called NAME:ROW. ``skipped``: see ``problems_of``.
 
     UserError where the data set cannot be had, holds no row, or a row that is no problem.
     """
     records, commit = load_records(source)
     numbered = enumerate(records)
-    problems = list(problems_of(numbered, str(source), name or source.name, "row", reader=reader, id_field=id_field))
+    name = name or source.name
+    found = problems_of(numbered, str(source), name, "row", reader=reader, id_field=id_field, skipped=skipped)
+    problems = list(found)
     if not problems:
-        raise UserError(f"{source}: the data set holds no problem.")
+        raise none_left(str(source), "rows", skipped)
     return HubProblems(problems, content_sha256(problems), commit)
 
 

@@ -56,6 +56,8 @@ class Sources:
         self._settings = settings
         self._from_hub: dict[str, HubProblems] = {}
         self.sha256: dict[str, str] = {}
+        self.skipped: dict[str, list[str]] = {}
+        """What is wrong with the records that ``data.skip_bad`` leaves out, by path."""
 
     @property
     def hub_commits(self) -> dict[str, str]:
@@ -66,7 +68,9 @@ class Sources:
         settings = self._settings
         if not path.startswith(PREFIX):
             reader = plain(*settings.fields_of(path))
-            problems = load_file_problems(path, reader=reader, subset_size=size, seed=settings.seed)
+            problems = load_file_problems(
+                path, reader=reader, subset_size=size, seed=settings.seed, skipped=self._skipped(path)
+            )
             self.sha256[path] = sha256_of(Path(path))
             return problems
         if path not in self._from_hub:
@@ -80,7 +84,14 @@ class Sources:
         settings, source = self._settings, parse_source(path)
         reader, id_field = format_of(source, *settings.fields_of(path))
         name = source.name if path == settings.test_path else f"{source.name}:{source.split}"
-        return load_hub_problems(source, reader=reader, id_field=id_field, name=name)
+        return load_hub_problems(source, reader=reader, id_field=id_field, name=name, skipped=self._skipped(path))
+
+    def _skipped(self, path: str) -> list[str] | None:
+        """An empty list for what is left out of a path; None where nothing may be."""
+        if not self._settings.skip_bad:
+            return None
+        self.skipped[path] = []
+        return self.skipped[path]
 
 
 def _read(settings: DataSettings) -> Data:
@@ -103,7 +114,8 @@ def _read(settings: DataSettings) -> Data:
         validation = _set_apart(whole, test if settings.num_train is None else [*train, *test], settings)
         apart = {problem.prompt for problem in validation}
         train = [problem for problem in train if problem.prompt not in apart]
-    return Data(train, test, validation, sources.sha256, sources.hub_commits)
+    skipped = {path: found for path, found in sources.skipped.items() if found}
+    return Data(train, test, validation, sources.sha256, sources.hub_commits, skipped=skipped)
 
 
 def _set_apart(whole_file: Sequence[Problem], taken: Sequence[Problem], settings: DataSettings) -> list[Problem]:

@@ -1,8 +1,9 @@
 """Turn one record of a data set, whatever its format, into a question and its gold answer."""
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 from unsqueeze.errors import UserError
@@ -122,17 +123,25 @@ def problems_of(
     *,
     reader: Reader,
     id_field: str | None = None,
+    skipped: list[str] | None = None,
 ) -> Iterator[Problem]:
     """Numbered records as ``math`` problems.
 
     Ids are the field ``id`` or ``id_field``, else NAME:NUMBER; messages name a record as "``source``, ``unit``
-    NUMBER". UserError for an id that comes twice.
+    NUMBER". UserError for an id that comes twice. BadRecordError for a record that holds no problem, or, with
+    ``skipped``, its message there.
     """
     seen: dict[str, int] = {}
     for number, record in records:
         where = f"{source}, {unit} {number}"
         problem_id = _id_of(record, id_field, where, name, number)
-        question = reader(record, where, problem_id)
+        try:
+            question = reader(record, where, problem_id)
+        except BadRecordError as error:
+            if skipped is None:
+                raise
+            skipped.append(str(error))
+            continue
         if problem_id in seen:
             raise UserError(
                 f"{where}: the id {problem_id!r} was used before, on {unit} {seen[problem_id]}; "
@@ -142,6 +151,14 @@ def problems_of(
         yield Problem(
             id=problem_id, prompt=question.prompt, answer=question.answer, task="math", option_order=question.order
         )
+
+
+def none_left(source: str, needed: str, skipped: Sequence[str] | None) -> UserError:
+    """Return the error of a source without a problem, with what was wrong with its first record."""
+    told = (
+        f"data.skip_bad leaves out all {len(skipped):,}, the first: {skipped[0]}" if skipped else f"it needs {needed}."
+    )
+    return UserError(f"{source}: the file holds no problem; {told}")
 
 
 def uniform_subset(problems: Iterable[Problem], size: int, seed: int, source: str) -> list[Problem]:
@@ -239,7 +256,10 @@ def value_of(record: Record, field: str, where: str, hint: str = "") -> object:
 
 
 def as_text(value: object, field: str, where: str) -> str:
-    """Numbers are taken as they print; BadRecordError for anything else that is not text."""
+    """Numbers are taken as they print; BadRecordError for anything else that is not text, and for NaN and infinity,
+    which tables have where nothing is."""
+    if isinstance(value, float) and not isfinite(value):
+        raise BadRecordError(f"{where}: the field {field!r} is {value}; it must be text or a finite number.")
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str):

@@ -32,6 +32,8 @@ class Data:
     """Commits of the data sets of the hub that were read."""
     dropped: Mapping[str, int] = field(default_factory=dict)
     """How many problems were left out for the length of their prompts, by set."""
+    skipped: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """What is wrong with the records that hold no problem and were left out, by file or data set."""
 
     def sets(self) -> dict[str, Sequence[Problem]]:
         """The sets by their names."""

@@ -46,6 +46,10 @@ class ArmResult:
     best: Best | None
 
 
+_MOST_NAMED = 3
+"""Records that a line names."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedArm:
     """An arm that was tried: what it will need and has, which gold answers cannot be read, how long the trial took, and
@@ -72,7 +76,11 @@ class CheckedArm:
             for name, problems in self.data.sets().items()
             if (count := self.data.dropped.get(name, 0))
         ]
-        return [*left_out(self.recipe), *dropped]
+        skipped = [
+            f"data.skip_bad leaves out {len(found):,} of the records of {path}: {' '.join(found[:_MOST_NAMED])}"
+            for path, found in self.data.skipped.items()
+        ]
+        return [*left_out(self.recipe), *dropped, *skipped]
 
 
 def check_directories(directory: Path, paths: Mapping[str, Path], *, resume: bool) -> None:

@@ -189,5 +189,6 @@ def data_info(data: Data) -> dict[str, Any]:
         "num_test": len(data.test),
         "num_validation": len(data.validation) or None,
         "num_dropped": dict(data.dropped) or None,
+        "num_skipped": {path: len(found) for path, found in data.skipped.items()} or None,
         "sha256": dict(data.sha256),
     }
