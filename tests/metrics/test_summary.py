@@ -86,8 +86,9 @@ def test_majority_by_hand() -> None:
     assert majority(0, []) == 0.0
     assert majority_at_n(["4", "5", "5", None, None], [True, False, False, False, False]) == 0.0
     assert majority_at_n(["1/2", "0.5", "3", "3", "4"], [True, True, False, False, False]) == 0.5
+    assert majority_at_n(["7", "7", "8"], [True, True, False]) == 1.0  # the right ones do not stand against themselves
     assert isnan(majority_at_n([], []))
-    with pytest.raises(UserError):
+    with pytest.raises(UserError, match="1 answers for 0 verdicts"):
         majority_at_n(["1"], [])
 
 
