@@ -120,3 +120,39 @@ def test_a_prompt_without_tokens_is_refused() -> None:
     empty = Problem(id="void", prompt=" ", answer="2", task="math")
     with pytest.raises(UserError, match="problem void gives no tokens"):
         PromptBuilder(tokenizer=tokenizer()).tokens(empty)
+
+
+SEVERAL = [Problem(id=f"p{n}", prompt="What is " * n, answer="2", task="math") for n in range(1, 4)]
+
+
+@pytest.mark.parametrize(
+    "wording",
+    [Wording(), Wording(opening=" Be"), Wording(mode="chat", system="Be"), Wording(mode="chat", opening=" Q:")],
+)
+@pytest.mark.parametrize("bos", [False, True])
+def test_prompts_made_together_are_those_made_alone(wording: Wording, bos: bool) -> None:
+    builder = PromptBuilder(tokenizer=tokenizer(bos=bos), wording=wording)
+    assert builder.tokens_of(SEVERAL) == [builder.tokens(problem) for problem in SEVERAL]
+    assert [len(ids) for ids in builder.tokens_of(SEVERAL)] == sorted({len(ids) for ids in builder.tokens_of(SEVERAL)})
+
+
+def test_prompts_made_together_lose_an_end_token_as_those_made_alone() -> None:
+    ending = tokenizer()
+    ending.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A <|end|>", special_tokens=[("<|end|>", WORDS.index("<|end|>"))]
+    )
+    ending.eos_token = "<|end|>"
+    together = PromptBuilder(tokenizer=ending).tokens_of(SEVERAL)
+    assert [words(ids) for ids in together] == ["What is", "What is What is", "What is What is What is"]
+
+
+def test_of_prompts_made_together_the_one_that_fails_is_named() -> None:
+    broken = tokenizer(
+        chat_template=CHAT + "{% if messages[0].content == 'Be' %}{{ raise_exception('no') }}{% endif %}"
+    )
+    builder = PromptBuilder(tokenizer=broken, wording=Wording(mode="chat"))
+    with pytest.raises(UserError, match="chat template failed on problem bad: no"):
+        builder.tokens_of([PROBLEM, Problem(id="bad", prompt="Be", answer="2", task="math")])
+    empty = Problem(id="empty", prompt="", answer="2", task="math")
+    with pytest.raises(UserError, match="problem empty gives no tokens"):
+        PromptBuilder(tokenizer=tokenizer()).tokens_of([PROBLEM, empty])

@@ -1,6 +1,8 @@
 """Problems that are too long, or that the model does not know: counted, named, and left out where that is asked for."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ from tiny_models import BYTE_VOCABULARY, byte_tokenizer, tiny_llama
 from unsqueeze.config.load import check_recipe
 from unsqueeze.config.recipe import Recipe
 from unsqueeze.errors import UserError
+from unsqueeze.progress import Advance, Silent
+from unsqueeze.training import fitting as fitting_module
 from unsqueeze.training.arms import check_arms
 from unsqueeze.training.setup import data_info, load_parts
 
@@ -97,3 +101,23 @@ def test_too_few_are_not_trained_on(recipe, most: int, words: str) -> None:
     given = recipe(max_prompt_tokens=most)
     with pytest.raises(UserError, match=words):
         load_parts(given.model_copy(update={"rl": given.rl.model_copy(update={"prompts_per_step": 4})}))
+
+
+class Counts(Silent):
+    """Keeps what is said of pieces of work."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, int, list[int]]] = []
+
+    @contextmanager
+    def work(self, label: str, total: int) -> Iterator[Advance]:
+        done: list[int] = []
+        self.seen.append((label, total, done))
+        yield done.append
+
+
+def test_progress_is_told_of_every_prompt(recipe, monkeypatch) -> None:
+    monkeypatch.setattr(fitting_module, "_TOGETHER", 4)
+    counts = Counts()
+    load_parts(recipe(max_prompt_tokens=56), progress=counts)
+    assert counts.seen == [("prompts", 11, [4, 4, 3])]

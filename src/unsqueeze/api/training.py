@@ -196,10 +196,10 @@ def train(
     """
     asked = _ask(recipe, run, overrides, problems, test_problems, validation_problems, verifier, advantages, callbacks)
     processes.on_main(lambda: check_directories(asked.directory, asked.paths, resume=resume))
-    checked = check_arms(asked.arms, asked.paths, processes, asked.own)
+    shown = progress or Silent()
+    checked = check_arms(asked.arms, asked.paths, processes, asked.own, shown)
     if on_checked is not None:
         on_checked(checked)
-    shown = progress or Silent()
     warn_of_unreadable(checked, shown)
     results: dict[str, TrainedArm] = {}
     begun_here: dict[Path, Recipe] = {}
@@ -250,13 +250,14 @@ def check(
     verifier: Any = None,
     advantages: str | Estimator | None = None,
     processes: Processes = ONE,
+    progress: Progress | None = None,
 ) -> dict[str, CheckedArm]:
     """Try everything that ``train`` will do once: data, prompts, model, verifier, a generation, a loss, a checkpoint.
 
     Nothing is written. UserError or RunError saying what does not work.
     """
     asked = _ask(recipe, run, overrides, problems, test_problems, validation_problems, verifier, advantages, ())
-    return check_arms(asked.arms, asked.paths, processes, asked.own)
+    return check_arms(asked.arms, asked.paths, processes, asked.own, progress or Silent())
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,9 +115,10 @@ def train_together(
 
     console = Console(quiet=not processes.is_main)
     if check:
-        checked = training.check(recipe, run=directory, overrides=overrides, processes=processes)
-        print_plans(console, checked)
-        training.warn_of_unreadable(checked, TerminalProgress(console))
+        with TerminalProgress(console) as progress:
+            checked = training.check(recipe, run=directory, overrides=overrides, processes=processes, progress=progress)
+            print_plans(console, checked)
+            training.warn_of_unreadable(checked, progress)
         return True
     with TerminalProgress(console) as progress:
         try:

@@ -12,7 +12,7 @@ from unsqueeze.tasks.files import load_file_problems
 from unsqueeze.tasks.hub import PREFIX, HubProblems, load_hub_problems, parse_source
 from unsqueeze.tasks.known import format_of
 from unsqueeze.tasks.problem import Problem
-from unsqueeze.tasks.records import plain, uniform_subset
+from unsqueeze.tasks.records import BadRecordError, plain, uniform_subset
 from unsqueeze.tasks.task import Data, Sizes, Task, options_of
 
 
@@ -65,6 +65,12 @@ class Sources:
 
     def read(self, path: str, size: int | None) -> list[Problem]:
         """The problems of a path, or ``size`` of them, drawn uniformly by the seed. UserError naming what is wrong."""
+        try:
+            return self._read(path, size)
+        except BadRecordError as error:
+            raise UserError(f"{error} Or leave such records out with data.skip_bad=true.") from error
+
+    def _read(self, path: str, size: int | None) -> list[Problem]:
         settings = self._settings
         if not path.startswith(PREFIX):
             reader = plain(*settings.fields_of(path))

@@ -16,7 +16,7 @@ from unsqueeze.distributed.processes import ONE, Processes, connection_errors
 from unsqueeze.errors import Interrupted, RunError, UnsqueezeError, UserError
 from unsqueeze.evaluation.unreadable import Unreadable
 from unsqueeze.metrics.summary import Summary
-from unsqueeze.progress import Progress, StopRequest
+from unsqueeze.progress import Progress, Silent, StopRequest
 from unsqueeze.store.best import Best, best_checkpoint
 from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.tasks.task import Data
@@ -99,6 +99,7 @@ def check_arms(
     paths: Mapping[str, Path],
     processes: Processes = ONE,
     own: Own = Own(),  # noqa: B008 - frozen
+    progress: Progress = Silent(),  # noqa: B008 - stateless
 ) -> dict[str, CheckedArm]:
     """Try every arm before the first is trained, so that a mistake in the last is found in the first seconds.
 
@@ -111,7 +112,7 @@ def check_arms(
         begun = time.perf_counter()
         data = next((other.data for other in checked.values() if _have_same_data(other.recipe, arm)), None)
         with processes.agreeing():
-            parts = load_parts(arm, processes, own, data)
+            parts = load_parts(arm, processes, own, data, progress)
         estimate, unreadable = preflight(arm, parts, paths[name])
         checked[name] = CheckedArm(
             recipe=arm,
@@ -152,7 +153,7 @@ def train_arm(
     """
     if parts is None:
         with stop.awaited(), processes.agreeing():
-            parts = load_parts(recipe, processes, own, data)
+            parts = load_parts(recipe, processes, own, data, progress)
     with closing(open_directory(recipe, parts, path)) as directory:
         journal = directory.journal
         if began := journal.read():

@@ -7,20 +7,35 @@ from dataclasses import replace
 from unsqueeze.config.recipe import Recipe
 from unsqueeze.errors import UserError
 from unsqueeze.policy.policy import Policy
+from unsqueeze.progress import Progress, Silent
 from unsqueeze.tasks.prompts import PromptBuilder
 from unsqueeze.tasks.task import Data
 
+_TOGETHER = 500
+"""Problems whose prompts are tokenized together."""
 _MOST_NAMED = 3
 """Problems that a message names."""
 
 
-def fitting(recipe: Recipe, policy: Policy, prompts: PromptBuilder, data: Data) -> Data:
+def fitting(
+    recipe: Recipe,
+    policy: Policy,
+    prompts: PromptBuilder,
+    data: Data,
+    progress: Progress = Silent(),  # noqa: B008 - stateless
+) -> Data:
     """The problems whose prompts have at most ``data.max_prompt_tokens``, with the others counted in ``dropped``.
 
     UserError, counting the problems and naming the first, where prompts leave no room for their responses, hold text
     that the tokenizer has no token for, or tokens that the model does not know, and where a set has nothing left.
     """
-    tokens = {each.id: prompts.tokens(each) for problems in data.sets().values() for each in problems}
+    whole = [each for problems in data.sets().values() for each in problems]
+    tokens: dict[str, list[int]] = {}
+    with progress.work("prompts", len(whole)) as advance:
+        for start in range(0, len(whole), _TOGETHER):
+            some = whole[start : start + _TOGETHER]
+            tokens.update(zip((each.id for each in some), prompts.tokens_of(some), strict=True))
+            advance(len(some))
     if recipe.data.max_prompt_tokens is not None:
         data = _without_long(data, tokens, recipe.data.max_prompt_tokens)
     kept = [each for problems in data.sets().values() for each in problems]

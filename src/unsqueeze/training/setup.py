@@ -13,7 +13,7 @@ from unsqueeze.distributed.processes import ONE, Processes
 from unsqueeze.errors import UnsqueezeError, UserError
 from unsqueeze.policy.policy import Policy
 from unsqueeze.policy.reference import Reference, make_reference
-from unsqueeze.progress import Progress, StopRequest
+from unsqueeze.progress import Progress, Silent, StopRequest
 from unsqueeze.rollout.engines import make_engine
 from unsqueeze.rollout.stops import end_texts
 from unsqueeze.store.provenance import provenance
@@ -69,6 +69,7 @@ def load_parts(
     processes: Processes = ONE,
     own: Own = Own(),
     data: Data | None = None,
+    progress: Progress = Silent(),  # noqa: B008 - stateless
 ) -> Parts:
     """Load data, model and tokenizer, and check that every prompt fits. Raises UserError before anything is written.
 
@@ -88,7 +89,7 @@ def load_parts(
     prompts = PromptBuilder(
         tokenizer=policy.tokenizer, wording=wording_of_settings(recipe.prompt.model_dump(mode="json"))
     )
-    data = fitting(recipe, policy, prompts, data)
+    data = fitting(recipe, policy, prompts, data, progress)
     check_steps(recipe, data)
     end_ids = named_tokens(recipe.rollout.end_tokens, policy.tokenizer)
     return Parts(policy, make_reference(policy, recipe), prompts, data, task, own, end_ids)
