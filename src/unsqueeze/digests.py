@@ -31,9 +31,9 @@ def check_sums(folder: Path) -> None:
         digest, _, name = line.partition("  ")
         path = folder / Path(name).name
         if not name or not path.is_file():
-            raise ValueError(f"{name or line[:80]} is listed in {SUMS} and not there")
+            raise ValueError(f"{(name or line)[:80]!r} is listed in {SUMS} and not there")
         if sha256_of(path) != digest:
             raise ValueError(
-                f"{name} is not what was written: it does not fit its digest in {SUMS} (of files that were changed on "
+                f"{name!r} is not what was written: it does not fit its digest in {SUMS} (of files that were changed on "
                 f"purpose, remove that list)"
             )

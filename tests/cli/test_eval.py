@@ -177,7 +177,7 @@ def test_files_by_path_and_by_name_side_by_side_and_a_new_credit_only_judges_aga
 
 @pytest.mark.usefixtures("shared_workers")
 def test_gold_answers_that_cannot_be_read_are_named(command, tmp_path: Path):
-    rows = [*MATH, {"problem": "What is this?", "answer": "???"}]
+    rows = [*MATH, {"problem": "9", "answer": "???"}]
     (tmp_path / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     code, _, err = command(*evaluation(tmp_path / "out", "--template", "{problem}", task=str(tmp_path / "sums.jsonl")))
     assert code == 0, err

@@ -159,7 +159,8 @@ def test_fields(tmp_path: Path, kind: str) -> None:
             other = {**wrong, "id": "b"} if kind == "problems" and name != "id" else wrong
             (tmp_path / "file.jsonl").write_bytes(line(good) + line(other))
             sentence = refused(tmp_path, *arguments(kind, tmp_path))
-            assert "file.jsonl, line 2" in sentence, (name, other, sentence)
+            assert "file.jsonl" in sentence, (name, other, sentence)
+            assert "line 2" in sentence, (name, other, sentence)
 
 
 @pytest.mark.parametrize("kind", PARQUET)

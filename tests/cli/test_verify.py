@@ -143,7 +143,7 @@ def test_gold_answers_that_cannot_be_read_are_named_by_line(command, tmp_path: P
         (["."], "is a directory"),
         (["-", "--workers", "0"], "workers is 0"),
         (["-", "--timeout", "-1"], "verify.timeout_s is -1"),
-        (["-", "--credit", "all"], "'boxed', 'final_answer' or 'anywhere'"),
+        (["-", "--credit", "all"], "one of boxed, final_answer, anywhere"),
         (["-", "--out", "x.parquet"], "JSON Lines"),
     ],
 )

@@ -129,8 +129,8 @@ def test_the_list_of_digests_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "own notes").write_text("mine")
     check_sums(tmp_path)
     (tmp_path / "b").write_bytes(b"b")
-    with pytest.raises(ValueError, match=r"^b is not what was written"):
+    with pytest.raises(ValueError, match=r"^'b' is not what was written"):
         check_sums(tmp_path)
     (tmp_path / "b").unlink()
-    with pytest.raises(ValueError, match=r"^b is listed in SHA256SUMS and not there"):
+    with pytest.raises(ValueError, match=r"^'b' is listed in SHA256SUMS and not there"):
         check_sums(tmp_path)

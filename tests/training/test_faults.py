@@ -630,7 +630,7 @@ def test_what_training_no_longer_needs_is_said(whole: Path, run: Path):
     for words in (
         "step-000001.parquet: it does not exist",
         "irl-001.parquet: it is not what was written",
-        "policy: model.safetensors is not what was written",
+        "policy: 'model.safetensors' is not what was written",
     ):
         assert any(words in text for text in told.warnings), told.warnings
 

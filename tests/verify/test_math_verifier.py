@@ -105,8 +105,8 @@ def test_a_number_in_passing_earns_nothing_in_training() -> None:
 def test_gold_answers_that_cannot_be_read_are_not_the_answers_fault(anywhere: MathVerifier) -> None:
     golds = ["", "   ", "???", r"\frac{1}{", r"\frac{}{}", "forty two"]
     judgements = anywhere.verify_answers(golds, ["5", "5", "$5$", r"\boxed{1}", r"\boxed{1}", r"\boxed{42}"])
-    # Of one in words, it depends on the answer whether it can be compared.
-    assert [judgement.verdict for judgement in judgements] == [Verdict.UNREADABLE_GOLD] * 5 + [Verdict.CRASHED]
+    # Of the one in words, it depends on the answer whether it can be compared.
+    assert {judgement.verdict for judgement in judgements} == {Verdict.UNREADABLE_GOLD}
     assert all("gold" in judgement.reason for judgement in judgements)
 
 

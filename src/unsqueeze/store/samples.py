@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from unsqueeze.errors import RunError
 from unsqueeze.rollout.types import StopReason
-from unsqueeze.store.atomic import remove_directory
+from unsqueeze.store.atomic import remove_directory, remove_unfinished
 from unsqueeze.store.table import column, read_table, table_of_rows, write_table
 from unsqueeze.verify.verdict import Judgement, Verdict
 
@@ -134,8 +134,10 @@ class Samples:
         write_table(self.path, table, replace=True)
         for part in parts:  # and no other: somebody may have added one since
             part.unlink(missing_ok=True)
-        if self._parts.is_dir() and not any(self._parts.iterdir()):
-            remove_directory(self._parts)
+        if self._parts.is_dir():
+            remove_unfinished(self._parts)
+            if not any(self._parts.iterdir()):
+                remove_directory(self._parts)
         return table
 
     def discard(self) -> None:
