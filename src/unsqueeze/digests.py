@@ -34,6 +34,6 @@ def check_sums(folder: Path) -> None:
             raise ValueError(f"{(name or line)[:80]!r} is listed in {SUMS} and not there")
         if sha256_of(path) != digest:
             raise ValueError(
-                f"{name!r} is not what was written: it does not fit its digest in {SUMS} (of files that were changed on "
-                f"purpose, remove that list)"
+                f"{name!r} is not what was written: it does not fit its digest in {SUMS} (of files that were changed "
+                f"on purpose, remove that list)"
             )
