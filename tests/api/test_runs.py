@@ -87,7 +87,7 @@ def test_reading_writes_nothing_and_locks_nothing(run):
 def test_arms_are_named(run, tmp_path: Path):
     (tmp_path / "both").mkdir()
     (tmp_path / "both" / "sps").symlink_to(run.path)
-    with pytest.raises(UserError, match=r"both holds arms, not a run: open one of .*both/sps"):
+    with pytest.raises(UserError, match=r"both holds arms, not a run: name one of .*both/sps"):
         uq.open_run(tmp_path / "both")
     arms = uq.open_arms(tmp_path / "both")
     assert list(arms) == ["sps"]

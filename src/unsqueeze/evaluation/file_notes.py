@@ -21,9 +21,9 @@ class FileNotes:
         self._unreadable: list[str] = []
 
     @property
-    def on_bad(self) -> Callable[[UserError], None] | None:
-        """What is to be done with the error of a line; None: it is raised."""
-        return self._leave_out if self._skip_bad else None
+    def on_bad(self) -> Callable[[UserError], None]:
+        """What is to be done with the error of a line: it is taken down, or ends the command with the way out."""
+        return self._leave_out if self._skip_bad else _refuse
 
     def usable(self, records: Iterable[Record], check: Callable[[Record], object]) -> Iterator[Record]:
         """The records that ``check`` raises no UserError for; where none is to be left out, it is raised."""
@@ -31,9 +31,7 @@ class FileNotes:
             try:
                 check(record)
             except UserError as error:
-                if not self._skip_bad:
-                    raise
-                self._leave_out(error)
+                self.on_bad(error)
             else:
                 yield record
 
@@ -59,6 +57,10 @@ class FileNotes:
         self.num_bad += 1
         if len(self._bad) < MOST_NAMED:
             self._bad.append(str(error).split(". ")[0].rstrip("."))
+
+
+def _refuse(error: UserError) -> None:
+    raise UserError(f"{error} Or leave such lines out, counted, with --skip-bad (skip_bad=True).") from None
 
 
 def _counted(count: int, noun: str) -> str:
