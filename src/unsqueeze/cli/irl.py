@@ -128,10 +128,9 @@ def irl(
         progress.warn(warning)
     if result.skipped:
         console.print(f"left out: {result.skipped}")
-    console.print(
-        f"{result.num_demonstrations:,} demonstrations, {result.num_by_ids:,} by their token ids and the rest by their "
-        "text"
-    )
+    by_text = result.num_demonstrations - result.num_by_ids
+    others = f", {by_text:,} by their text" if by_text else ""
+    console.print(f"{result.num_demonstrations:,} demonstrations, {result.num_by_ids:,} by their token ids{others}")
     console.print(f"{out}: the checkpoint, and irl_report.json")
     print_next(
         console,
