@@ -16,6 +16,7 @@ names (said). Exit code 1 if anything was read as other content, or ended otherw
 """
 
 import argparse
+import json
 import platform
 import random
 import shutil
@@ -40,8 +41,7 @@ from unsqueeze.store.provenance import provenance
 from unsqueeze.store.records import read_record
 from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.training.arms import train_arm
-from unsqueeze.training.state import digest_of
-from unsqueeze.training.state_fields import checked_fields
+from unsqueeze.training.state import state_fault
 
 Outcome = str
 
@@ -141,29 +141,13 @@ def value_of(run: Path, path: Path) -> Any:
     if folder.name == "policy":  # as whoever loads it
         check_sums(folder)
         return sorted(folder.iterdir()) if name == SUMS else path.read_bytes()
-    if name == "state.json":
-        return state_of(path)
-    if folder.name == "state":
-        return tensors_of(path)
+    if folder.name == "state":  # as whoever resumes from it
+        if fault := state_fault(folder):
+            raise ValueError(fault)
+        if name == "state.json":
+            return json.loads(path.read_bytes())
+        return {name: tensor.numpy().tobytes() for name, tensor in load_file(path).items()}
     return read_record(path)
-
-
-def state_of(path: Path) -> Any:
-    import json
-
-    fields = checked_fields(json.loads(path.read_text(encoding="utf-8")))
-    if fields["sha256"].get("state.json") != digest_of(fields):
-        raise ValueError("state.json is not what was written")
-    return fields
-
-
-def tensors_of(path: Path) -> Any:
-    """The tensors of a checkpoint's state, once its digest fits."""
-    from unsqueeze.digests import sha256_of
-
-    if state_of(path.parent / "state.json")["sha256"].get(path.name) != sha256_of(path):
-        raise ValueError(f"{path.name} is not what was written")
-    return {name: tensor.numpy().tobytes() for name, tensor in load_file(path).items()}
 
 
 def count_resumes(whole: Path, run: Path, resumes: int, rng: random.Random) -> dict[str, Counter[Outcome]]:

@@ -83,10 +83,11 @@ class JsonLines:
 
     def num_leading(self, belongs: Callable[[dict[str, Any]], bool], at_most: int) -> int:
         """Count the lines from the first on, ``at_most`` so many, that belong. RunError if one of them is broken."""
-        for number, line in enumerate(self._whole_lines()[:at_most], start=1):
+        lines = self._whole_lines()[:at_most]
+        for number, line in enumerate(lines, start=1):
             if not belongs(self._parse(line, number)):
                 return number - 1
-        return min(at_most, self.num_lines())
+        return len(lines)
 
     def close(self) -> None:
         """Lets go of the file. A later ``append`` opens it again."""
