@@ -47,20 +47,20 @@ def _evaluations(
     """Evaluations that the journal says were made."""
     for record in {line["step"]: line for line in events if line["event"] == event}.values():
         step = record["step"]
-        path = store.summary_path(step)
-        summary, samples = _fault(store.summary, step), _fault(store.samples, step)
+        path, samples_path = store.summary_path(step), store.samples_path(step)
+        summary, samples = _fault(store.summary, step), _seal_fault(samples_path)
         if summary is None and samples is not None:
-            yield f"{samples} The summary beside it is whole; the single answers are lost."
+            yield f"{samples_path}: {samples}. The summary beside it is whole; the single answers are lost."
         elif summary is not None and samples is None:
             _move_aside(path)
             store.finish(step, _summary_again(store, name, record, recipe))
             yield f"{summary} It was made again from the samples beside it."
         elif summary is not None:
-            for damaged in (path, store.samples_path(step)):
+            for damaged in (path, samples_path):
                 _move_aside(damaged)
             yield (
-                f"{summary} {samples} That evaluation is lost: it is made again only where it was the one before "
-                f"training, or the last."
+                f"{summary} {samples_path}: {samples}. That evaluation is lost: it is made again only where it was "
+                f"the one before training, or the last."
             )
 
 
