@@ -6,6 +6,7 @@ Axes: P problems.
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unsqueeze.errors import UserError
 from unsqueeze.metrics.arrays import Numbers
@@ -22,9 +23,20 @@ class Bin:
 def accuracy_histogram(num_samples_P: Numbers, num_correct_P: Numbers, num_inner: int = 4) -> list[Bin]:
     """Problems by their share of correct answers: 0, ``num_inner`` equal bins of what lies between, and 1.
 
-    Squeezing moves problems from between to the two ends. A problem without samples is in no bin. The bins are
-    (0, 1/m], (1/m, 2/m], …, ((m−1)/m, 1), compared as whole numbers, without rounding. Raises UserError for counts that
-    cannot be, or fewer than one inner bin.
+    Squeezing moves problems from between to the two ends. A problem without samples is in no bin. The rest is as for
+    ``place_in_histogram``.
+    """
+    labels, place_P = place_in_histogram(num_samples_P, num_correct_P, num_inner)
+    return [Bin(label, int((place_P == place).sum())) for place, label in enumerate(labels)]
+
+
+def place_in_histogram(
+    num_samples_P: Numbers, num_correct_P: Numbers, num_inner: int = 4
+) -> tuple[list[str], NDArray[np.int64]]:
+    """The labels of the bins, and the bin of every problem, shape (P,): −1 for one without samples.
+
+    The bins are 0, (0, 1/m], (1/m, 2/m], …, ((m−1)/m, 1), 1, compared as whole numbers, without rounding. Raises
+    UserError for counts that cannot be, or fewer than one inner bin.
     """
     samples_P = np.asarray(num_samples_P, dtype=np.int64).reshape(-1)
     correct_P = np.asarray(num_correct_P, dtype=np.int64).reshape(-1)
@@ -32,13 +44,9 @@ def accuracy_histogram(num_samples_P: Numbers, num_correct_P: Numbers, num_inner
         raise UserError("accuracy histogram: give as many correct counts as sample counts, from 0 to the samples.")
     if num_inner < 1:
         raise UserError(f"accuracy histogram: {num_inner} inner bins; give at least 1.")
-    judged_P = samples_P > 0
-    never_P, always_P = judged_P & (correct_P == 0), judged_P & (correct_P == samples_P)
-    between_P = judged_P & ~never_P & ~always_P
-    # ceil(m · c / n), the number of the inner bin from 1 on.
-    place_P = -(-num_inner * correct_P[between_P] // samples_P[between_P])
-    inner = [
-        Bin(f"{100 * (i - 1) / num_inner:g}–{100 * i / num_inner:g} %", int((place_P == i).sum()))
-        for i in range(1, num_inner + 1)
-    ]
-    return [Bin("0 %", int(never_P.sum())), *inner, Bin("100 %", int(always_P.sum()))]
+    # ceil(m · c / n), the number of the inner bin from 1 on; 0 for none correct.
+    place_P = -(-num_inner * correct_P // np.maximum(samples_P, 1))
+    place_P = np.where(correct_P == samples_P, num_inner + 1, place_P)
+    place_P = np.where(samples_P > 0, place_P, -1)
+    inner = [f"{100 * (i - 1) / num_inner:g}–{100 * i / num_inner:g} %" for i in range(1, num_inner + 1)]
+    return ["0 %", *inner, "100 %"], place_P

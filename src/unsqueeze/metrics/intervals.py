@@ -17,7 +17,7 @@ Axes: P problems, M those of one stratum, D distinct ones of them, K values of e
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from math import nan
+from math import nan, pi, sqrt, tan
 from statistics import NormalDist
 from typing import Any
 
@@ -56,10 +56,14 @@ class Estimate:
 
 
 def student_quantile(probability: float, degrees: int) -> float:
-    """Quantile of Student's t, by the Cornish–Fisher expansion (Abramowitz & Stegun 26.7.5).
+    """Quantile of Student's t, by the Cornish–Fisher expansion (Abramowitz & Stegun 26.7.5); exact for 1 and 2 degrees.
 
-    Right to 0.5 % at 95 % confidence from four degrees of freedom on, and to 1e-4 from ten.
+    Right to 0.5 % at 95 % confidence from three degrees of freedom on, and to 1e-4 from ten.
     """
+    if degrees == 1:
+        return tan(pi * (probability - 0.5))
+    if degrees == 2:
+        return (2 * probability - 1) / sqrt(2 * probability * (1 - probability))
     z = NormalDist().inv_cdf(probability)
     terms = (
         (z**3 + z) / 4,
@@ -140,18 +144,51 @@ def bootstrap_means(
     num_problems = values_KP.shape[1]
     groups = strata_of(num_problems, strata)
     offset, scale = (bounds[0], bounds[1] - bounds[0]) if bounds else (0.0, 1.0)
-    upper = (1 + confidence) / 2
-    student = student_quantile(upper, max(1, num_problems - len(groups)))
-    narrowing = (NormalDist().inv_cdf(upper) / student) ** 2
+    narrowing = _narrowing(num_problems, len(groups), confidence)
     means_KB = np.zeros((len(values_KP), num_resamples))
     for members in groups:
         values_KM = (values_KP[:, members] - offset) / scale
-        # The mean of n values with Dirichlet(c, …, c) weights has the variance (population variance) / (n c + 1).
-        shape = max(_SMALLEST_SHAPE, ((members.size - 1) * narrowing - 1) / members.size)
+        shape = _shape(members.size, narrowing)
         share = members.size / num_problems
         bound_shapes = [_variance_share(values_M) / 2 * share if bounds else 0.0 for values_M in values_KM]
         means_KB += share * (offset + scale * _resampled_means(rng, values_KM, shape, bound_shapes, num_resamples))
     return means_KB
+
+
+def problem_weights(
+    rng: np.random.Generator,
+    num_problems: int,
+    *,
+    strata: Labels | None = None,
+    confidence: float = 0.95,
+    num_resamples: int = 10_000,
+) -> NDArray[np.float64]:
+    """Weights of the problems in ``num_resamples`` resamples, each adding up to 1, as ``bootstrap_means`` draws them.
+
+    For statistics that are no means. Without pseudo-problems at bounds. A single problem weighs 1. Shape (B, P).
+    """
+    groups = strata_of(num_problems, strata)
+    narrowing = _narrowing(num_problems, len(groups), confidence)
+    weights_BP = np.empty((num_resamples, num_problems))
+    for members in groups:
+        drawn_BM = rng.standard_gamma(_shape(members.size, narrowing), (num_resamples, members.size)) + _TINY
+        weights_BP[:, members] = members.size / num_problems * drawn_BM / drawn_BM.sum(axis=1, keepdims=True)
+    return weights_BP
+
+
+def _narrowing(num_problems: int, num_strata: int, confidence: float) -> float:
+    """(z/t)²."""
+    upper = (1 + confidence) / 2
+    student = student_quantile(upper, max(1, num_problems - num_strata))
+    return (NormalDist().inv_cdf(upper) / student) ** 2
+
+
+def _shape(num_members: int, narrowing: float) -> float:
+    """The shape c of the weights of one stratum.
+
+    The mean of n values with Dirichlet(c, …, c) weights has the variance (population variance) / (n c + 1).
+    """
+    return max(_SMALLEST_SHAPE, ((num_members - 1) * narrowing - 1) / num_members)
 
 
 def bootstrap_mean(
