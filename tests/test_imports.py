@@ -45,7 +45,7 @@ INWARD: dict[str, set[str]] = {
     "progress": {"errors"},
     "extensions": {"errors"},
     # pure
-    "algos": {"errors"},
+    "algos": {"errors", "extensions"},
     "metrics": {"errors"},
     "config": {"errors", "credentials", "extensions", "algos"},
     "cost": {"errors", "config"},
@@ -85,7 +85,7 @@ COMPUTING = {
     "typing",
 }
 PURE: dict[str, set[str]] = {
-    "algos": COMPUTING | {"numpy", "torch", "jaxtyping"},
+    "algos": COMPUTING | {"inspect", "numpy", "torch", "jaxtyping"},
     "metrics": COMPUTING | {"numpy", "torch", "jaxtyping"},
     "tasks": COMPUTING | {"abc", "zlib", "fractions", "hashlib", "inspect", "json"},
     "config": COMPUTING | {"difflib", "json", "pydantic", "reprlib", "types"},

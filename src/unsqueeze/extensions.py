@@ -26,22 +26,25 @@ class Registry:
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
 
-    def check(self, name: str) -> str:
-        """Return ``name`` if it is known or has the form of a place. Raises ValueError saying what is allowed."""
+    def check(self, name: str, setting: str | None = None) -> str:
+        """Return ``name`` if it is known or has the form of a place. Raises ValueError saying what is allowed.
+
+        ``setting``: what messages call it where it is given elsewhere than usual.
+        """
         if name in self._places or is_place(name):
             return name
         raise ValueError(
-            f"{self.setting} is {name!r}; known are {', '.join(self._places)}, or one of your own as "
+            f"{setting or self.setting} is {name!r}; known are {', '.join(self._places)}, or one of your own as "
             f"package.module:attribute"
         )
 
-    def resolve(self, name: str) -> Any:
+    def resolve(self, name: str, setting: str | None = None) -> Any:
         """Import and return the object of a name, or of a place. UserError where there is none."""
         try:
-            self.check(name)
+            self.check(name, setting)
         except ValueError as error:
             raise UserError(f"{error}.") from None
-        return load(self._places.get(name, name), self.setting)
+        return load(self._places.get(name, name), setting or self.setting)
 
 
 def is_place(name: str) -> bool:

@@ -1,27 +1,19 @@
 """MaxRL's advantages: by hand, and as the gradient that they are said to estimate."""
 
-from itertools import product
-
 import pytest
 import torch
 from hypothesis import given
 from torch import Tensor
 
+from judged_groups import expected_gradient, judged
 from strategies import NAN, reward_groups
 from unsqueeze.algos.advantages.max_rl import max_rl
-from unsqueeze.algos.groups import Advantages, Groups
+from unsqueeze.algos.groups import Advantages
 from unsqueeze.algos.surrogate import Surrogate
 
 
 def advantages_of(rewards_PG: Tensor) -> Advantages:
-    nothing_PGT = torch.zeros((*rewards_PG.shape, 1))
-    groups = Groups(
-        rewards_PG=rewards_PG,
-        num_tokens_PG=torch.ones(rewards_PG.shape, dtype=torch.int64),
-        logp_sum_PG=nothing_PGT.sum(dim=-1),
-        logp_PGT=nothing_PGT,
-    )
-    return max_rl(groups, Surrogate())
+    return max_rl(judged(rewards_PG), Surrogate())
 
 
 @pytest.mark.parametrize(
@@ -48,13 +40,9 @@ def test_what_was_not_judged_is_outside_of_n() -> None:
 @pytest.mark.parametrize("num", [2, 3, 5, 8])
 @pytest.mark.parametrize("rate", [0.03, 0.3, 0.9])
 def test_it_estimates_the_truncated_gradient_of_the_log_pass_rate(num: int, rate: float) -> None:
-    # Over all 2^n outcomes of n draws that are right with probability P: with ∇log π(right) = ∇P/P and ∇log π(wrong) =
-    # −∇P/(1 − P), the expectation of the mean of A·∇log π is Σ_{j=0}^{n−2} (1 − P)^j times ∇P.
-    outcomes = torch.tensor(list(product([0.0, 1.0], repeat=num)), dtype=torch.float64)
-    slopes = torch.where(outcomes == 1, 1 / rate, -1 / (1 - rate))
-    chances = torch.where(outcomes == 1, rate, 1 - rate).prod(dim=1)
-    expectation = (chances * (advantages_of(outcomes).values * slopes).mean(dim=1)).sum()
-    assert float(expectation) == pytest.approx(sum((1 - rate) ** j for j in range(num - 1)), rel=1e-5)
+    # Σ_{j=0}^{n−2} (1 − P)^j times ∇P.
+    expectation = expected_gradient(lambda outcomes: advantages_of(outcomes).values, num, rate)
+    assert expectation == pytest.approx(sum((1 - rate) ** j for j in range(num - 1)), rel=1e-5)
 
 
 @given(rewards_PG=reward_groups())

@@ -3,8 +3,8 @@
 Axes: P prompts, G rollouts of one prompt, T tokens of the longest response.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -44,6 +44,21 @@ class Groups:
         return right_PG
 
     @property
+    def num_judged_P1(self) -> Int[Tensor, "P 1"]:  # noqa: N802
+        """n: the responses of each group that were judged."""
+        return self.judged_PG.sum(dim=1, keepdim=True)
+
+    @property
+    def num_right_P1(self) -> Int[Tensor, "P 1"]:  # noqa: N802
+        """c: those of them that earned 1. Raises ValueError as ``right_PG`` does."""
+        return self.right_PG.sum(dim=1, keepdim=True)
+
+    @property
+    def pass_rate_P1(self) -> Float[Tensor, "P 1"]:  # noqa: N802
+        """p = c/n; 0 where nothing was judged. Raises ValueError as ``right_PG`` does."""
+        return self.num_right_P1 / self.num_judged_P1.clamp(min=1)
+
+    @property
     def mask_PGT(self) -> Bool[Tensor, "P G T"]:  # noqa: N802
         """The tokens of the responses; the rest is padding."""
         places_T = torch.arange(self.logp_PGT.shape[-1], device=self.num_tokens_PG.device)
@@ -61,11 +76,12 @@ class Advantages:
 
     ``trains_PG`` marks the responses that are part of the batch: the denominators of the loss count them, also those of
     advantage 0, which have no gradient of their own. A response that was not judged never trains: it is taken out
-    whatever stands here.
+    whatever stands here. ``counts`` is what the estimator counts of these groups; it goes into the metrics of the step.
     """
 
     values: Float[Tensor, "P G"] | Float[Tensor, "P G T"]
     trains_PG: Bool[Tensor, "P G"]
+    counts: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def moves_PG(self) -> Bool[Tensor, "P G"]:  # noqa: N802

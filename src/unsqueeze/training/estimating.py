@@ -1,38 +1,22 @@
 """The estimator of advantages that a recipe names, asked so that its mistakes become one sentence."""
 
-import inspect
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import torch
 
+from unsqueeze.algos.estimators import estimator_named
 from unsqueeze.algos.groups import Advantages, Estimator, Groups
 from unsqueeze.algos.surrogate import Surrogate
 from unsqueeze.config.recipe import RlSettings
 from unsqueeze.errors import UserError
-from unsqueeze.extensions import ADVANTAGES
 from unsqueeze.rollout.types import Group
 
 
 def estimator_of(settings: RlSettings) -> Estimator:
     """Return the estimator of the settings, with its options. UserError if there is none, or they do not fit it."""
-    name, options = settings.surrogate.advantage, settings.advantage_options
-    found: Any = ADVANTAGES.resolve(name)
-    if not callable(found):
-        raise UserError(f"rl.advantage is {name!r}, which is a {type(found).__name__}; it must be a function.")
-    try:
-        inspect.signature(found).bind(None, None, **options)
-    except TypeError as error:
-        known = ", ".join(option_names(found)) or "none"
-        raise UserError(f"rl.advantage_options do not fit {name}: {error}; its options are: {known}.") from None
-    estimator: Estimator = partial(found, **options) if options else found
-    return estimator
-
-
-def option_names(estimator: Estimator) -> list[str]:
-    """Return the arguments of an estimator beside the groups and the settings."""
-    return list(inspect.signature(estimator).parameters)[2:]
+    return estimator_named(settings.surrogate.advantage, settings.advantage_options)
 
 
 def estimate(estimator: Estimator, groups: Groups, settings: Surrogate) -> Advantages:
@@ -42,7 +26,7 @@ def estimate(estimator: Estimator, groups: Groups, settings: Surrogate) -> Advan
     """
     try:
         given = estimator(groups, settings)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise UserError(f"{_called(estimator)}: {error}") from error
     if not isinstance(given, Advantages):
         raise UserError(f"{_called(estimator)} gave a {type(given).__name__}; it must give algos.groups.Advantages.")
@@ -61,7 +45,7 @@ def estimate(estimator: Estimator, groups: Groups, settings: Surrogate) -> Advan
             f"{_called(estimator)} gave an advantage that is not finite to a response that trains; rewards are NaN "
             f"where an answer was not judged, and must not reach the others."
         )
-    return Advantages(torch.where(counts, values, 0.0), trains_PG)
+    return Advantages(torch.where(counts, values, 0.0), trains_PG, given.counts)
 
 
 def estimated_groups(groups: Sequence[Group], rewards: torch.Tensor) -> Groups:

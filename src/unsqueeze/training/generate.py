@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from unsqueeze.algos.dynamic_sampling import DynamicSampling, SamplingState, deal
-from unsqueeze.algos.groups import Estimator
+from unsqueeze.algos.groups import Advantages, Estimator
 from unsqueeze.config.recipe import RlSettings
 from unsqueeze.errors import RunError
 from unsqueeze.rollout.types import Completion, Group, Rollout
@@ -186,12 +186,13 @@ def dynamic_sampling(settings: RlSettings, num_steps: int) -> DynamicSampling:
 
 
 def informative(groups: Sequence[Group], estimator: Estimator, settings: RlSettings) -> list[bool]:
-    """Tell which groups have a gradient: those in which the estimator gives a response an advantage other than 0.
+    """Tell which groups have a gradient: those in which the estimator gives a response an advantage other than 0."""
+    return [bool(flag) for flag in by_verdicts(groups, estimator, settings).moves_PG.any(dim=1)]
 
-    It is asked with the verdicts, before any shaping of the reward for length, as in Eq. 26.
-    """
-    moves_PG = estimate(estimator, estimated_groups(groups, rewards_PG(groups)), settings.surrogate).moves_PG
-    return [bool(flag) for flag in moves_PG.any(dim=1)]
+
+def by_verdicts(groups: Sequence[Group], estimator: Estimator, settings: RlSettings) -> Advantages:
+    """What the estimator makes of the verdicts, before any shaping of the reward for length, as in Eq. 26."""
+    return estimate(estimator, estimated_groups(groups, rewards_PG(groups)), settings.surrogate)
 
 
 def sampled_version(run: Run) -> int:

@@ -21,7 +21,7 @@ from unsqueeze.policy.optimize import StepResult, optimizer_step
 from unsqueeze.policy.reference import Reference
 from unsqueeze.rollout.types import Group, StopReason
 from unsqueeze.training.gauges import are_due, gauge_step
-from unsqueeze.training.generate import StepBatch, informative
+from unsqueeze.training.generate import StepBatch, by_verdicts
 from unsqueeze.training.outcomes import answer_shares
 from unsqueeze.training.proximal import trainer_scores
 from unsqueeze.training.rl_rows import rl_rows, trained_rollouts
@@ -131,11 +131,13 @@ def rollout_metrics(groups: Sequence[Group], estimator: Estimator, settings: RlS
     lengths = [len(completion.tokens) for completion in completions]
     logp_M = np.concatenate([completion.logp_behaviour for completion in completions])
     verdicts_PG = [[judgement.verdict for judgement in group.judgements] for group in groups]
+    advantages = by_verdicts(groups, estimator, settings)
     # What the verifier failed at does not train, and counts as wrong here all the same.
     correct = [v is Verdict.CORRECT for row in verdicts_PG if Verdict.UNREADABLE_GOLD not in row for v in row]
     return {
         "reward": float(np.mean(correct)) if correct else None,
-        "informative_groups": float(np.mean(informative(groups, estimator, settings))),
+        "informative_groups": advantages.moves_PG.any(dim=1).double().mean().item(),
+        **advantages.counts,
         "not_judged": sum(not verdict.judged for row in verdicts_PG for verdict in row),
         "entropy": -float(np.mean(logp_M, dtype=np.float64)),
         "response_tokens_mean": float(np.mean(lengths)),

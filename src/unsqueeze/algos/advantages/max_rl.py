@@ -15,8 +15,6 @@ def max_rl(groups: Groups, settings: Surrogate) -> Advantages:
     Every judged response trains; a group all right or all wrong has advantages of exactly 0. ``settings`` take no part:
     there is no scale to choose. Raises ValueError for rewards other than 0 and 1.
     """
-    right_PG, judged_PG = groups.right_PG, groups.judged_PG
-    num_judged_P1 = judged_PG.sum(dim=1, keepdim=True).clamp(min=1)
-    rate_P1 = right_PG.sum(dim=1, keepdim=True) / num_judged_P1
-    values_PG = (right_PG.to(rate_P1.dtype) - rate_P1) / rate_P1
-    return Advantages(torch.where(judged_PG & (rate_P1 > 0), values_PG, 0.0), judged_PG)
+    rate_P1 = groups.pass_rate_P1
+    values_PG = (groups.right_PG.to(rate_P1.dtype) - rate_P1) / rate_P1
+    return Advantages(torch.where(groups.judged_PG & (rate_P1 > 0), values_PG, 0.0), groups.judged_PG)
