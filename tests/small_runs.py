@@ -24,7 +24,7 @@ from unittest import mock
 from tiny_models import random_countdown
 from unsqueeze.config.load import check_recipe
 from unsqueeze.config.recipe import Recipe
-from unsqueeze.progress import Silent, StopRequest
+from unsqueeze.progress import Interrupted, Silent, StopRequest
 from unsqueeze.tasks.problem import Problem
 from unsqueeze.training.loop import train
 from unsqueeze.training.phase_report import PhaseReport
@@ -98,6 +98,19 @@ def run_to_end(recipe: Recipe, path: Path) -> tuple[Run, list[PhaseReport]]:
     run.verifier.close()
     run.directory.close()
     return run, reports
+
+
+class StopAfter(StopRequest):
+    """Asks to stop at the n-th safe point."""
+
+    def __init__(self, checks: int) -> None:
+        super().__init__()
+        self._left = checks
+
+    def check(self) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise Interrupted
 
 
 def weights(run: Run) -> dict[str, Any]:

@@ -26,6 +26,7 @@ def demonstration(*, problem_id: str, step: int = 0, mean_logp: float = -1.0) ->
         index=0,
         mean_logp=mean_logp,
         sum_logp=-9,
+        score=-1.0,
         reward=0,
         reason="",
         rank=0,

@@ -215,6 +215,7 @@ def test_demonstrations_come_back(tmp_path: Path) -> None:
         index=0,
         mean_logp=-0.1,
         sum_logp=-float("inf"),
+        score=-0.1,
         reward=0.0,
         reason="lowest half of the negatives",
         rank=0,

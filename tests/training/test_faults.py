@@ -34,7 +34,7 @@ from unsqueeze.store.journal import Journal
 from unsqueeze.store.records import write_record
 from unsqueeze.store.rollouts import RolloutWriter
 from unsqueeze.store.run_directory import RunDirectory
-from unsqueeze.training import checkpoint, irl_phase, loop, rl_step
+from unsqueeze.training import checkpoint, demonstrations, loop, rl_step
 from unsqueeze.training.state import save_policy
 from unsqueeze.verify.countdown import CountdownVerifier
 from unsqueeze.verify.verdict import Judgement, Verdict
@@ -370,7 +370,7 @@ def run_out_in_python(*_: Any, **__: Any) -> None:
             marks=pytest.mark.slow,
         ),
         pytest.param(
-            *("choose_demonstrations", irl_phase, "choose_from_group", run_out_in_python, "training", {}),
+            *("choose_demonstrations", demonstrations, "choose_from", run_out_in_python, "training", {}),
             marks=pytest.mark.slow,
         ),
     ],

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from small_runs import prepare, random_recipe, run_to_end, weights, without_timings
-from unsqueeze.progress import Interrupted, StopRequest
+from small_runs import StopAfter, prepare, random_recipe, run_to_end, weights, without_timings
+from unsqueeze.progress import Interrupted
 from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.training.loop import train
 
@@ -106,19 +106,6 @@ def test_microbatches_change_nothing_but_rounding(finished, tmp_path: Path):
     # The first update sees the same weights and rollouts; its gradient may differ by rounding alone.
     assert theirs[0]["grad_norm"] == pytest.approx(ours[0]["grad_norm"], rel=1e-5)
     assert theirs[0]["loss"] == pytest.approx(ours[0]["loss"], rel=1e-5, abs=1e-7)
-
-
-class StopAfter(StopRequest):
-    """Asks to stop at the n-th safe point."""
-
-    def __init__(self, checks: int) -> None:
-        super().__init__()
-        self._left = checks
-
-    def check(self) -> None:
-        self._left -= 1
-        if self._left < 0:
-            raise Interrupted
 
 
 @pytest.mark.parametrize(("checks", "every_steps"), [(0, 1), (7, 1), (14, 2), (14, None), (18, 1)])

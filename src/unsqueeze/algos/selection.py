@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 Pool = Literal["negatives_first", "any", "positives", "uniform"]
 Likelihood = Literal["mean", "sum"]
+RankBy = Literal["behaviour", "present", "ratio"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,14 @@ def likelihood(logp_T: NDArray[np.floating], kind: Likelihood = "mean") -> float
         return math.nan
     total = float(np.sum(logp_T, dtype=np.float64))
     return total / logp_T.size if kind == "mean" else total
+
+
+def in_pool(rewards_G: NDArray[np.float64], pool: Pool) -> NDArray[np.bool_]:
+    """Tell which rollouts a pool may take, in any order of preference: those judged; of ``positives``, the right ones.
+
+    ``rewards_G`` are verdicts: 1, 0, or NaN where nothing was judged.
+    """
+    return rewards_G > 0 if pool == "positives" else ~np.isnan(rewards_G)
 
 
 def select_demonstrations(

@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from unsqueeze.algos.schedule import Phase, rl_phase_ends, schedule_phases
-from unsqueeze.algos.selection import Likelihood, Pool
+from unsqueeze.algos.selection import Likelihood, Pool, RankBy
 from unsqueeze.algos.surrogate import ALGORITHMS, AdvantageScale, Aggregation, Correction, Ratio, Surrogate
 from unsqueeze.config.refusal import NOT_TRUE
 from unsqueeze.credentials import without_credentials
@@ -403,6 +403,16 @@ class IrlSettings(OptimizerSettings):
     """The share of them, the least likely, that is drawn from."""
     likelihood: Likelihood = "mean"
     """Log-prob of a rollout: the mean over its tokens, or the sum."""
+    rank_by: RankBy = "behaviour"
+    """The policy whose log-prob ranks them: the one that sampled, `behaviour`; the one that the phase begins with,
+    `present`; or `ratio`, that of the latter less that of the base policy, which is least for what training has made
+    unlikely."""
+    replay_phases: int | None = Field(1, ge=1)
+    """RL phases whose rollouts may be selected: 1 is the last one, as in the paper, and every group by itself; with
+    more, or null for all since training began, k are selected among the distinct rollouts of each problem."""
+    replay_candidates: int = Field(16, ge=1)
+    """Distinct rollouts of a problem that the pool may take, at most, where several phases are replayed: more are
+    thinned at random before they are ranked."""
     steps: int = Field(4, ge=0)
     """Optimizer steps of one IRL phase, at most; 0 selects and stores demonstrations and moves nothing."""
     passes: float | None = Field(None, gt=0)
@@ -555,11 +565,8 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.irl is not None and self.irl.k > self.rl.group_size:
-            raise ValueError(
-                f"irl.k is {self.irl.k} but rl.group_size is {self.rl.group_size}; "
-                f"at most all {self.rl.group_size} rollouts of a group can be selected"
-            )
+        if self.irl is not None:
+            self._irl_can_choose(self.irl)
         overlong = self.rl.overlong
         if overlong is not None and overlong.soft_cache_length > self.rollout.max_tokens:
             raise ValueError(
@@ -581,6 +588,27 @@ class Recipe(Settings):
                 f"a step cannot take more problems than there are, so lower the one or raise the other"
             )
         return self
+
+    def _irl_can_choose(self, irl: IrlSettings) -> None:
+        most = self.rl.group_size if irl.replay_phases == 1 else irl.replay_candidates
+        if irl.k > most:
+            name, of = (
+                ("rl.group_size", "a group") if irl.replay_phases == 1 else ("irl.replay_candidates", "a problem")
+            )
+            raise ValueError(
+                f"irl.k is {irl.k} but {name} is {most}; at most all {most} rollouts of {of} can be selected"
+            )
+        if irl.rank_by == "ratio" and self.rl.reference != "base":
+            raise ValueError(
+                f"irl.rank_by is ratio, which compares with the base policy, and rl.reference is {self.rl.reference}; "
+                f"set it to base, or irl.rank_by to present"
+            )
+
+    @property
+    def needs_reference(self) -> bool:
+        """Tell whether the log-probs of a reference policy are asked for: by a KL term, or by the ranking of IRL."""
+        ranks = self.irl is not None and self.irl.rank_by == "ratio"
+        return ranks or self.rl.surrogate.kl_coefficient > 0
 
     def phases(self, num_problems: int) -> list[Phase]:
         """The phases of this run over ``num_problems`` training problems.

@@ -93,7 +93,7 @@ def layout_for(recipe: Recipe, num_devices: int, *, on_gpu: bool, device_memory:
 def estimate_memory(recipe: Recipe, shape: ModelShape, workload: Workload, lengths: Lengths, layout: Layout) -> Memory:
     """The memory of one device.
 
-    Weights, gradients, AdamW's two moments, and the reference policy of a KL term are fp32, divided by the shards. The
+    Weights, gradients, AdamW's two moments, and the reference policy are fp32, divided by the shards. The
     moments count twice where the IRL optimizer has a set of its own. LoRA leaves gradients and moments to the adapters
     and needs no copy for the reference. With bf16, autocast holds a copy of the weights for the length of a pass. FSDP
     gathers one layer at a time in an update, and the whole policy once a generation. vLLM takes its share while it
@@ -115,7 +115,7 @@ def estimate_memory(recipe: Recipe, shape: ModelShape, workload: Workload, lengt
         process=PROCESS_BYTES["cuda" if layout.on_gpu else "cpu"],
         weights=per_device,
         moments=8 * trained * (2 if recipe.irl else 1) // layout.shards,
-        reference=per_device if lora is None and recipe.rl.surrogate.kl_coefficient > 0 else 0,
+        reference=per_device if lora is None and recipe.needs_reference else 0,
         # The weights from the beginning of a phase are remembered in main memory.
         snapshot=0 if layout.on_gpu else 4 * trained,
         half_weights=half // layout.shards,

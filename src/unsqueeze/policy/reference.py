@@ -1,4 +1,4 @@
-"""The policy that a KL term pulls towards: the base, or the policy at the start of the RL phase."""
+"""The policy that a KL term pulls towards, the base or that at the start of the RL phase; IRL may rank by it, too."""
 
 from collections.abc import Mapping, Sequence
 
@@ -51,5 +51,5 @@ class Reference:
 
 
 def make_reference(policy: Policy, recipe: Recipe) -> Reference | None:
-    """The reference of a recipe; None where no KL term asks for one."""
-    return Reference(policy, recipe) if recipe.rl.surrogate.kl_coefficient > 0 else None
+    """The reference of a recipe; None where nothing asks for one."""
+    return Reference(policy, recipe) if recipe.needs_reference else None

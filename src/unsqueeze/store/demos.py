@@ -17,8 +17,9 @@ from unsqueeze.store.table import read_table, table_of_rows, write_table
 class Demonstration:
     """One chosen rollout: where it is stored, how likely it was (nats, under the policy that sampled it), and why.
 
-    ``mean_logp`` is per token, ``sum_logp`` over all tokens. ``rank`` is its place in the group by likelihood, 0 for
-    the least likely. ``reason`` says in a few words why it was chosen.
+    ``mean_logp`` is per token, ``sum_logp`` over all. ``score`` is what it was ranked by (``irl.rank_by``, nats),
+    and ``rank`` its place among those it was chosen from, 0 for the least. ``reason`` says in a few words why it was
+    chosen.
     """
 
     problem_id: str
@@ -27,6 +28,7 @@ class Demonstration:
     index: int
     mean_logp: float
     sum_logp: float
+    score: float
     reward: float
     reason: str
     rank: int
@@ -40,6 +42,7 @@ DEMO_SCHEMA = pa.schema(
         ("index", pa.int64()),
         ("mean_logp", pa.float64()),
         ("sum_logp", pa.float64()),
+        ("score", pa.float64()),
         ("reward", pa.float64()),
         ("reason", pa.string()),
         ("rank", pa.int64()),

@@ -1,4 +1,4 @@
-"""An IRL phase: choose demonstrations among the phase's own rollouts (L2TE) and raise their likelihood."""
+"""An IRL phase: raise the likelihood of the demonstrations (Eq. 4)."""
 
 import math
 import time
@@ -14,67 +14,14 @@ from torch import Tensor
 from unsqueeze.algos.aggregation import token_weights
 from unsqueeze.algos.objectives import LossOutput
 from unsqueeze.algos.schedule import Phase
-from unsqueeze.algos.selection import likelihood, select_demonstrations
 from unsqueeze.config.recipe import IrlSettings
 from unsqueeze.extensions import IRL_LOSSES
 from unsqueeze.policy.batch import Row, TokenBatch
 from unsqueeze.policy.optimize import StepResult, make_optimizer, optimizer_step
 from unsqueeze.policy.policy import Policy
-from unsqueeze.rollout.types import Group
-from unsqueeze.store.demos import Demonstration
 from unsqueeze.training.gauges import gauge_step
 from unsqueeze.training.phase_report import PhaseStart
 from unsqueeze.training.run import Run
-
-
-def choose_demonstrations(run: Run, phase: Phase) -> list[Row]:
-    """L2TE over every group that the RL phase generated, read back from the store one generation at a time."""
-    settings = run.recipe.irl
-    assert settings is not None
-    demonstrations: list[Demonstration] = []
-    rows: list[Row] = []
-    generations = [step for step in run.directory.rollouts.steps() if phase.first_step <= step <= phase.last_step]
-    for step in generations:
-        for group in run.directory.rollouts.read(step):
-            rng = run.rng("l2te", group.rollouts[0].group)
-            for demonstration in choose_from_group(group, settings, rng):
-                rollout = group.rollouts[demonstration.index]
-                demonstrations.append(demonstration)
-                rows.append(Row(prompt_tokens=rollout.prompt_tokens, tokens=rollout.completion.tokens, weight=0.0))
-    if phase.number not in run.directory.demos.numbers():
-        run.directory.demos.write(phase.number, demonstrations)
-    return rows
-
-
-def choose_from_group(group: Group, settings: IrlSettings, rng: np.random.Generator) -> list[Demonstration]:
-    """The demonstrations of one group, by the pure rule of ``algos.selection``."""
-    logp = [rollout.completion.logp_raw for rollout in group.rollouts]
-    mean_G = np.array([likelihood(logp_T, "mean") for logp_T in logp])
-    sum_G = np.array([likelihood(logp_T, "sum") for logp_T in logp])
-    ranked_by_G = mean_G if settings.likelihood == "mean" else sum_G
-    rank_G = ranked_by_G.argsort(kind="stable").argsort(kind="stable")
-    selected = select_demonstrations(
-        ranked_by_G,
-        np.array([judgement.verdict.judged_reward for judgement in group.judgements]),
-        settings.k,
-        pool=settings.pool,
-        quantile=settings.quantile,
-        rng=rng,
-    )
-    return [
-        Demonstration(
-            problem_id=group.problem.id,
-            step=group.rollouts[chosen.index].step,
-            group=group.rollouts[chosen.index].group,
-            index=chosen.index,
-            mean_logp=float(mean_G[chosen.index]),
-            sum_logp=float(sum_G[chosen.index]),
-            reward=chosen.reward,
-            reason=chosen.reason,
-            rank=int(rank_G[chosen.index]),
-        )
-        for chosen in selected
-    ]
 
 
 def irl_phase(

@@ -13,10 +13,11 @@ from unsqueeze.policy.batch import Row
 from unsqueeze.policy.optimize import make_optimizer
 from unsqueeze.policy.reference import Reference
 from unsqueeze.training.checkpoint import is_due, save_checkpoint
+from unsqueeze.training.demonstrations import choose_demonstrations
 from unsqueeze.training.evaluation import evaluate_policy, test_set, validation_set
 from unsqueeze.training.gauges import gauge_start
 from unsqueeze.training.generate import generate, generation_steps
-from unsqueeze.training.irl_phase import choose_demonstrations, irl_phase
+from unsqueeze.training.irl_phase import irl_phase
 from unsqueeze.training.measure import finish_phase, first_rollouts, mean_nll, mean_nll_at, num_nll_rows, start_phase
 from unsqueeze.training.phase_report import PhaseReport, PhaseStart
 from unsqueeze.training.resume import resume
@@ -93,7 +94,7 @@ class Training:
     def irl(self, phase: Phase) -> None:
         """Choose demonstrations, take the IRL updates, and report what they did."""
         start = self._begin(phase)
-        demonstrations = choose_demonstrations(self.run, phase)
+        demonstrations = choose_demonstrations(self.run, phase, self.reference)
         rows = demonstrations[: num_nll_rows(self.run)]
         with start.stopwatch.running():
             nll_before = mean_nll(self.run, rows)

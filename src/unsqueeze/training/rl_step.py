@@ -44,7 +44,7 @@ def rl_step(
     scores = trainer_scores(run)
     trained = trained_rollouts(batch.groups, settings, run.estimator, max_tokens=run.recipe.rollout.max_tokens)
     rows = rl_rows(trained, trainer_scores=scores)
-    if reference is not None:
+    if reference is not None and settings.surrogate.kl_coefficient > 0:
         rows = with_reference(rows, reference, run)
     result = None
     if rows:
