@@ -8,7 +8,7 @@ from typing import Any
 
 from small_runs import random_recipe
 from unsqueeze.config.recipe import Recipe
-from unsqueeze.progress import Silent, StopRequest
+from unsqueeze.progress import Interrupted, Silent, StopRequest
 from unsqueeze.training.arms import train_arm
 
 TINY: dict[str, Any] = {
@@ -35,9 +35,31 @@ class Told(Silent):
         self.warnings.append(text)
 
 
+class StopOnceSaved(StopRequest):
+    """Asks to stop at the first safe point after the checkpoint of a step."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        super().__init__()
+        self._saved = path / "checkpoints" / f"step-{step:06}"
+
+    def check(self) -> None:
+        if self._saved.exists():
+            raise Interrupted
+
+
 def live(recipe: Recipe, path: Path, stop: StopRequest | None = None, shown: Silent | None = None) -> None:
     """Train in ``path`` to the end: from the start, or from where the run there is."""
     train_arm("tiny", recipe, path, shown or Silent(), stop or StopRequest())
+
+
+def live_twice(recipe: Recipe, path: Path, step: int) -> None:
+    """Train in ``path``, stop once the checkpoint of ``step`` is saved, and go on to the end in a second life."""
+    try:
+        live(recipe, path, StopOnceSaved(path, step))
+    except Interrupted:
+        live(recipe, path)
+    else:
+        raise AssertionError(f"it was never stopped after step {step}")
 
 
 def crash_benchmark() -> ModuleType:

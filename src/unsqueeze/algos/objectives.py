@@ -33,13 +33,16 @@ def clipped_surrogate_loss(
     logp_ref_NT: Float[Tensor, "N T"] | None = None,
     entropy_NT: Float[Tensor, "N T"] | None = None,
     importance_NT: Float[Tensor, "N T"] | None = None,
+    distance_cost_NT: Float[Tensor, "N T"] | None = None,
 ) -> LossOutput:
-    """−Σ_i w_i Σ_t [ min(r·A, clip(r, 1 − ε_low, 1 + ε_high)·A) − β·k3 + c·H ], to be minimised.
+    """−Σ_i w_i Σ_t [ min(r·A, clip(r, 1 − ε_low, 1 + ε_high)·A) − β·k3 + c·H − κ·abs(log r_token) ], to be minimised.
 
     r is the token ratio exp(logp_policy − logp_proximal) (Eq. 27), or for every token of a response its sequence
     ratio s = exp(mean over its tokens of the log-ratio) (Eq. 29). k3 = exp(ref − policy) − (ref − policy) − 1 estimates
     KL(policy ‖ reference) in nats per token, and H is the entropy of the next-token distribution. ``importance_NT``
-    (``truncated_importance``) multiplies the min of each token, where the sampler and the trainer are two.
+    (``truncated_importance``) multiplies the min of each token, where the sampler and the trainer are two. κ is
+    ``distance_cost_NT``, 0 but for the tokens that KL-Cov holds back (arXiv 2505.22617); its term has no gradient at a
+    ratio of exactly 1.
 
     ``advantages`` are those of responses, shape N, or of their tokens, NT.
     ``mask_NT`` marks the tokens of the response. ``weights_N`` come from ``token_weights`` and hold every denominator,
@@ -61,6 +64,7 @@ def clipped_surrogate_loss(
 
     # Padding may hold anything, -inf included; it is replaced before any arithmetic, for 0 · inf is NaN in a gradient.
     log_ratio_NT = torch.where(mask_NT, logp_policy_NT - logp_proximal_NT.detach(), 0.0)
+    distance_NT = log_ratio_NT.abs()
     if settings.ratio == "sequence":
         length_N1 = mask_NT.sum(dim=1, keepdim=True).clamp(min=1)
         log_ratio_NT = (log_ratio_NT.sum(dim=1, keepdim=True) / length_N1).expand_as(log_ratio_NT)
@@ -85,6 +89,8 @@ def clipped_surrogate_loss(
             objective_NT = objective_NT - settings.kl_coefficient * k3_NT
     if settings.entropy_coefficient > 0 and entropy_NT is not None:
         objective_NT = objective_NT + settings.entropy_coefficient * torch.where(mask_NT, entropy_NT, 0.0)
+    if distance_cost_NT is not None:
+        objective_NT = objective_NT - distance_cost_NT * distance_NT
 
     return LossOutput(
         loss=-(token_weight_NT * objective_NT).sum(),

@@ -25,4 +25,10 @@ def left_out(recipe: Recipe) -> list[str]:
             "its several steps a generation, so that every ratio is 1 and nothing is clipped "
             f"(rl.steps_per_generation={GSPO_STEPS} adds them)"
         )
-    return [f"rl.algorithm is {rl.algorithm}, without {each}" for each in lacking]
+    found = [f"rl.algorithm is {rl.algorithm}, without {each}" for each in lacking]
+    if rl.covariance is not None and rl.covariance.rule == "kl_cov" and rl.steps_per_generation == 1:
+        found.append(
+            "rl.covariance.rule is kl_cov, without several steps a generation, so that every ratio is 1 and no token "
+            f"is held back (rl.steps_per_generation={GSPO_STEPS} adds them)"
+        )
+    return found

@@ -322,6 +322,28 @@ class OverlongSettings(Settings):
     """Responses longer than rollout.max_tokens less this are punished, linearly down to −1 (DAPO)."""
 
 
+class CovarianceSettings(Settings):
+    rule: Literal["clip_cov", "kl_cov"]
+    """Those tokens whose advantage and log-prob covary most are held back: `clip_cov` takes the gradient of a random
+    few, `kl_cov` lets the most extreme pay for their distance from the policy that sampled, and clips nothing."""
+    share: float = Field(2e-4, gt=0, le=1)
+    """Tokens that are held back, of all response tokens of the step; one at least."""
+    low: float = 1.0
+    """clip_cov: only tokens of a larger covariance."""
+    high: float = 5.0
+    """clip_cov: only tokens of a smaller one."""
+    coefficient: float = Field(1.0, gt=0)
+    """kl_cov: κ, the cost of each nat of distance."""
+
+    @model_validator(mode="after")
+    def _low_is_below_high(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(
+                f"rl.covariance.low is {self.low:g} and rl.covariance.high is {self.high:g}; low must be below high"
+            )
+        return self
+
+
 class RlSettings(OptimizerSettings):
     algorithm: str = "grpo"
     """grpo, dapo, gspo or dr_grpo, named settings of one surrogate; fields below override single ones."""
@@ -341,6 +363,8 @@ class RlSettings(OptimizerSettings):
     """Draw further prompts for those whose answers are all right or all wrong (DAPO); null takes them as they come."""
     overlong: OverlongSettings | None = None
     """Soft punishment of overlong responses (DAPO); null leaves the reward 0 or 1."""
+    covariance: CovarianceSettings | None = None
+    """Hold back the tokens by which entropy falls (Clip-Cov, KL-Cov; arXiv 2505.22617); null holds back none."""
     reference: Literal["base", "iteration"] = "base"
     """The policy that the KL term pulls towards: the base policy, or the policy at the start of the RL phase."""
     sampler_correction: Correction | None = None
@@ -378,13 +402,28 @@ class RlSettings(OptimizerSettings):
         ADVANTAGES.check(self.surrogate.advantage)
         return self
 
+    @model_validator(mode="after")
+    def _kl_cov_clips_nothing(self) -> Self:
+        clips = [name for name in ("clip_low", "clip_high") if getattr(self, name) is not None]
+        if clips and self._without_clip:
+            raise ValueError(
+                f"rl.covariance.rule is kl_cov, which clips nothing, and rl.{clips[0]} is given; set it to null, or "
+                f"the rule to clip_cov"
+            )
+        return self
+
+    @property
+    def _without_clip(self) -> bool:
+        return self.covariance is not None and self.covariance.rule == "kl_cov"
+
     @property
     def surrogate(self) -> Surrogate:
         """The named settings with the overrides applied."""
         named = ALGORITHMS[self.algorithm]
         fields = {name: getattr(named, name) for name in named.__slots__}
         given = {name: getattr(self, name) for name in fields if getattr(self, name) is not None}
-        return Surrogate(**(fields | given))
+        unclipped = {"clip_low": 1.0, "clip_high": math.inf} if self._without_clip else {}
+        return Surrogate(**(fields | given | unclipped))
 
 
 class IrlSettings(OptimizerSettings):

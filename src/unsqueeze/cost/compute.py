@@ -131,8 +131,8 @@ def estimate_duration(
     judges = math.inf if judged_in_place else recipe.verify.workers * ANSWERS_PER_WORKER_S
     prompts_per_generation = workload.rollouts_per_generation // rl.group_size
     scored_steps = workload.rl_steps if rl.surrogate.kl_coefficient > 0 else 0
-    if trainer_scores(recipe):
-        scored_steps += workload.rl_steps - workload.generations
+    for scored in (trainer_scores(recipe), rl.covariance is not None):
+        scored_steps += (workload.rl_steps - workload.generations) * scored
     evaluations = workload.evaluations * speed.generate_s(workload.problems_per_evaluation, recipe.evaluation.n)
     if workload.validations:
         problems = workload.samples_per_validation // recipe.evaluation.validation_n

@@ -20,6 +20,7 @@ class Row:
     ``logp_proximal`` and ``logp_ref`` are per response token, in nats, at the temperature the loss is taken at.
     ``logp_behaviour`` is set where the trainer scores for itself: what the sampler gave. ``logp_proximal`` is then what
     the trainer gave for the policy that sampled, or None where that is the policy of this very step.
+    ``distance_cost`` is what each nat costs by which a token's log-prob is away from the proximal one (KL-Cov).
     """
 
     prompt_tokens: NDArray[np.int32]
@@ -29,6 +30,7 @@ class Row:
     logp_proximal: NDArray[np.float32] | None = None
     logp_ref: NDArray[np.float32] | None = None
     logp_behaviour: NDArray[np.float32] | None = None
+    distance_cost: NDArray[np.float32] | None = None
 
     @property
     def num_tokens(self) -> int:
@@ -54,6 +56,7 @@ class TokenBatch:
     logp_proximal_NT: Tensor | None
     logp_ref_NT: Tensor | None
     logp_behaviour_NT: Tensor | None
+    distance_cost_NT: Tensor | None
 
 
 def microbatches(rows: Sequence[Row], *, max_tokens: int) -> Iterator[list[int]]:
@@ -146,6 +149,7 @@ def collate(rows: Sequence[Row], *, pad: int, device: torch.device) -> TokenBatc
         logp_proximal_NT=_padded([row.logp_proximal for row in rows], length_T, device),
         logp_ref_NT=_padded([row.logp_ref for row in rows], length_T, device),
         logp_behaviour_NT=_padded([row.logp_behaviour for row in rows], length_T, device),
+        distance_cost_NT=_padded([row.distance_cost for row in rows], length_T, device),
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 
+import numpy as np
 import torch
 
 from unsqueeze.algos.groups import Estimator, Groups
@@ -28,6 +29,7 @@ from unsqueeze.rollout.types import Completion, Engine, Sampling
 from unsqueeze.seeds import prompt_seeds
 from unsqueeze.tasks.problem import Problem
 from unsqueeze.tasks.task import Task
+from unsqueeze.training.covariance import with_rule
 from unsqueeze.training.estimating import estimate, estimator_of
 from unsqueeze.training.irl_phase import demonstration_loss, with_start_logp, with_weights
 from unsqueeze.training.rl_step import surrogate_loss
@@ -181,6 +183,8 @@ def check_loss(
         advantage=1.0,
         logp_proximal=completion.logp_behaviour,
     )
+    if recipe.rl.covariance is not None:
+        row = with_rule(row, np.ones(len(row.tokens), dtype=bool), recipe.rl.covariance)
     temperature = recipe.rollout.temperature
     if reference is not None:
         logp_ref = reference.logp([row], max_tokens=recipe.rl.tokens_per_microbatch, temperature=temperature)

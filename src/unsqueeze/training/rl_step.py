@@ -20,6 +20,7 @@ from unsqueeze.policy.batch import Row, TokenBatch
 from unsqueeze.policy.optimize import StepResult, optimizer_step
 from unsqueeze.policy.reference import Reference
 from unsqueeze.rollout.types import Group, StopReason
+from unsqueeze.training.covariance import hold_back
 from unsqueeze.training.gauges import are_due, gauge_step
 from unsqueeze.training.generate import StepBatch, by_verdicts
 from unsqueeze.training.outcomes import answer_shares
@@ -44,6 +45,10 @@ def rl_step(
     scores = trainer_scores(run)
     trained = trained_rollouts(batch.groups, settings, run.estimator, max_tokens=run.recipe.rollout.max_tokens)
     rows = rl_rows(trained, trainer_scores=scores)
+    held_back: dict[str, Any] = {}
+    if rows and settings.covariance is not None:
+        run.engine.rest()
+        rows, held_back = hold_back(run, trained, rows, batch.step)
     if reference is not None and settings.surrogate.kl_coefficient > 0:
         rows = with_reference(rows, reference, run)
     result = None
@@ -77,6 +82,7 @@ def rl_step(
         **sampling_metrics(batch),
         **answer_shares(batch.sampled or batch.groups, boxed=run.needs_box),
         **gap,
+        **held_back,
         **update_metrics(result),
         **asdict(batch.seconds),
         update_s=update_s,
@@ -101,6 +107,8 @@ def surrogate_loss(logp_NT: Tensor, entropy_NT: Tensor, batch: TokenBatch, *, se
             cap=settings.sampler_cap,
         )
     loss: Loss = LOSSES.resolve(settings.loss)
+    # A loss of one's own is told of it where there is something to tell.
+    further = {} if batch.distance_cost_NT is None else {"distance_cost_NT": batch.distance_cost_NT}
     return loss(
         logp_NT,
         logp_proximal_NT,
@@ -111,6 +119,7 @@ def surrogate_loss(logp_NT: Tensor, entropy_NT: Tensor, batch: TokenBatch, *, se
         logp_ref_NT=batch.logp_ref_NT,
         entropy_NT=entropy_NT,
         importance_NT=importance_NT,
+        **further,
     )
 
 
