@@ -27,6 +27,7 @@ GROUND = {
     "extensions",
     "models",
     "recipes",
+    "suites",
 }
 PURE_RING = GROUND | {"algos", "metrics", "config", "cost"}
 INWARD: dict[str, set[str]] = {
@@ -40,6 +41,7 @@ INWARD: dict[str, set[str]] = {
     "tables": set(),
     "models": set(),
     "recipes": set(),
+    "suites": set(),
     "device_errors": {"errors"},
     "hub_errors": set(),
     "progress": {"errors"},
@@ -65,7 +67,8 @@ INWARD["interop"] = PURE_RING | {"tasks", "verify", "rollout", "store"}
 INWARD["evaluation"] = INWARD["interop"] | {"distributed", "policy", "interop"}
 # shell
 INWARD["training"] = INWARD["evaluation"] | {"track", "evaluation"}
-INWARD["api"] = INWARD["training"] | {"training"}
+INWARD["labs"] = INWARD["training"] | {"training"}
+INWARD["api"] = INWARD["labs"] | {"labs"}
 INWARD["__init__"] = INWARD["api"] | {"api", "losses", "testing"}
 INWARD["cli"] = INWARD["api"] | {"api", "__version__"}
 INWARD["__main__"] = {"cli"}

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from unsqueeze.api.evaluating import diagnose, evaluate
     from unsqueeze.api.health import doctor
     from unsqueeze.api.judging import compare, compare_all, export, judge, judge_file, score
+    from unsqueeze.api.lab import lab, suites
     from unsqueeze.api.planning import plan
     from unsqueeze.api.problems import load_problems
     from unsqueeze.api.runs import open_arms, open_run
@@ -53,6 +54,7 @@ _PLACES = {
     "irl": "unsqueeze.api.demonstrations",
     "judge": "unsqueeze.api.judging",
     "judge_file": "unsqueeze.api.judging",
+    "lab": "unsqueeze.api.lab",
     "load_model": "unsqueeze.evaluation.models",
     "load_problems": "unsqueeze.api.problems",
     "load_recipe": "unsqueeze.config.load",
@@ -63,6 +65,7 @@ _PLACES = {
     "score": "unsqueeze.api.judging",
     "select": "unsqueeze.api.demonstrations",
     "served": "unsqueeze.evaluation.models",
+    "suites": "unsqueeze.api.lab",
     "train": "unsqueeze.api.training",
 }
 """The module of each public name, loaded when the name is first asked for: ``import unsqueeze`` is instant."""
@@ -90,6 +93,7 @@ __all__ = [
     "irl",
     "judge",
     "judge_file",
+    "lab",
     "load_model",
     "load_problems",
     "load_recipe",
@@ -101,6 +105,7 @@ __all__ = [
     "score",
     "select",
     "served",
+    "suites",
     "testing",
     "train",
 ]

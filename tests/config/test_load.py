@@ -246,3 +246,12 @@ def test_whatever_a_section_holds_it_is_a_recipe_or_a_user_error(value: object, 
     except UserError as error:
         message = str(error)
     assert message.startswith("recipe mine")
+
+
+def test_an_override_gives_no_section_to_an_arm_that_has_it_null(tmp_path: Path) -> None:
+    recipe = tmp_path / "two.yaml"
+    recipe.write_text("name: two\nirl: {k: 2}\narms:\n  plain: {irl: null}\n  sps: {}\n", "utf-8")
+    arms = arms_of(load_recipe(str(recipe), ["irl.k=1"]), "two")
+    assert arms["plain"].irl is None
+    assert arms["sps"].irl is not None
+    assert arms["sps"].irl.k == 1

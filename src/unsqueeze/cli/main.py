@@ -19,6 +19,7 @@ from unsqueeze.cli.doctor import doctor
 from unsqueeze.cli.evaluate import evaluate
 from unsqueeze.cli.export import export
 from unsqueeze.cli.irl import irl
+from unsqueeze.cli.lab import lab
 from unsqueeze.cli.plan import plan
 from unsqueeze.cli.score import score
 from unsqueeze.cli.select import select
@@ -57,6 +58,7 @@ def _help(command: Callable[..., None]) -> str:
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "train": train,
+    "lab": lab,
     "plan": plan,
     "verify": verify,
     "score": score,

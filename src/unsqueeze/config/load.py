@@ -34,7 +34,7 @@ def load_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
     In a recipe with arms an override goes wherever its section stands: ``irl.k=2`` changes the arms that have an IRL
     phase, and gives none to a control without one. Raises UserError naming the file and the field.
     """
-    return check_recipe(apply_overrides(_read(_find(source), source), overrides), source)
+    return check_recipe(apply_overrides(read_settings(_find(source), f"recipe {source}"), overrides), source)
 
 
 def apply_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def arms_of(recipe: Recipe, source: str) -> dict[str, Recipe]:
         return {recipe.name: recipe}
     shared = recipe.model_dump(exclude={"arms"})
     return {
-        name: check_recipe(_merge(shared, changes), f"{source}, arm {name!r}") for name, changes in recipe.arms.items()
+        name: check_recipe(merged(shared, changes), f"{source}, arm {name!r}") for name, changes in recipe.arms.items()
     }
 
 
@@ -86,15 +86,18 @@ def _find(source: str) -> Path:
     )
 
 
-def _read(path: Path, source: str) -> dict[str, Any]:
+def read_settings(path: Path, what: str) -> dict[str, Any]:
+    """Read a YAML file that is a mapping of names to settings; ``what`` is how the message calls it. UserError."""
     try:
         raw = _from_yaml(path.read_text(encoding="utf-8"))
     except ValueError as error:  # of a file that is not UTF-8, too
-        raise UserError(f"recipe {source}: this is not YAML: {error}") from None
+        raise UserError(f"{what}: this is not YAML: {error}") from None
     except OSError as error:
-        raise UserError(f"recipe {source} cannot be read: {error.strerror}.") from None
+        raise UserError(f"{what} cannot be read: {error.strerror}.") from None
     if not isinstance(raw, dict) or not all(isinstance(key, str) for key in raw):
-        raise UserError(f"recipe {source}: a recipe is a mapping of names to settings; this file holds something else.")
+        raise UserError(
+            f"{what}: a {what.partition(' ')[0]} is a mapping of names to settings; this file holds something else."
+        )
     return raw
 
 
@@ -161,7 +164,7 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
     arms_with_section = [
         changes
         for changes in (arms.values() if isinstance(arms, dict) else [])
-        if isinstance(changes, dict) and keys[0] in changes
+        if isinstance(changes, dict) and keys[0] in changes and (changes[keys[0]] is not None or len(keys) == 1)
     ]
     for part in arms_with_section:
         _put(part, keys, value, override)
@@ -182,9 +185,10 @@ def _put(raw: dict[str, Any], keys: Sequence[str], value: Any, override: str) ->
     where[keys[-1]] = value
 
 
-def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with changes to them, section by section; a value that is no section takes the other's place."""
+    result = dict(base)
     for key, value in changes.items():
-        inner = merged.get(key)
-        merged[key] = _merge(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
-    return merged
+        inner = result.get(key)
+        result[key] = merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return result

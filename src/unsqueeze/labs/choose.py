@@ -1,0 +1,57 @@
+"""The choice of a learning rate, from evaluations on validation problems alone.
+
+A run's path is a sequence of points (Avg@n, Pass@n), shares in [0, 1], one for every validated checkpoint in order.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Literal
+
+Criterion = Literal["area", "avg", "pass_at_n"]
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What was chosen of the factors, and the mean score of each over the seeds of the search."""
+
+    factor: float
+    scores: Mapping[float, float]
+
+
+def choose(paths: Mapping[float, Sequence[Sequence[Point]]], criterion: Criterion) -> Choice | None:
+    """Choose among factors by the paths of their runs, one for each seed of the search.
+
+    A factor is a candidate only where it has as many runs as any other: a failed run is not passed over in favour of
+    those that went well. Of equal scores the factor nearest to 1 wins. None where no run has a path.
+    """
+    most = max((len(found) for found in paths.values()), default=0)
+    scores = {
+        factor: fmean(score(path, criterion) for path in found)
+        for factor, found in paths.items()
+        if found and len(found) == most
+    }
+    if not scores:
+        return None
+    return Choice(max(scores, key=lambda factor: (scores[factor], -abs(math.log(factor)))), scores)
+
+
+def score(path: Sequence[Point], criterion: Criterion) -> float:
+    """What a path is worth: Avg@n or Pass@n at its end, or the area that all of its points dominate."""
+    if criterion == "avg":
+        return path[-1][0]
+    if criterion == "pass_at_n":
+        return path[-1][1]
+    return dominated_area(path)
+
+
+def dominated_area(points: Sequence[Point]) -> float:
+    """Area of the union of the rectangles from (0, 0) to each point: the hypervolume of the plane, reference (0, 0)."""
+    area, height = 0.0, 0.0
+    for x, y in sorted(points, reverse=True):
+        if y > height:
+            area += x * (y - height)
+            height = y
+    return area

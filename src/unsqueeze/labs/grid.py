@@ -1,0 +1,166 @@
+"""The runs that a suite asks for: every arm in every variant, at every seed, with the learning rate it was given."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from typing import Any, Literal
+
+from unsqueeze.config.load import apply_overrides, arms_of, check_recipe, load_recipe, merged
+from unsqueeze.config.recipe import Recipe
+from unsqueeze.errors import UserError
+from unsqueeze.labs.suite import Suite
+from unsqueeze.training.base_evaluation import begins_as
+
+Role = Literal["search", "reported"]
+
+RECIPE_NAME = "lab"
+"""The name of the recipe in every run of a lab: runs that differ in a name alone are one run."""
+
+_NOT_OF_THE_RUN = {"name", "description", "arms", "trackers", "tracking"}
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """An arm in a variant; ``variant`` is empty where a suite has none."""
+
+    arm: str
+    variant: str = ""
+
+    @property
+    def label(self) -> str:
+        return f"{self.arm}, {self.variant}" if self.variant else self.arm
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One training run of a suite: which cell, at which seed, with which factor on its learning rate, and why."""
+
+    cell: Cell
+    seed: int
+    factor: float
+    role: Role
+    recipe: Recipe
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash of everything in the recipe that the run's numbers depend on."""
+        return _digest(self.recipe.model_dump(mode="json", exclude=_NOT_OF_THE_RUN))
+
+    @cached_property
+    def begins(self) -> str:
+        """A hash of what the evaluation before training depends on: runs that share it share that evaluation."""
+        return _digest(begins_as(self.recipe))
+
+    @property
+    def folder(self) -> str:
+        """The name of its run directory, which runs of other suites with the same recipe share."""
+        variant = f"-{self.cell.variant}" if self.cell.variant else ""
+        return f"{self.cell.arm}{variant}-seed-{self.seed}-{self.digest[:12]}"
+
+    @property
+    def label(self) -> str:
+        factor = f" ×{self.factor:g}" if self.role == "search" else ""
+        return f"{self.cell.label}{factor}, seed {self.seed}"
+
+
+def _digest(plain: Mapping[str, Any]) -> str:
+    return sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The cells of a suite, each with its recipe, seed and learning rate still those of the recipe."""
+
+    suite: Suite
+    cells: Mapping[Cell, Recipe]
+
+    @property
+    def control(self) -> str:
+        return self.suite.control or next(iter(self.cells)).arm
+
+    def search(self) -> list[PlannedRun]:
+        """The runs that learning rates are chosen by; none where they are given."""
+        rates = self.suite.learning_rates
+        if rates is None:
+            return []
+        return [
+            PlannedRun(cell, seed, factor, "search", _changed(recipe, rates.set, rates.setting, factor, seed))
+            for cell, recipe in self.cells.items()
+            for factor in rates.factors
+            for seed in rates.seeds
+        ]
+
+    def reported(self, chosen: Mapping[Cell, float]) -> list[PlannedRun]:
+        """The runs that are reported, of the cells whose factor is ``chosen``."""
+        rates = self.suite.learning_rates
+        setting = "" if rates is None else rates.setting
+        return [
+            PlannedRun(cell, seed, chosen[cell], "reported", _changed(recipe, {}, setting, chosen[cell], seed))
+            for cell, recipe in self.cells.items()
+            if cell in chosen
+            for seed in self.suite.seeds
+        ]
+
+    def as_given(self) -> dict[Cell, float]:
+        """Every cell with a factor of 1: the learning rate of its recipe."""
+        return dict.fromkeys(self.cells, 1.0)
+
+
+def grid_of(suite: Suite, overrides: Sequence[str] = ()) -> Grid:
+    """Resolve the recipe of every cell. ``overrides`` go wherever their section stands, as those of ``train`` do.
+
+    UserError naming what is wrong, and in which arm.
+    """
+    base = load_recipe(suite.recipe)
+    shared = base.model_dump(exclude={"arms"})
+    arms = suite.arms or base.arms
+    if not arms:
+        raise UserError(
+            f"suite {suite.name}: it has no arms, and its recipe {suite.recipe} has none either; give it arms, a name "
+            f"for each with the settings in which it differs."
+        )
+    cells: dict[Cell, Recipe] = {}
+    for variant, changes in (suite.variants or {"": {}}).items():
+        raw = merged(merged(shared, suite.set), changes) | {"name": RECIPE_NAME, "description": ""}
+        raw["arms"] = {name: dict(each) for name, each in arms.items()}
+        where = f"{suite.recipe}, as suite {suite.name} changes it" + (f", variant {variant!r}" if variant else "")
+        recipe = check_recipe(apply_overrides(raw, overrides), where)
+        cells |= {Cell(arm, variant): resolved for arm, resolved in arms_of(recipe, where).items()}
+    if suite.control is not None and suite.control not in arms:
+        raise UserError(f"suite {suite.name}: control is {suite.control!r}, and the arms are {', '.join(arms)}.")
+    if suite.learning_rates is not None:
+        _check_search(suite, cells)
+    return Grid(suite, cells)
+
+
+def learning_rate(recipe: Recipe, setting: str) -> float:
+    """Return the value of the setting that is searched. UserError where there is none."""
+    value: Any = recipe.model_dump()
+    for key in setting.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise UserError(f"learning_rates.setting is {setting!r}, which is no number of this recipe; name one.")
+    return float(value)
+
+
+def _check_search(suite: Suite, cells: Mapping[Cell, Recipe]) -> None:
+    """UserError where there are no validation problems to choose by, or not what is to be searched."""
+    rates = suite.learning_rates
+    assert rates is not None
+    for cell, recipe in cells.items():
+        learning_rate(recipe, rates.setting)
+        searched = _changed(recipe, rates.set, rates.setting, 1.0, rates.seeds[0])
+        if searched.data.num_validation is None and searched.data.validation_path is None:
+            raise UserError(
+                f"suite {suite.name}: learning rates are chosen on validation problems, and {cell.label} has none; set "
+                f"data.num_validation or data.validation_path."
+            )
+
+
+def _changed(recipe: Recipe, changes: Mapping[str, Any], setting: str, factor: float, seed: int) -> Recipe:
+    raw = merged(recipe.model_dump(exclude={"arms"}), changes) | {"seed": seed}
+    if factor != 1:
+        raw = apply_overrides(raw, [f"{setting}={learning_rate(recipe, setting) * factor!r}"])
+    return check_recipe(raw, f"of seed {seed}")

@@ -1,0 +1,240 @@
+"""A lab at work: the search of learning rates, the reported runs, and what they add up to."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from unsqueeze.errors import Interrupted
+from unsqueeze.labs.choose import Choice, Point, choose
+from unsqueeze.labs.gather import Gathered, Results, gather, gathered_by_cell
+from unsqueeze.labs.grid import Cell, Grid, PlannedRun
+from unsqueeze.labs.pool import Pool
+from unsqueeze.labs.record import awaited_entry, choice_entries, run_entry, write_lab, write_results
+from unsqueeze.labs.runner import Live, Runner
+from unsqueeze.labs.slots import slots_for
+from unsqueeze.labs.tables import Table
+from unsqueeze.labs.timing import Pace, planned_seconds, probe, wall_seconds
+from unsqueeze.labs.views import VIEWS
+from unsqueeze.progress import StopRequest
+from unsqueeze.store.atomic import make_folder
+from unsqueeze.store.lock import RunLock
+from unsqueeze.store.provenance import provenance
+from unsqueeze.store.run_directory import RunDirectory
+
+RUNS = "runs"
+
+
+class Watcher(Protocol):
+    """A person's view of a lab at work."""
+
+    def say(self, text: str) -> None: ...
+
+    def warn(self, text: str) -> None: ...
+
+    def show(self, lives: Sequence[Live], left_s: float | None) -> None:
+        """Show how all runs stand, several times a second; ``left_s``: seconds that are left, None: not known."""
+        ...
+
+
+class Unwatched:
+    """Nobody looks."""
+
+    def say(self, text: str) -> None: ...
+
+    def warn(self, text: str) -> None: ...
+
+    def show(self, lives: Sequence[Live], left_s: float | None) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class LabPlan:
+    """What a lab is about to do: its runs, those that are there already, and the seconds that the others will take."""
+
+    grid: Grid
+    folder: Path
+    runs: Sequence[PlannedRun]
+    """All of them; those that are reported with the learning rate of the recipe where it is still to be chosen."""
+    num_done: int
+    jobs: int
+    seconds: float | None
+    """None where nothing is left to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabResult:
+    """What a lab came to: its tables, the learning rates that were chosen, the runs that failed, with the reasons."""
+
+    path: Path
+    tables: Mapping[str, Table]
+    chosen: Mapping[str, float]
+    """The factor on the learning rate of every arm."""
+    failed: Mapping[str, str]
+
+
+@dataclass(eq=False)
+class Lab:
+    """One suite in a folder: its record and results in ``out/NAME``, its runs in ``out/runs``."""
+
+    grid: Grid
+    out: Path
+    jobs: int | None
+    watcher: Watcher
+    stop: StopRequest
+    _lives: list[Live] = field(default_factory=list)
+    _choices: dict[Cell, Choice] = field(default_factory=dict)
+    _not_chosen: dict[Cell, str] = field(default_factory=dict)
+    _seconds: dict[str, float] = field(default_factory=dict)
+    _record: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.folder = self.out / self.grid.suite.name
+        self.pool = Pool(self.out / RUNS)
+        self.slots = slots_for(next(iter(self.grid.cells.values())), self.jobs)
+
+    def plan(self) -> LabPlan:
+        """Find out what is left to do and how long it will take, by a short run that is timed. Writes nothing."""
+        runs = [*self.grid.search(), *self.grid.reported(self.grid.as_given())]
+        left = list({run.digest: run for run in runs if not self.pool.is_done(run)}.values())
+        seconds = None
+        if left:
+            self.watcher.say("a short run is timed, to say how long this will take …")
+            pace, sizes = self._probe()
+            self._seconds = planned_seconds(left, pace, sizes)
+            seconds = wall_seconds(list(self._seconds.values()), len(self.slots))
+            self._record["pace"] = pace.to_json_object()
+        num_done = sum(map(self.pool.is_done, runs))
+        return LabPlan(self.grid, self.folder, runs, num_done, len(self.slots), seconds)
+
+    def _probe(self) -> tuple[Pace, dict[str, int]]:
+        recipe = next(recipe for cell, recipe in self.grid.cells.items() if cell.arm == self.grid.control)
+        return probe(recipe, self.slots, self.stop, lambda: None)
+
+    def work(self, plan: LabPlan) -> LabResult:
+        """Do all that is left of a plan, and make the tables. Interrupted where ``stop`` was asked."""
+        make_folder(self.folder)
+        lock = RunLock(self.folder / "lock", advice="wait for that lab to end, or name another folder (--out)")
+        lock.take()
+        begun = time.monotonic()
+        self._record = {
+            "suite": self.grid.suite.model_dump(mode="json"),
+            **provenance(),
+            "status": "running",
+            "jobs": len(self.slots),
+            "estimate_s": plan.seconds,
+            "took_s": None,
+            "num_done_before": plan.num_done,
+            **self._record,
+        }
+        try:
+            result = self._work()
+            self._record["status"] = "failed" if result.failed else "finished"
+            return result
+        except (Interrupted, KeyboardInterrupt):
+            self._record["status"] = "stopped"
+            raise
+        finally:
+            self._record["took_s"] = time.monotonic() - begun
+            self._write()
+            lock.release()
+
+    def _work(self) -> LabResult:
+        if searched := self.grid.search():
+            self._run(searched)
+            self._choose(searched)
+        factors = {cell: choice.factor for cell, choice in self._choices.items()} if searched else self.grid.as_given()
+        reported = self.grid.reported(factors)
+        self._run(reported)
+        gathered = self._gather(reported)
+        found = Results(gathered_by_cell(gathered, list(self.grid.cells)), self.grid.control)
+        tables: dict[str, Table] = {name: VIEWS[name](found) for name in self.grid.suite.tables} if gathered else {}
+        made = {name: self._record[name] for name in ("versions", "git", "platform", "argv")}
+        write_results(self.folder, self.grid, self._choices, gathered, list(tables.values()), made)
+        failed = {live.run.label: live.error or "" for live in self._lives if live.state == "failed"}
+        failed |= {cell.label: reason for cell, reason in self._not_chosen.items()}
+        chosen = {cell.label: choice.factor for cell, choice in self._choices.items()}
+        return LabResult(self.folder, tables, chosen, failed)
+
+    def _run(self, runs: Sequence[PlannedRun]) -> None:
+        lives = [Live(run) for run in runs]
+        self._lives += lives
+        runner = Runner(self.pool, self.slots, on_change=self._write, on_look=self._show)
+        runner.work_off(lives, self.stop)
+        self._show()
+        self.stop.check()
+        for live in lives:
+            if live.state == "failed":
+                self.watcher.warn(f"{live.run.label} failed: {live.error}")
+
+    def _choose(self, runs: Sequence[PlannedRun]) -> None:
+        """Choose the learning rate of every arm by the validation problems."""
+        rates = self.grid.suite.learning_rates
+        assert rates is not None
+        finished = {live.run.digest for live in self._lives if live.state == "finished"}
+        for cell in self.grid.cells:
+            paths = {
+                factor: [
+                    path
+                    for run in runs
+                    if (run.cell, run.factor) == (cell, factor) and run.digest in finished
+                    if (path := self._validated(run))
+                ]
+                for factor in rates.factors
+            }
+            choice = choose(paths, rates.choose_by)
+            if choice is None:
+                self._not_chosen[cell] = "none of the runs that its learning rate is chosen by came to its end."
+                self.watcher.warn(f"{cell.label}: {self._not_chosen[cell]}")
+            else:
+                self._choices[cell] = choice
+
+    def _validated(self, run: PlannedRun) -> list[Point]:
+        """The path of a run on the validation problems."""
+        validation = RunDirectory.open(self.pool.path(run)).validation
+        summaries = [validation.summary(step) for step in validation.steps()]
+        return [(each.avg.mean, each.pass_at[each.max_k].mean) for each in summaries]
+
+    def _gather(self, runs: Sequence[PlannedRun]) -> list[Gathered]:
+        finished = {live.run.digest for live in self._lives if live.state == "finished"}
+        return [
+            gather(run, self.pool.path(run), self.pool.seconds(run) or 0.0) for run in runs if run.digest in finished
+        ]
+
+    def _show(self) -> None:
+        self.watcher.show(self._lives, self._left_s())
+
+    def _left_s(self) -> float | None:
+        """Seconds that are left: the estimate of what is not done, corrected by how long finished runs took."""
+        if not self._seconds:
+            return None
+        ended = [live for live in self._lives if live.state == "finished" and not live.was_there]
+        ratio = (
+            sum(live.seconds for live in ended) / sum(self._seconds[live.run.digest] for live in ended)
+            if ended
+            else 1.0
+        )
+        left = dict(self._seconds)
+        for live in self._lives:
+            if live.state in ("finished", "failed"):
+                left.pop(live.run.digest, None)
+            elif live.state == "running" and live.run.digest in left:
+                left[live.run.digest] = max(left[live.run.digest] - live.seconds / ratio, 0.0)
+        return ratio * wall_seconds(list(left.values()), len(self.slots))
+
+    def _write(self) -> None:
+        """Write lab.json as things stand."""
+        entries = [run_entry(self.grid, live, self.pool, self.folder) for live in self._lives]
+        if not any(entry["role"] == "reported" for entry in entries):
+            entries += [
+                awaited_entry(cell, seed, self._not_chosen.get(cell))
+                for cell in self.grid.cells
+                for seed in self.grid.suite.seeds
+            ]
+        else:
+            entries += [
+                awaited_entry(cell, seed, error)
+                for cell, error in self._not_chosen.items()
+                for seed in self.grid.suite.seeds
+            ]
+        write_lab(self.folder, self._record | {"chosen": choice_entries(self.grid, self._choices), "runs": entries})

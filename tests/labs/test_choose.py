@@ -1,0 +1,37 @@
+"""The choice of a learning rate: by hand."""
+
+import pytest
+
+from unsqueeze.labs.choose import choose, dominated_area
+
+
+def test_area_by_hand() -> None:
+    # Rectangles 0.5 × 0.8 and 0.4 × 0.9: the second adds 0.4 × 0.1. (0.3, 0.7) is dominated.
+    assert dominated_area([(0.5, 0.8), (0.4, 0.9), (0.3, 0.7)]) == pytest.approx(0.5 * 0.8 + 0.4 * 0.1)
+    assert dominated_area([]) == 0.0
+
+
+def test_a_point_more_never_takes_area_away() -> None:
+    points = [(0.5, 0.8), (0.4, 0.9), (0.6, 0.1), (0.5, 0.8)]
+    areas = [dominated_area(points[:count]) for count in range(5)]
+    assert areas == sorted(areas)
+
+
+def test_each_criterion_chooses_what_has_most_of_it() -> None:
+    paths = {0.5: [[(0.4, 0.9)]], 1.0: [[(0.45, 0.85)]], 2.0: [[(0.5, 0.7)]]}
+    factors = {by: choice.factor for by in ("area", "avg", "pass_at_n") if (choice := choose(paths, by))}  # type: ignore[arg-type]
+    assert factors == {"area": 1.0, "avg": 2.0, "pass_at_n": 0.5}  # areas 0.36, 0.3825, 0.35
+
+
+def test_scores_are_means_over_seeds_and_equals_go_to_the_factor_nearest_to_one() -> None:
+    choice = choose({2.0: [[(0.5, 1.0)], [(0.3, 1.0)]], 1.0: [[(0.4, 1.0)], [(0.4, 1.0)]]}, "avg")
+    assert choice is not None
+    assert choice.scores == {2.0: pytest.approx(0.4), 1.0: pytest.approx(0.4)}
+    assert choice.factor == 1.0
+
+
+def test_a_factor_with_a_failed_run_is_no_candidate() -> None:
+    choice = choose({1.0: [[(0.4, 0.9)], [(0.4, 0.9)]], 2.0: [[(0.9, 0.9)], []][:1]}, "avg")
+    assert choice is not None
+    assert choice.factor == 1.0
+    assert choose({1.0: [], 2.0: []}, "avg") is None
