@@ -45,8 +45,10 @@ class PlannedRun:
 
     @cached_property
     def digest(self) -> str:
-        """A hash of everything in the recipe that the run's numbers depend on."""
-        return _digest(self.recipe.model_dump(mode="json", exclude=_NOT_OF_THE_RUN))
+        """A hash of everything in the recipe that the run's numbers depend on, and that differs from the defaults: it
+        stays what it is where a later version has more settings.
+        """
+        return _digest(self.recipe.model_dump(mode="json", exclude=_NOT_OF_THE_RUN, exclude_defaults=True))
 
     @cached_property
     def begins(self) -> str:
