@@ -19,7 +19,11 @@ from unsqueeze.store.records import read_record
 SUITE: dict[str, Any] = {
     "name": "mine",
     "recipe": "smoke",
-    "set": {"data": {"num_train": 12, "num_test": 3}, "evaluation": {"n": 4, "gauges_every_steps": None}},
+    "set": {
+        "threads": 1,
+        "data": {"num_train": 12, "num_test": 3},
+        "evaluation": {"n": 4, "gauges_every_steps": None},
+    },
     "seeds": [11],
     "arms": {"grpo": {"irl": None}, "sps": {}},
 }
@@ -82,9 +86,10 @@ def test_the_same_again_makes_nothing_and_another_suite_shares_runs(made: tuple[
     assert shared.tables["results"].rows[1][1:] == result.tables["results"].rows[1][1:]
 
 
-def test_a_plan_may_be_refused_and_writes_nothing(tmp_path: Path) -> None:
-    assert uq.lab(SUITE, out=tmp_path / "labs", jobs=1, on_planned=lambda plan: False) is None
-    assert not (tmp_path / "labs").exists()
+def test_a_plan_may_be_refused_and_writes_nothing(made: tuple[Path, Any, list[LabPlan]], tmp_path: Path) -> None:
+    out, _, _ = made
+    assert uq.lab(SUITE | {"name": "refused"}, out=out, on_planned=lambda plan: False) is None
+    assert not (out / "refused").exists()
     with pytest.raises(UserError, match="jobs is 0"):
         uq.lab(SUITE, out=tmp_path, jobs=0)
 
