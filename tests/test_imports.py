@@ -69,7 +69,8 @@ INWARD["evaluation"] = INWARD["interop"] | {"distributed", "policy", "interop"}
 INWARD["training"] = INWARD["evaluation"] | {"track", "evaluation"}
 INWARD["labs"] = INWARD["training"] | {"training"}
 INWARD["api"] = INWARD["labs"] | {"labs"}
-INWARD["__init__"] = INWARD["api"] | {"api", "losses", "testing"}
+INWARD["report"] = INWARD["api"] | {"api", "tables", "__version__"}
+INWARD["__init__"] = INWARD["api"] | {"api", "report", "losses", "testing"}
 INWARD["cli"] = INWARD["api"] | {"api", "__version__"}
 INWARD["__main__"] = {"cli"}
 

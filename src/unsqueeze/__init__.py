@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from unsqueeze.evaluation.result import Evaluation
     from unsqueeze.metrics.passk import pass_at_k
     from unsqueeze.metrics.summary import Summary
+    from unsqueeze.report.write import write_report
     from unsqueeze.tasks.problem import Problem
     from unsqueeze.tasks.task import Task
     from unsqueeze.training.callbacks import Callback
@@ -67,6 +68,7 @@ _PLACES = {
     "served": "unsqueeze.evaluation.models",
     "suites": "unsqueeze.api.lab",
     "train": "unsqueeze.api.training",
+    "write_report": "unsqueeze.report.write",
 }
 """The module of each public name, loaded when the name is first asked for: ``import unsqueeze`` is instant."""
 
@@ -108,6 +110,7 @@ __all__ = [
     "suites",
     "testing",
     "train",
+    "write_report",
 ]
 
 

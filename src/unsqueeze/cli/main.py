@@ -21,6 +21,7 @@ from unsqueeze.cli.export import export
 from unsqueeze.cli.irl import irl
 from unsqueeze.cli.lab import lab
 from unsqueeze.cli.plan import plan
+from unsqueeze.cli.report import report
 from unsqueeze.cli.score import score
 from unsqueeze.cli.select import select
 from unsqueeze.cli.train import train
@@ -63,6 +64,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "verify": verify,
     "score": score,
     "compare": compare,
+    "report": report,
     "select": select,
     "irl": irl,
     "eval": evaluate,

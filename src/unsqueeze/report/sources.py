@@ -1,0 +1,75 @@
+"""What a report is asked of: runs, folders of arms, laboratories, evaluations and files of samples, by their names."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from unsqueeze.errors import UserError
+from unsqueeze.evaluation.sides import sides_of
+
+LAB_FILE = "lab.json"
+
+
+def named_sources(arguments: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
+    """Return the sources of every side by its name, and what is to be said of those that are not there.
+
+    Arguments are those of ``compare`` (``evaluation.sides``), and directories of laboratories, whose arms are sides and
+    whose seeds are their runs. UserError where one is none of these.
+    """
+    if not arguments:
+        raise UserError("report: name a run, a folder of arms, a laboratory, an evaluation or a file of samples.")
+    sides: dict[str, list[str]] = {}
+    notes: list[str] = []
+    for argument in arguments:
+        path = Path(argument)
+        if (path / LAB_FILE).is_file():
+            found, told = _of_laboratory(path)
+            notes += told
+        else:
+            found = {name: [str(source) for source in sources] for name, sources in sides_of([argument]).items()}
+        for name, sources in found.items():
+            for source in sources:
+                if not Path(source).exists():
+                    raise UserError(f"report: {source} does not exist; name a run, an evaluation or a sample file.")
+                if source not in sides.setdefault(name, []):
+                    sides[name].append(source)
+    return _shortened(sides), notes
+
+
+def _of_laboratory(folder: Path) -> tuple[dict[str, list[str]], list[str]]:
+    """Return the runs of a laboratory by arm; of those that are not there, why."""
+    path = folder / LAB_FILE
+    try:
+        runs = json.loads(path.read_bytes())["runs"]
+        entries = [(str(each["arm"]), str(each["path"]), each) for each in runs]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} does not say which runs a laboratory has ({error!r}); give its runs.") from None
+    sides: dict[str, list[str]] = {}
+    notes = []
+    for arm, place, entry in entries:
+        if entry.get("role") == "sweep":
+            continue  # runs that only chose a learning rate are no result
+        if (folder / place / "run.json").is_file():
+            sides.setdefault(arm, []).append(str(folder / place))
+        if entry.get("status") not in (None, "done", "finished"):
+            why = f": {entry['error']}" if entry.get("error") else ""
+            notes.append(f"{arm}, seed {entry.get('seed')}: {entry['status']}{why}")
+    if not sides:
+        raise UserError(f"{folder} is a laboratory without a run so far; wait for the first, or name other runs.")
+    return sides, notes
+
+
+def _shortened(sides: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Return the sides under names that a person can tell apart: of a path the end, as far as it must be told."""
+    names = {name: name for name in sides}
+    parts = {name: Path(name).parts for name, sources in sides.items() if sources == [name]}
+    for name, own in parts.items():
+        for length in range(1, len(own) + 1):
+            short = str(Path(*own[-length:]))
+            taken = {str(Path(*other[-length:])) for each, other in parts.items() if each != name} | (
+                set(sides) - {name}
+            )
+            if short not in taken:
+                names[name] = short
+                break
+    return {names[name]: sources for name, sources in sides.items()}
