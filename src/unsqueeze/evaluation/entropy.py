@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from unsqueeze.policy.batch import Row, collate, microbatches
+from unsqueeze.policy.batch import Row, microbatches
 from unsqueeze.policy.policy import Policy
 
 _SCORED_TOKENS = 16_384
@@ -40,7 +40,7 @@ def mean_entropy(
     total, count = 0.0, 0
     with torch.no_grad():
         for indices in microbatches(rows, max_tokens=_SCORED_TOKENS):
-            batch = collate([rows[i] for i in indices], pad=policy.pad, device=policy.device)
+            batch = policy.collate([rows[i] for i in indices])
             _, entropy_NT = policy.logprobs(batch, with_entropy=True)
             total += float(entropy_NT.sum(dtype=torch.float64))
             count += int(batch.mask_NT.sum())

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unsqueeze.distributed.processes import Processes
+from unsqueeze.policy.shared_prompts import SharedPrompts, shared_prompts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -43,7 +44,7 @@ class TokenBatch:
 
     ``mask_NT`` marks response tokens; response tensors are left-aligned. ``places`` are the positions in the flattened
     [N, T] grid that ``mask_NT`` marks, and ``sources`` the positions in the flattened [N, S] grid whose hidden state
-    predicts each of them.
+    predicts each of them. ``shared`` are the same rows parted, where prompts are to be read once for many rows.
     """
 
     tokens_NS: Tensor
@@ -57,6 +58,7 @@ class TokenBatch:
     logp_ref_NT: Tensor | None
     logp_behaviour_NT: Tensor | None
     distance_cost_NT: Tensor | None
+    shared: SharedPrompts | None = None
 
 
 def microbatches(rows: Sequence[Row], *, max_tokens: int) -> Iterator[list[int]]:
@@ -113,8 +115,8 @@ def in_order(own: Mapping[int, NDArray[np.float32]], processes: Processes) -> li
     return [everything[i] for i in range(len(everything))]
 
 
-def collate(rows: Sequence[Row], *, pad: int, device: torch.device) -> TokenBatch:
-    """Right-pad rows into tensors on ``device``.
+def collate(rows: Sequence[Row], *, pad: int, device: torch.device, share_prompts: bool = False) -> TokenBatch:
+    """Right-pad rows into tensors on ``device``; with ``share_prompts`` parted too, where that pays.
 
     There is no attention mask: a causal model never looks at what stands to the right, so padding there is inert.
     """
@@ -150,6 +152,9 @@ def collate(rows: Sequence[Row], *, pad: int, device: torch.device) -> TokenBatc
         logp_ref_NT=_padded([row.logp_ref for row in rows], length_T, device),
         logp_behaviour_NT=_padded([row.logp_behaviour for row in rows], length_T, device),
         distance_cost_NT=_padded([row.distance_cost for row in rows], length_T, device),
+        shared=shared_prompts([row.prompt_tokens for row in rows], responses, length_S, device)
+        if share_prompts
+        else None,
     )
 
 

@@ -7,6 +7,7 @@ from transformers import PreTrainedModel
 from unsqueeze.policy.batch import TokenBatch
 from unsqueeze.policy.context import rope_switch
 from unsqueeze.policy.head import token_logprobs
+from unsqueeze.policy.shared_prompts import read_in_parts, reads_in_parts
 
 
 class TokenLogprobs(nn.Module):
@@ -19,12 +20,24 @@ class TokenLogprobs(nn.Module):
         self._body = _body(model)
         self._head = model.get_output_embeddings() if _head_is_plain(model, self._body) else None
         self._switch = rope_switch(model)
+        self._reads_in_parts = self._head is not None and reads_in_parts(self._body, model.config, model.device)
+
+    @property
+    def shares_prompts(self) -> bool:
+        """Tell whether prompts may be read once for many rows. Layers whose activations are computed again keep no
+        cache.
+        """
+        return self._reads_in_parts and not self.model.is_gradient_checkpointing
 
     def forward(self, batch: TokenBatch, temperature: float, with_entropy: bool) -> tuple[Tensor, Tensor]:
-        hidden_NSH = self._hidden(batch.tokens_NS)
+        if batch.shared is None:
+            hidden_NSH, sources = self._hidden(batch.tokens_NS), batch.sources
+        else:
+            # One hidden state for each place of the responses' grid.
+            hidden_NSH, sources = read_in_parts(self._body, self.model.config, batch.shared), batch.places
         # The model may do something of its own to its logits: they are then taken whole, and an identity is the head.
         head = _IdentityHead(hidden_NSH.shape[-1]) if self._head is None else self._head
-        hidden_MH = hidden_NSH.flatten(0, 1).index_select(0, batch.sources)
+        hidden_MH = hidden_NSH.flatten(0, 1).index_select(0, sources)
         targets_M = batch.responses_NT.flatten().index_select(0, batch.places)
         logp_M, entropy_M = token_logprobs(
             hidden_MH, targets_M, head, temperature=temperature, with_entropy=with_entropy

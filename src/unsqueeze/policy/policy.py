@@ -118,6 +118,11 @@ class Policy:
         """The parameters that training moves, by name; tied weights once."""
         return ((name, p) for name, p in self.model.named_parameters() if p.requires_grad)
 
+    def collate(self, rows: Sequence[Row]) -> TokenBatch:
+        """The rows as a micro-batch for this policy's model, on its device."""
+        share = self._forward.shares_prompts and not self.is_sharded
+        return collate(rows, pad=self.pad, device=self.device, share_prompts=share)
+
     def logprobs(
         self, batch: TokenBatch, *, temperature: float = 1.0, with_entropy: bool = True, in_fp32: bool = False
     ) -> tuple[Tensor, Tensor]:
@@ -145,7 +150,7 @@ class Policy:
         for indices in own_microbatches(rows, self.processes, max_tokens=max_tokens):
             part = rows_of(indices, rows)
             logp_NT, _ = self.logprobs(
-                collate(part, pad=self.pad, device=self.device),
+                self.collate(part),
                 temperature=temperature,
                 with_entropy=False,
                 in_fp32=in_fp32,
