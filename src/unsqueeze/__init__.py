@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from unsqueeze import losses, testing
     from unsqueeze.algos.surrogate import ALGORITHMS
     from unsqueeze.api.converting import convert
-    from unsqueeze.api.demonstrations import irl, select
+    from unsqueeze.api.demonstrations import irl
     from unsqueeze.api.evaluating import diagnose, evaluate
     from unsqueeze.api.health import doctor
     from unsqueeze.api.judging import compare, compare_all, export, judge, judge_file, score
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from unsqueeze.api.planning import plan
     from unsqueeze.api.problems import load_problems
     from unsqueeze.api.runs import open_arms, open_run
+    from unsqueeze.api.selecting import select
     from unsqueeze.api.training import check, train
     from unsqueeze.config.load import load_recipe
     from unsqueeze.config.recipe import Recipe
@@ -64,7 +65,7 @@ _PLACES = {
     "pass_at_k": "unsqueeze.metrics.passk",
     "plan": "unsqueeze.api.planning",
     "score": "unsqueeze.api.judging",
-    "select": "unsqueeze.api.demonstrations",
+    "select": "unsqueeze.api.selecting",
     "served": "unsqueeze.evaluation.models",
     "suites": "unsqueeze.api.lab",
     "train": "unsqueeze.api.training",

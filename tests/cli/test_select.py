@@ -55,6 +55,7 @@ def test_by_hand_and_in_the_order_of_the_file(command, tmp_path: Path):
         "completion": "b",
         "reward": 0.0,
         "mean_logp": -3.0,
+        "likelihood_under": "behaviour",
         "reason": "negative, low likelihood",
     }
     assert demos[3]["reason"] == "positive, low likelihood, too few negatives"

@@ -1,18 +1,15 @@
-"""SPS between the epochs of any trainer: choose demonstrations among rollouts, and one IRL phase on a checkpoint."""
+"""One IRL phase on a checkpoint, between the epochs of any trainer."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from unsqueeze.algos.selection import Likelihood, Pool
 from unsqueeze.config.load import checked
 from unsqueeze.config.recipe import IrlSettings, ModelSettings
 from unsqueeze.errors import UserError
 from unsqueeze.evaluation.settings import Given, checkpoint_of, run_of, settle
 from unsqueeze.interop.demonstrations import distinct, read_demonstrations, read_prompts
-from unsqueeze.interop.rollout_files import rollout_files
-from unsqueeze.interop.select import Selection, demonstrations, run_folder, run_prompt, select_from_files
 from unsqueeze.plain_json import dumps
 from unsqueeze.policy.batch import Row
 from unsqueeze.policy.loading import without_progress_bars
@@ -21,9 +18,7 @@ from unsqueeze.progress import Progress, Silent, StopRequest
 from unsqueeze.rollout.hf import HfEngine
 from unsqueeze.rollout.types import Sampling
 from unsqueeze.store.atomic import atomic_directory
-from unsqueeze.store.outputs import is_same_file, output_file
 from unsqueeze.store.provenance import provenance
-from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.tasks.turns import named_tokens
 from unsqueeze.training.irl_alone import IrlOutcome, irl_alone
 from unsqueeze.training.phase_report import PhaseReport
@@ -32,83 +27,6 @@ from unsqueeze.training.saving_rehearsal import rehearse_saving
 
 NUM_WATCHED = 16
 """Prompts on which the KL is watched."""
-
-
-@dataclass(frozen=True, slots=True)
-class Selected:
-    """Demonstrations that were chosen: to be gone through once or more, and what there was to choose from."""
-
-    files: Sequence[str]
-    source: str
-    selection: Selection
-    from_run: str | None = None
-    """What was taken from which run, in words; None where nothing was."""
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Yield one plain object a demonstration: ``messages``, or ``prompt`` and ``completion``, and what is known."""
-        return demonstrations(self.files, self.selection, run_prompt(self.source))
-
-    def __len__(self) -> int:
-        return len(self.selection.chosen)
-
-    def describe(self) -> str:
-        return self.selection.describe()
-
-
-def select(
-    rollouts: str | Path,
-    *,
-    k: int | None = None,
-    pool: str | None = None,
-    quantile: float | None = None,
-    likelihood: str | None = None,
-    seed: int | None = None,
-    out: str | Path | None = None,
-) -> Selected:
-    """Choose demonstrations for IRL among rollouts: the ones the policy finds unlikely (L2TE, arXiv 2604.16995).
-
-    ``rollouts`` is a run, a folder of Parquet or JSONL files, or one file, of ours or of any other trainer. What is not
-    given is as the run has it, so that the choice is the run's own; else 3 of a group, ``negatives_first`` among the
-    less likely half by their mean log-prob, with seed 0. ``out`` is a JSON Lines file to write, replaced once all are
-    chosen.
-    """
-    taken, from_run = _selecting(str(rollouts), k=k, pool=pool, quantile=quantile, likelihood=likelihood, seed=seed)
-    k, pool, quantile, likelihood, seed = (taken[name] for name in ("k", "pool", "quantile", "likelihood", "seed"))
-    if pool not in get_args(Pool):
-        raise UserError(f"pool is {pool!r}; it must be one of {', '.join(get_args(Pool))}.")
-    if likelihood not in get_args(Likelihood):
-        raise UserError(f"likelihood is {likelihood!r}; it must be one of {', '.join(get_args(Likelihood))}.")
-    if k < 1:
-        raise UserError(f"k is {k}; give 1 or more.")
-    if not 0 < quantile <= 1:
-        raise UserError(f"quantile is {quantile}; give a share above 0 and up to 1.")
-    source = str(rollouts)
-    files = rollout_files(source)
-    if out is not None and any(is_same_file(out, file) for file in files):
-        raise UserError(f"{out} is a file of rollouts itself; name another for the demonstrations.")
-    chosen = select_from_files(files, k, pool=pool, quantile=quantile, likelihood=likelihood, seed=seed)  # type: ignore[arg-type]
-    selected = Selected(files, source, chosen, from_run)
-    if out is not None:
-        with output_file(out) as path, path.open("w", encoding="ascii") as stream:
-            for demonstration in selected:
-                stream.write(dumps(demonstration) + "\n")
-    return selected
-
-
-def _selecting(source: str, **given: Any) -> tuple[dict[str, Any], str | None]:
-    """Return the settings of L2TE: as given, else of the run, else the defaults; and in words which are the run's."""
-    defaults = {name: 0 if name == "seed" else IrlSettings.model_fields[name].default for name in given}
-    folder = run_folder(source)
-    recipe = None if folder is None else RunDirectory.open(folder).info.get("recipe")
-    own: dict[str, Any] = {}
-    if isinstance(recipe, dict) and recipe.get("irl") is not None:
-        own = {**checked(IrlSettings, recipe["irl"], "irl").model_dump(), "seed": recipe.get("seed", 0)}
-    from_run = {name: own[name] for name, value in given.items() if value is None and name in own}
-    settings = {name: from_run.get(name, defaults[name]) if value is None else value for name, value in given.items()}
-    if not from_run or folder is None:
-        return settings, None
-    told = ", ".join(f"{name} {value}" for name, value in from_run.items())
-    return settings, f"settings of the run {folder / 'run.json'}: {told}"
 
 
 @dataclass(frozen=True, slots=True)

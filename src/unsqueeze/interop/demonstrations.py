@@ -53,6 +53,27 @@ class Demonstrations:
         return f"{self.num_bad:,} of {whole:,} demonstrations cannot be learned from ({told}{more})"
 
 
+class Encoding:
+    """Turns a prompt with its response into the tokens that one model is trained on, and that its log-probs are of."""
+
+    def __init__(self, tokenizer: Any, *, context: int | None, vocabulary: int, from_text: bool = False) -> None:
+        self._tokenizer = tokenizer
+        self._context = context
+        self._vocabulary = vocabulary
+        self._from_text = from_text
+        self._ends = Ends.of(tokenizer, vocabulary)
+
+    def of(self, record: Record) -> tuple[TokenDemonstration, bool]:
+        """Return the demonstration of a line, and whether its ids were given. UserError where there can be none."""
+        ids = None if self._from_text else token_ids(record)
+        if ids is None:
+            one = _encoded(record, self._tokenizer, self._vocabulary, self._ends)
+        else:
+            one = _given(record, *ids, self._tokenizer, self._vocabulary)
+        _check_length(record, one, self._context)
+        return one, ids is not None
+
+
 def _listed(places: Sequence[str]) -> str:
     more = len(places) - _MOST_LINES
     return ", ".join(places[:_MOST_LINES]) + (f" and {more:,} more" if more > 0 else "")
@@ -78,21 +99,16 @@ def read_demonstrations(
     are good.
     """
     found = Demonstrations()
-    ends = Ends.of(tokenizer, vocabulary)
+    encoding = Encoding(tokenizer, context=context, vocabulary=vocabulary, from_text=from_text)
     for record in read_samples(source, WORD_COLUMNS):
         try:
-            ids = None if from_text else token_ids(record)
-            if ids is None:
-                one = _encoded(record, tokenizer, vocabulary, ends)
-            else:
-                one = _given(record, *ids, tokenizer, vocabulary)
-            _check_length(record, one, context)
+            one, by_ids = encoding.of(record)
         except UserError as error:
             reason = str(error).removeprefix(f"{record.where}: ")
             found.bad.setdefault(reason, []).append(record.where.removeprefix(f"{source}, "))
             continue
         found.read.append(one)
-        found.num_by_ids += ids is not None
+        found.num_by_ids += by_ids
     if not found.read and not found.bad:
         raise UserError(f"{source}: no demonstrations; it needs one JSON object a line, with prompt and completion.")
     if found.bad and not (skip_bad and found.read):
@@ -115,8 +131,10 @@ def read_prompts(source: str, tokenizer: Any, *, vocabulary: int) -> Iterator[ND
         known, prompt = prompt_ids(record), record.fields.get("prompt")
         if known is not None:
             yield _within(record, known, "prompt", vocabulary)
-        elif isinstance(prompt, str):
-            yield _known(record, tokenizer, *_plain(tokenizer, prompt), vocabulary)
+        elif isinstance(prompt, str) and record.fields.get("messages") is None:
+            add = not record.fields.get("rendered")
+            ids = _plain(tokenizer, prompt)[1] if add else tokenizer(prompt, add_special_tokens=False)["input_ids"]
+            yield _known(record, tokenizer, prompt, list(ids), vocabulary)
         else:
             fields = {"completion": "", **record.fields}
             messages = words(Record(record.where, fields))
@@ -183,7 +201,10 @@ def _encoded(record: Record, tokenizer: Any, vocabulary: int, ends: Ends) -> Tok
     said = words(record)
     if not all(map(is_utf8, said if isinstance(said, tuple) else [message["content"] for message in said])):
         raise UserError(f"{record.where}: it holds half of a surrogate pair, which no text can")
-    if isinstance(said, tuple):
+    if isinstance(said, tuple) and record.fields.get("rendered"):
+        text, prompt = said[0], list(tokenizer(said[0], add_special_tokens=False)["input_ids"])
+        completion = without_opening(text, said[1])
+    elif isinstance(said, tuple):
         (text, prompt), completion = _plain(tokenizer, said[0]), said[1]
     else:
         text, prompt = _chat(record, tokenizer, said[:-1])

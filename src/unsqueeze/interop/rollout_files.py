@@ -15,7 +15,7 @@ Files are JSON Lines or Parquet. Whatever is wrong with a line is one UserError 
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ import numpy as np
 
 from unsqueeze.algos.selection import Likelihood, likelihood
 from unsqueeze.errors import UserError
-from unsqueeze.interop.sample_files import STANDARD, Record, read_samples
+from unsqueeze.interop.sample_files import STANDARD, Record
 from unsqueeze.store.arms import refuse_arms
 from unsqueeze.verify.verdict import Verdict
 
@@ -36,7 +36,13 @@ KEY_COLUMNS = ("problem_id", *PARTS, "prompt", "messages")
 SCALAR_COLUMNS = (*KEY_COLUMNS, *REWARD_FIELDS, "mean_logp", "num_tokens", *LOGP_LISTS)
 TOKEN_FIELDS = (("prompt_tokens", "tokens"), ("prompt_ids", "completion_ids"), ("prompt_token_ids", "token_ids"))
 """Names of the ids of a prompt and of its response: ours, and those that other programs give them."""
-WORD_COLUMNS = (*KEY_COLUMNS, *COMPLETION_FIELDS, "stop_reason", *(name for pair in TOKEN_FIELDS for name in pair))
+WORD_COLUMNS = (
+    *KEY_COLUMNS,
+    *COMPLETION_FIELDS,
+    "stop_reason",
+    "rendered",
+    *(name for pair in TOKEN_FIELDS for name in pair),
+)
 
 # Sums of rounded logits can end a little above 0; whoever gives probabilities for log-probs is far above it.
 _HIGHEST_LOGP = 1e-3
@@ -54,7 +60,8 @@ Messages = list[dict[str, str]]
 class Candidate:
     """One rollout, without its words. ``likelihood`` is what L2TE ranks by; NaN where it is not known.
 
-    ``mean_logp`` is nats per token. ``reward`` is NaN where nothing was judged.
+    ``mean_logp`` is nats per token. ``reward`` is NaN where nothing was judged. ``num_tokens`` is None where it is not
+    known.
     """
 
     key: Key
@@ -62,6 +69,7 @@ class Candidate:
     mean_logp: float
     likelihood: float
     reward: float
+    num_tokens: int | None = None
 
 
 def rollout_files(source: str) -> list[str]:
@@ -88,19 +96,13 @@ def rollout_files(source: str) -> list[str]:
     )
 
 
-def read_records(files: Sequence[str], columns: Sequence[str]) -> Iterator[Record]:
-    """The lines or rows of every file in turn."""
-    for file in files:
-        yield from read_samples(file, columns)
-
-
 def candidate(record: Record, kind: Likelihood) -> Candidate:
     """Read what selection asks of a rollout. UserError naming the field that is missing or wrong."""
     fields = record.fields
     problem_id = _problem_id(record)
     key = (problem_id, *(f"{name} {_part(record, name)}" for name in PARTS if fields.get(name) is not None))
-    mean_logp, ranked_by = _likelihoods(record, kind)
-    return Candidate(key, problem_id, mean_logp, ranked_by, _reward(record))
+    mean_logp, ranked_by, num_tokens = _likelihoods(record, kind)
+    return Candidate(key, problem_id, mean_logp, ranked_by, _reward(record), num_tokens)
 
 
 def words(record: Record) -> tuple[str, str] | Messages:
@@ -139,6 +141,17 @@ def prompt_ids(record: Record) -> list[int] | None:
         fields[response] = []
     known = token_ids(Record(record.where, fields))
     return None if known is None else known[0]
+
+
+def prompt_of(record: Record, columns: Sequence[str]) -> str | Messages:
+    """Return what a data set's line asks: the first of ``columns`` it has, without an answer that ends its messages."""
+    name = next((name for name in columns if record.fields.get(name) is not None), None)
+    if name is None:
+        raise UserError(f"{record.where}: no prompt (fields there: {record.names()}); give {' or '.join(columns)}.")
+    if isinstance(record.fields[name], str):
+        return str(record.fields[name])
+    messages = _messages(record, name)
+    return messages[:-1] if messages[-1]["role"] == "assistant" else messages
 
 
 def _problem_id(record: Record) -> str:
@@ -182,26 +195,26 @@ def _reward(record: Record) -> float:
     raise _wrong(record, name, "It must be a number, true or false, or null (not judged).")
 
 
-def _likelihoods(record: Record, kind: Likelihood) -> tuple[float, float]:
-    """The mean log-prob, and what is ranked by: it, or the sum."""
+def _likelihoods(record: Record, kind: Likelihood) -> tuple[float, float, int | None]:
+    """The mean log-prob, what is ranked by (it, or the sum), and the number of tokens where it is needed or known."""
     fields = record.fields
     name = next((name for name in LOGP_LISTS if fields.get(name) is not None), None)
     if name is not None:
         logp_T = _logprobs(record, name)
-        return likelihood(logp_T, "mean"), likelihood(logp_T, kind)
+        return likelihood(logp_T, "mean"), likelihood(logp_T, kind), len(logp_T)
     if "mean_logp" not in fields:
         raise _wrong(record, "mean_logp", "Give mean_logp (nats per token), or logprobs (a list, one a token).")
     value = fields["mean_logp"]
     if value is None:
-        return math.nan, math.nan
+        return math.nan, math.nan, None
     if not _is_logp(value):
         raise _wrong(record, "mean_logp", "It must be a natural logarithm per token, a number of at most 0.")
-    if kind == "mean":
-        return float(value), float(value)
     num_tokens = fields.get("num_tokens")
+    if kind == "mean":
+        return float(value), float(value), num_tokens if isinstance(num_tokens, int) else None
     if not isinstance(num_tokens, int) or isinstance(num_tokens, bool) or not 1 <= num_tokens < _LARGEST:
         raise _wrong(record, "num_tokens", "For likelihood sum, give logprobs, or mean_logp with num_tokens.")
-    return float(value), float(value) * num_tokens
+    return float(value), float(value) * num_tokens, num_tokens
 
 
 def _logprobs(record: Record, name: str) -> np.ndarray:
@@ -246,7 +259,6 @@ def _assistant(text: str) -> dict[str, str]:
 
 def _wrong(record: Record, name: str, advice: str) -> UserError:
     if name not in record.fields:
-        found = ", ".join(map(str, record.fields)) or "none"
-        return UserError(f"{record.where}: no field {name!r} (fields there: {found}). {advice}")
+        return UserError(f"{record.where}: no field {name!r} (fields there: {record.names()}). {advice}")
     shown = json.dumps(record.fields[name], default=str)[:80]
     return UserError(f"{record.where}: field {name!r} is {shown}. {advice}")

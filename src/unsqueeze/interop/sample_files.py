@@ -24,11 +24,19 @@ BATCH_ROWS = 1024
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One sample: its fields, the words that say where it stands, and its line as it was (JSON Lines only)."""
+    """One sample: its fields, the words that say where it stands, and its line as it was (JSON Lines only).
+
+    ``columns`` are all that the file has (Parquet, of which only some are read); of a line the fields are all.
+    """
 
     where: str
     fields: Mapping[str, Any]
     line: bytes = b""
+    columns: Sequence[str] = ()
+
+    def names(self) -> str:
+        """Return the names of all fields or columns there, in one line."""
+        return ", ".join(map(str, self.columns or self.fields)) or "none"
 
 
 def is_parquet(source: str) -> bool:
@@ -136,7 +144,7 @@ def read_parquet(path: str, columns: Sequence[str]) -> Iterator[Record]:
         for _, rows in parquet_batches(path, file, present):
             for fields in rows:
                 number += 1
-                yield Record(f"{path}, row {number}", fields)
+                yield Record(f"{path}, row {number}", fields, columns=found)
 
 
 def read_samples(source: str, columns: Sequence[str], on_bad: OnBad | None = None) -> Iterator[Record]:
@@ -149,8 +157,7 @@ def read_samples(source: str, columns: Sequence[str], on_bad: OnBad | None = Non
 
 
 def _missing(record: Record, name: str, wanted: str) -> UserError:
-    found = ", ".join(map(str, record.fields)) or "none"
-    return UserError(f"{record.where}: no field {name!r} (fields there: {found}). {wanted}")
+    return UserError(f"{record.where}: no field {name!r} (fields there: {record.names()}). {wanted}")
 
 
 def _plain_text(value: object) -> str | None:

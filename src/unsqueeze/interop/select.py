@@ -3,8 +3,8 @@
 Files are read twice, so that memory holds a few numbers a rollout and never the texts.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,20 @@ import numpy as np
 from unsqueeze.algos.selection import Likelihood, Pool, Selected, select_demonstrations
 from unsqueeze.errors import RunError, UserError
 from unsqueeze.interop.rollout_files import (
+    LOGP_LISTS,
     SCALAR_COLUMNS,
     WORD_COLUMNS,
     Candidate,
     Key,
+    Messages,
     candidate,
-    read_records,
     token_ids,
     words,
 )
+from unsqueeze.interop.rollouts import plain
+from unsqueeze.interop.rollouts.format import Asked, Format
+from unsqueeze.interop.rollouts.prepare import MOST_REWARDS, Preparation, Reading
+from unsqueeze.interop.rollouts.repeats import Repeats
 from unsqueeze.interop.sample_files import Record
 from unsqueeze.seeds import derive_seed
 from unsqueeze.store.records import read_record
@@ -46,6 +51,7 @@ class Selection:
     num_not_judged: int = 0
     num_unknown: int = 0
     num_short_groups: int = 0
+    reading: Reading = field(default_factory=Reading)
 
     def describe(self) -> str:
         """One sentence or a few: how many of what were chosen, and what could not be."""
@@ -63,22 +69,61 @@ class Selection:
         return "; ".join(parts)
 
 
+Scorer = Callable[[Sequence[Record]], Sequence[tuple[float, int] | None]]
+"""Gives the mean log-prob (nats per token) and the number of tokens of rollouts; None where there is none."""
+
+Judge = Callable[[Sequence[Record]], Sequence[float | None]]
+"""Gives the rewards of rollouts: 1 or 0, None where nothing could be judged."""
+
+BATCH = 512
+"""Rollouts that a model or a verifier is given at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rollouts:
+    """Rollouts in the files of one format, to be gone through as often as is needed."""
+
+    format: Format
+    files: Sequence[str]
+    asked: Asked = field(default_factory=Asked)
+    preparation: Preparation | None = None
+    score: Scorer | None = None
+    judge: Judge | None = None
+
+    @classmethod
+    def plain(cls, files: Sequence[str]) -> "Rollouts":
+        return cls(plain.FORMAT, files)
+
+    def read(self, columns: Sequence[str]) -> Iterator[Record]:
+        """Yield every row there is, as the format's reader gives it."""
+        return self.format.read(self.files, columns, self.asked)
+
+    def prepared(self, record: Record) -> Record:
+        return record if self.preparation is None else self.preparation.prepared(record)
+
+    @property
+    def looks_at_words(self) -> bool:
+        """Tell whether more than numbers is needed to choose."""
+        return self.preparation is not None or self.score is not None or self.judge is not None
+
+
 def select_from_files(
-    files: Sequence[str], k: int, *, pool: Pool, quantile: float, likelihood: Likelihood, seed: int
+    rollouts: Rollouts, k: int, *, pool: Pool, quantile: float, likelihood: Likelihood, seed: int
 ) -> Selection:
     """``algos.selection.select_demonstrations`` on every group of the files. UserError where nothing can be chosen.
 
     The draws of a group depend on the seed and on what names the group, not on the groups beside it. A rollout with a
-    reward above 0 is a positive.
+    reward above 0 is a positive. Rows that a later log call repeats, and prompts of an evaluation, are not there.
     """
     groups: dict[Key, list[tuple[int, Candidate]]] = {}
-    selection = Selection()
-    for place, record in enumerate(read_records(files, SCALAR_COLUMNS)):
-        read = candidate(record, likelihood)
+    selection = Selection(reading=Reading(rollouts.format.name, rollouts.format.origins))
+    for place, read in _candidates(rollouts, selection, likelihood):
         groups.setdefault(read.key, []).append((place, read))
         selection.num_rollouts += 1
         selection.num_not_judged += bool(np.isnan(read.reward))
         selection.num_unknown += not np.isfinite(read.likelihood)
+        if len(selection.reading.rewards) <= MOST_REWARDS and read.reward == read.reward:
+            selection.reading.rewards.add(read.reward)
     selection.num_groups = len(groups)
     for key, members in groups.items():
         rng = np.random.default_rng(_group_seed(seed, key))
@@ -88,6 +133,7 @@ def select_from_files(
             place, read = members[one.index]
             selection.chosen[place] = Choice(read, one.reason)
     if not selection.chosen:
+        files = rollouts.files
         others = f" and {len(files) - 1} more files" if len(files) > 1 else ""
         raise UserError(
             f"{files[0]}{others}: nothing to choose among {selection.num_rollouts:,} rollouts for the pool {pool!r}: "
@@ -97,32 +143,99 @@ def select_from_files(
     return selection
 
 
-def demonstrations(files: Sequence[str], selection: Selection, prompt: Wording | None) -> Iterator[dict[str, Any]]:
+def _candidates(rollouts: Rollouts, selection: Selection, kind: Likelihood) -> Iterator[tuple[int, Candidate]]:
+    """Yield what there is to choose from, each with its place in the reading of all files."""
+    reading = selection.reading
+    columns = (
+        tuple(dict.fromkeys((*SCALAR_COLUMNS, *WORD_COLUMNS, "gold"))) if rollouts.looks_at_words else SCALAR_COLUMNS
+    )
+    repeats = Repeats() if rollouts.format.overlapping else None
+    waiting: list[tuple[int, Record]] = []
+    for place, found in enumerate(rollouts.read(columns)):
+        reading.num_rows += 1
+        if repeats is not None and repeats.is_one(found):
+            reading.num_repeated += 1
+            continue
+        if not rollouts.looks_at_words:
+            yield place, candidate(found, kind)
+            continue
+        record = rollouts.prepared(found)
+        if rollouts.preparation is not None:
+            if rollouts.preparation.is_evaluation(record):
+                reading.num_evaluation += 1
+                continue
+            rollouts.preparation.count(record, reading)
+        waiting.append((place, record))
+        if len(waiting) == BATCH:
+            yield from _looked_at(rollouts, waiting, kind)
+            waiting = []
+    yield from _looked_at(rollouts, waiting, kind)
+
+
+def _looked_at(
+    rollouts: Rollouts, waiting: Sequence[tuple[int, Record]], kind: Likelihood
+) -> Iterator[tuple[int, Candidate]]:
+    """Yield the candidates of a few rollouts, judged and scored anew where that was asked."""
+    records = [record for _, record in waiting]
+    if rollouts.judge is not None:
+        rewards = rollouts.judge(records)
+        records = [_with(record, reward=reward) for record, reward in zip(records, rewards, strict=True)]
+    if rollouts.score is not None:
+        scores = rollouts.score(records)
+        records = [_scored(record, score) for record, score in zip(records, scores, strict=True)]
+    for (place, _), record in zip(waiting, records, strict=True):
+        yield place, candidate(record, kind)
+
+
+def _scored(record: Record, score: tuple[float, int] | None) -> Record:
+    fields = {name: value for name, value in record.fields.items() if name not in LOGP_LISTS}
+    mean_logp, num_tokens = (None, None) if score is None else score
+    return replace(record, fields=fields | {"mean_logp": mean_logp, "num_tokens": num_tokens})
+
+
+def _with(record: Record, **fields: Any) -> Record:
+    return replace(record, fields={**record.fields, **fields})
+
+
+def demonstrations(rollouts: Rollouts, selection: Selection, prompt: Wording | None) -> Iterator[dict[str, Any]]:
     """The chosen rollouts with their words, in the order of the files, ready to be written as JSON."""
-    for place, record in enumerate(read_records(files, WORD_COLUMNS)):
+    under = "behaviour" if rollouts.score is None else "present"
+    for place, record in enumerate(rollouts.read(WORD_COLUMNS)):
         if place in selection.chosen:
-            yield demonstration(record, selection.chosen[place], prompt)
+            yield demonstration(rollouts.prepared(record), selection.chosen[place], prompt, under)
 
 
-def demonstration(record: Record, choice: Choice, prompt: Wording | None) -> dict[str, Any]:
-    """One JSON object: ``messages`` or ``prompt`` and ``completion``, the ids of both as ``prompt_tokens`` and
-    ``tokens`` where the rollout has them, and what else is known of it.
+def demonstration(record: Record, choice: Choice, prompt: Wording | None, under: str) -> dict[str, Any]:
+    """One JSON object that trainers read as it is, with the loss on the response alone.
+
+    A chat is there twice, as ``messages`` and as a conversational ``prompt`` with its ``completion``: some read the
+    one, some the other. Where the prompt is text, it and the ``completion`` are. Then the ids of both as
+    ``prompt_tokens`` and ``tokens`` where the rollout has them, and what else is known of it. ``likelihood_under`` says
+    whose ``mean_logp`` is: of the ``behaviour`` policy, which sampled, or of the ``present`` one.
     """
     said = words(record)
     if prompt is not None and isinstance(said, tuple):
         said = as_given(prompt, *said)
-    content = {"prompt": said[0], "completion": said[1]} if isinstance(said, tuple) else {"messages": said}
     ids = token_ids(record)
-    known = {"step": record.fields.get("step"), "stop_reason": record.fields.get("stop_reason")}
+    known = {name: record.fields.get(name) for name in ("step", "stop_reason", "rendered")}
+    read = choice.candidate
     return {
-        "problem_id": choice.candidate.problem_id,
-        **content,
+        "problem_id": read.problem_id,
+        **_content(said),
         **({} if ids is None else {"prompt_tokens": ids[0], "tokens": ids[1]}),
-        "reward": choice.candidate.reward,
-        "mean_logp": choice.candidate.mean_logp,
+        "reward": read.reward,
+        "mean_logp": read.mean_logp,
+        **({} if read.num_tokens is None else {"num_tokens": read.num_tokens}),
+        "likelihood_under": under,
         "reason": choice.reason,
-        **{name: value for name, value in known.items() if value is not None},
+        **{name: value for name, value in known.items() if value is not None and value is not False},
     }
+
+
+def _content(said: tuple[str, str] | Messages) -> dict[str, Any]:
+    if isinstance(said, tuple):
+        return {"prompt": said[0], "completion": said[1]}
+    return {"messages": said, "prompt": said[:-1], "completion": said[-1:]}
 
 
 def as_given(wording: Wording, problem: str, completion: str) -> tuple[str, str] | list[dict[str, str]]:
