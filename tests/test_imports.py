@@ -67,7 +67,7 @@ INWARD["interop"] = PURE_RING | {"tasks", "verify", "rollout", "store"}
 INWARD["evaluation"] = INWARD["interop"] | {"distributed", "policy", "interop"}
 # shell
 INWARD["training"] = INWARD["evaluation"] | {"track", "evaluation"}
-INWARD["labs"] = INWARD["training"] | {"training"}
+INWARD["labs"] = INWARD["training"] | {"training", "tables"}
 INWARD["api"] = INWARD["labs"] | {"labs"}
 INWARD["report"] = INWARD["api"] | {"api", "tables", "__version__"}
 INWARD["__init__"] = INWARD["api"] | {"api", "report", "losses", "testing"}

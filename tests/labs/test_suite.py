@@ -41,10 +41,19 @@ def test_a_file_of_the_users_with_a_recipe_beside_it(tmp_path: Path, monkeypatch
     grid = grid_of(load_suite(str(tmp_path / "two-arms.yaml")))
     runs = grid.reported(grid.as_given())
     assert grid.suite.name == "two-arms"
-    assert [(run.cell.arm, run.seed) for run in runs] == [(arm, s) for arm in ("grpo", "sps") for s in (11, 12, 13)]
+    assert [(run.cell.arm, run.seed) for run in runs] == [(arm, s) for s in (11, 12, 13) for arm in ("grpo", "sps")]
     assert [run.recipe.rl.steps for run in runs] == [3] * 6
-    assert [run.recipe.irl is None for run in runs] == [True] * 3 + [False] * 3
-    assert [run.recipe.seed for run in runs] == [11, 12, 13] * 2
+    assert [run.recipe.irl is None for run in runs] == [True, False] * 3
+    assert [run.recipe.seed for run in runs] == [11, 11, 12, 12, 13, 13]
+
+
+def test_some_arms_alone() -> None:
+    suite = check_suite(MINE | {"control": "grpo"}, "mine")
+    grid = grid_of(suite, only=["sps"])
+    assert [cell.arm for cell in grid.cells] == ["sps"]
+    assert grid.control == "sps"
+    with pytest.raises(UserError, match="no arm 'dapo'; its arms are grpo, sps"):
+        grid_of(suite, only=["dapo"])
 
 
 def test_arms_of_the_recipe_are_taken_where_a_suite_has_none() -> None:

@@ -28,6 +28,7 @@ def lab(
     out: str | Path = "labs",
     overrides: Sequence[str] = (),
     seeds: Sequence[int] | None = None,
+    arms: Sequence[str] | None = None,
     jobs: int | None = None,
     watcher: "Watcher | None" = None,
     stop: StopRequest | None = None,
@@ -37,7 +38,8 @@ def lab(
 
     Record and results go to ``out/NAME``, runs to ``out/runs``, where suites share those that they have in common:
     a run that is there is not made again. ``overrides`` are ``a.b=v``; ``seeds`` take the place of the suite's own;
-    ``jobs`` runs work at a time (default: one a GPU, else one a core).
+    ``arms`` are those of its arms that are wanted, by default all; ``jobs`` runs work at a time (default: one a GPU,
+    else one a core).
 
     ``on_planned`` is told what is to be done and how long it will take, and may say no (False): the result is then
     None. A run that fails is named in the result and the others are done. Raises Interrupted where ``stop`` is asked,
@@ -48,7 +50,7 @@ def lab(
 
     if jobs is not None and jobs < 1:
         raise UserError(f"jobs is {jobs}; give 1 or more.")
-    grid = grid_of(_as_suite(suite, seeds), overrides)
+    grid = grid_of(_as_suite(suite, seeds), overrides, arms)
     request = stop or StopRequest()
     # Python hands signals to the main thread alone.
     hears = stop is None and threading.current_thread() is threading.main_thread()

@@ -33,6 +33,9 @@ def lab(
     seeds: Annotated[
         str | None, typer.Option(metavar="S,S,…", help="Seeds that are reported, instead of the suite's.")
     ] = None,
+    arms: Annotated[
+        str | None, typer.Option(metavar="ARM,ARM,…", help="The arms that are wanted. Default: all of the suite.")
+    ] = None,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Runs at a time. Default: one a GPU; without any, one a core.")
     ] = None,
@@ -57,13 +60,13 @@ def lab(
       unsqueeze report labs/table1
     """
     from unsqueeze.api import lab as labs
-    from unsqueeze.labs.tables import FORMATS, written
+    from unsqueeze.tables import WRITERS
 
     if suite is None:
         _print_suites(labs.suites())
         return
-    if form not in FORMATS:
-        raise UserError(f"--format is {form!r}; give one of {', '.join(FORMATS)}.")
+    if form not in WRITERS:
+        raise UserError(f"--format is {form!r}; give one of {', '.join(WRITERS)}.")
     console = begin(f"{suite}: the suite and its recipes are checked", notes())
 
     def planned(plan: "LabPlan") -> bool:
@@ -77,6 +80,7 @@ def lab(
                 out=out,
                 overrides=overrides or [],
                 seeds=_parse_seeds(seeds),
+                arms=None if arms is None else arms.split(","),
                 jobs=jobs,
                 watcher=watcher,
                 on_planned=planned,
@@ -87,7 +91,7 @@ def lab(
     if result is None:
         return
     for table in result.tables.values():
-        typer.echo(written(table, form))
+        typer.echo(WRITERS[form](table))
     for name, factor in result.chosen.items():
         console.print(
             f"{name}: learning rate ×{factor:g}, chosen on validation problems", markup=False, highlight=False

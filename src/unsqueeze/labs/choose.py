@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
 
+import numpy as np
+
+from unsqueeze.metrics.plane import hypervolume
+
 Criterion = Literal["area", "avg", "pass_at_n"]
 Point = tuple[float, float]
 
@@ -49,9 +53,5 @@ def score(path: Sequence[Point], criterion: Criterion) -> float:
 
 def dominated_area(points: Sequence[Point]) -> float:
     """Area of the union of the rectangles from (0, 0) to each point: the hypervolume of the plane, reference (0, 0)."""
-    area, height = 0.0, 0.0
-    for x, y in sorted(points, reverse=True):
-        if y > height:
-            area += x * (y - height)
-            height = y
-    return area
+    avg_BF, pass_BF = np.array([points], dtype=np.float64).reshape(1, -1, 2).transpose(2, 0, 1)
+    return float(hypervolume(avg_BF, pass_BF)[0])

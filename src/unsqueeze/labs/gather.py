@@ -1,16 +1,17 @@
 """What the finished runs of a suite hold: their evaluations, as counts for every problem and as estimates."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from unsqueeze.labs.grid import Cell, PlannedRun
 from unsqueeze.metrics.summary import Summary
-from unsqueeze.metrics.tally import Tally
+from unsqueeze.metrics.tally import Key, Tally
 from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.store.samples import SAMPLE_SCHEMA
 from unsqueeze.store.table import read_table
@@ -103,8 +104,38 @@ class Results:
     def variants(self) -> list[str]:
         return list(dict.fromkeys(cell.variant for cell in self.cells))
 
+    @property
+    def most_samples(self) -> int:
+        """Samples of a problem in the evaluations, the n of Avg@n."""
+        return max((run.summaries[run.last].max_k for runs in self.cells.values() for run in runs), default=1)
+
+    def pairs(self) -> Iterator[tuple[Cell, list[Gathered], list[Gathered]]]:
+        """Every other cell beside the control of its variant: runs of both at the seeds that both have, in order."""
+        for cell, runs in self.cells.items():
+            control = self.cells.get(Cell(self.control, cell.variant), ())
+            seeds = {run.run.seed for run in runs} & {run.run.seed for run in control}
+            if cell.arm != self.control and seeds:
+                yield cell, _at(runs, seeds), _at(control, seeds)
+
     def of_variant(self, variant: str) -> dict[Cell, Sequence[Gathered]]:
         return {cell: runs for cell, runs in self.cells.items() if cell.variant == variant and runs}
+
+
+def _at(runs: Sequence[Gathered], seeds: Set[int]) -> list[Gathered]:
+    return [run for run in runs if run.run.seed in seeds]
+
+
+def shared_keys(tallies: Sequence[Tally]) -> list[Key]:
+    """Return the problems that all evaluations have, in the order of the first."""
+    others = [set(tally.keys) for tally in tallies[1:]]
+    return [key for key in tallies[0].keys if all(key in other for other in others)]
+
+
+def counts_of(tally: Tally, keys: Sequence[Key]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the samples and the correct samples of these problems, in their order."""
+    places = {key: place for place, key in enumerate(tally.keys)}
+    rows_P = np.array([places[key] for key in keys], dtype=np.intp)
+    return tally.num_samples_P[rows_P], tally.num_correct_P[rows_P]
 
 
 def gathered_by_cell(runs: Sequence[Gathered], cells: Sequence[Cell]) -> dict[Cell, list[Gathered]]:

@@ -80,7 +80,9 @@ class Grid:
 
     @property
     def control(self) -> str:
-        return self.suite.control or next(iter(self.cells)).arm
+        """The arm that the others are compared with; the first, where the suite's own is not run."""
+        arms = [cell.arm for cell in self.cells]
+        return self.suite.control if self.suite.control in arms else arms[0]
 
     def search(self) -> list[PlannedRun]:
         """The runs that learning rates are chosen by; none where they are given."""
@@ -95,14 +97,16 @@ class Grid:
         ]
 
     def reported(self, chosen: Mapping[Cell, float]) -> list[PlannedRun]:
-        """The runs that are reported, of the cells whose factor is ``chosen``."""
+        """The runs that are reported, of the cells whose factor is ``chosen``: seed by seed, so that where a lab is
+        stopped all arms have about as many.
+        """
         rates = self.suite.learning_rates
         setting = "" if rates is None else rates.setting
         return [
             PlannedRun(cell, seed, chosen[cell], "reported", _changed(recipe, {}, setting, chosen[cell], seed))
+            for seed in self.suite.seeds
             for cell, recipe in self.cells.items()
             if cell in chosen
-            for seed in self.suite.seeds
         ]
 
     def as_given(self) -> dict[Cell, float]:
@@ -110,8 +114,9 @@ class Grid:
         return dict.fromkeys(self.cells, 1.0)
 
 
-def grid_of(suite: Suite, overrides: Sequence[str] = ()) -> Grid:
-    """Resolve the recipe of every cell. ``overrides`` go wherever their section stands, as those of ``train`` do.
+def grid_of(suite: Suite, overrides: Sequence[str] = (), only: Sequence[str] | None = None) -> Grid:
+    """Resolve the recipe of every cell. ``overrides`` go wherever their section stands, as those of ``train`` do;
+    ``only`` names the arms that are wanted.
 
     UserError naming what is wrong, and in which arm.
     """
@@ -123,10 +128,12 @@ def grid_of(suite: Suite, overrides: Sequence[str] = ()) -> Grid:
             f"suite {suite.name}: it has no arms, and its recipe {suite.recipe} has none either; give it arms, a name "
             f"for each with the settings in which it differs."
         )
+    if unknown := [name for name in only or () if name not in arms]:
+        raise UserError(f"suite {suite.name} has no arm {unknown[0]!r}; its arms are {', '.join(arms)}.")
     cells: dict[Cell, Recipe] = {}
     for variant, changes in (suite.variants or {"": {}}).items():
         raw = merged(merged(shared, suite.set), changes) | {"name": RECIPE_NAME, "description": ""}
-        raw["arms"] = {name: dict(each) for name, each in arms.items()}
+        raw["arms"] = {name: dict(each) for name, each in arms.items() if only is None or name in only}
         where = f"{suite.recipe}, as suite {suite.name} changes it" + (f", variant {variant!r}" if variant else "")
         recipe = check_recipe(apply_overrides(raw, overrides), where)
         cells |= {Cell(arm, variant): resolved for arm, resolved in arms_of(recipe, where).items()}

@@ -14,7 +14,6 @@ from unsqueeze.labs.pool import Pool
 from unsqueeze.labs.record import awaited_entry, choice_entries, run_entry, write_lab, write_results
 from unsqueeze.labs.runner import Live, Runner
 from unsqueeze.labs.slots import slots_for
-from unsqueeze.labs.tables import Table
 from unsqueeze.labs.timing import Pace, planned_seconds, probe, wall_seconds
 from unsqueeze.labs.views import VIEWS
 from unsqueeze.progress import StopRequest
@@ -22,6 +21,7 @@ from unsqueeze.store.atomic import make_folder
 from unsqueeze.store.lock import RunLock
 from unsqueeze.store.provenance import provenance
 from unsqueeze.store.run_directory import RunDirectory
+from unsqueeze.tables import Table
 
 RUNS = "runs"
 
@@ -128,29 +128,33 @@ class Lab:
             **self._record,
         }
         try:
-            result = self._work()
+            self._work()
+            result = self._results()
             self._record["status"] = "failed" if result.failed else "finished"
             return result
         except (Interrupted, KeyboardInterrupt):
             self._record["status"] = "stopped"
+            self._results()
             raise
         finally:
             self._record["took_s"] = time.monotonic() - begun
             self._write()
             lock.release()
 
-    def _work(self) -> LabResult:
+    def _work(self) -> None:
         if searched := self.grid.search():
             self._run(searched)
             self._choose(searched)
         factors = {cell: choice.factor for cell, choice in self._choices.items()} if searched else self.grid.as_given()
-        reported = self.grid.reported(factors)
-        self._run(reported)
-        gathered = self._gather(reported)
+        self._run(self.grid.reported(factors))
+
+    def _results(self) -> LabResult:
+        """Gather what is finished of the reported runs."""
+        gathered = self._gather([live.run for live in self._lives if live.run.role == "reported"])
         found = Results(gathered_by_cell(gathered, list(self.grid.cells)), self.grid.control)
         tables: dict[str, Table] = {name: VIEWS[name](found) for name in self.grid.suite.tables} if gathered else {}
         made = {name: self._record[name] for name in ("versions", "git", "platform", "argv")}
-        write_results(self.folder, self.grid, self._choices, gathered, list(tables.values()), made)
+        write_results(self.folder, self.grid, self._choices, gathered, tables, made)
         failed = {live.run.label: live.error or "" for live in self._lives if live.state == "failed"}
         failed |= {cell.label: reason for cell, reason in self._not_chosen.items()}
         chosen = {cell.label: choice.factor for cell, choice in self._choices.items()}

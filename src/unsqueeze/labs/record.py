@@ -10,8 +10,8 @@ from unsqueeze.labs.gather import Gathered
 from unsqueeze.labs.grid import Cell, Grid, PlannedRun, learning_rate
 from unsqueeze.labs.pool import Pool
 from unsqueeze.labs.runner import Live
-from unsqueeze.labs.tables import Table
 from unsqueeze.store.records import write_record
+from unsqueeze.tables import Table
 
 LAB = "lab.json"
 RESULTS = "results.json"
@@ -94,7 +94,7 @@ def write_results(
     grid: Grid,
     choices: Mapping[Cell, Choice],
     gathered: Sequence[Gathered],
-    tables: Sequence[Table],
+    tables: Mapping[str, Table],
     made: Mapping[str, Any],
 ) -> None:
     """Write the data file: evaluations of every reported run, how learning rates were chosen, the tables."""
@@ -106,8 +106,15 @@ def write_results(
             for each in gathered
         ],
         "tables": [
-            {"name": table.name, "caption": table.caption, "headings": list(table.headings), "rows": list(table.rows)}
-            for table in tables
+            {
+                "name": name,
+                "title": table.title,
+                "caption": table.caption,
+                "columns": [{"heading": column.heading, "parts": list(column.parts)} for column in table.columns],
+                "rows": [list(row) for row in table.rows],
+                "shown": table.shown,
+            }
+            for name, table in tables.items()
         ],
         **made,
     }

@@ -13,7 +13,7 @@ from unsqueeze.config.recipe import ArmName, Options, RunName, Settings
 from unsqueeze.config.refusal import refusal
 from unsqueeze.errors import UserError
 
-TableName = Literal["results", "differences"]
+TableName = Literal["results", "differences", "steps", "plane"]
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 

@@ -1,10 +1,20 @@
 """The tables that are made of a suite's runs, a file each, and the list of them by name."""
 
 from collections.abc import Callable, Mapping
+from typing import get_args
 
 from unsqueeze.labs.gather import Results
-from unsqueeze.labs.tables import Table
+from unsqueeze.labs.suite import TableName
 from unsqueeze.labs.views.differences import differences
+from unsqueeze.labs.views.plane import plane
 from unsqueeze.labs.views.results import results
+from unsqueeze.labs.views.steps import steps
+from unsqueeze.tables import Table
 
-VIEWS: Mapping[str, Callable[[Results], Table]] = {"results": results, "differences": differences}
+VIEWS: Mapping[TableName, Callable[[Results], Table]] = {
+    "results": results,
+    "differences": differences,
+    "steps": steps,
+    "plane": plane,
+}
+assert set(VIEWS) == set(get_args(TableName))

@@ -1,9 +1,13 @@
-"""Cells of tables: percentages with what they spread over, and the ks that are shown."""
+"""Columns of tables: percentages with what they spread over, and the ks that are shown."""
 
 from collections.abc import Sequence
+from functools import partial
+from math import isnan
 from statistics import fmean
+from typing import Any
 
 from unsqueeze.metrics.intervals import Estimate
+from unsqueeze.tables import Column
 
 SHOWN_KS = (8, 32)
 
@@ -13,14 +17,34 @@ def ks_of(most: int) -> list[int]:
     return [*(k for k in SHOWN_KS if k < most), most]
 
 
-def spread(values: Sequence[float], digits: int = 1, scale: float = 100.0) -> str:
-    """Write the mean of some values, and the smallest and largest of several."""
-    scaled = [scale * value for value in values]
-    mean = f"{fmean(scaled):.{digits}f}"
-    return mean if len(scaled) == 1 else f"{mean} [{min(scaled):.{digits}f}, {max(scaled):.{digits}f}]"
+def name_column(heading: str = "") -> Column:
+    return Column(heading, left=True)
 
 
-def change(estimate: Estimate, digits: int = 1, scale: float = 100.0) -> str:
-    """Write a difference with its interval."""
-    mean, low, high = (scale * value for value in (estimate.mean, estimate.low, estimate.high))
-    return f"{mean:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
+def spread_column(heading: str, *, digits: int = 1, scale: float = 100.0) -> Column:
+    """A mean over seeds with the smallest and the largest, multiplied by ``scale`` where a person reads."""
+    show = partial(_show, form=f".{digits}f", scale=scale)
+    return Column(heading, show=show, parts=("", "smallest", "largest"))
+
+
+def estimate_column(heading: str, *, digits: int = 1, scale: float = 100.0, signed: bool = False) -> Column:
+    """A mean or a difference with its interval, likewise."""
+    show = partial(_show, form=f"{'+' if signed else ''}.{digits}f", scale=scale)
+    return Column(heading, show=show, parts=("", "low", "high"))
+
+
+def spread(values: Sequence[float | None]) -> tuple[float, float, float] | None:
+    """Return the mean, the smallest and the largest of values; None where one is not known, or there is none."""
+    known = [value for value in values if value is not None and not isnan(value)]
+    return (fmean(known), min(known), max(known)) if known and len(known) == len(values) else None
+
+
+def interval(estimate: Estimate | None) -> tuple[float, float, float] | None:
+    return None if estimate is None else (estimate.mean, estimate.low, estimate.high)
+
+
+def _show(value: Any, form: str, scale: float) -> str:
+    mean, low, high = (scale * each for each in value)
+    if isnan(low) or low == mean == high:
+        return f"{mean:{form}}"
+    return f"{mean:{form}} [{low:{form}}, {high:{form}}]"

@@ -1,17 +1,16 @@
 """A row an arm: what training ended with, and the base model it began with."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from unsqueeze.labs.gather import Gathered, Results
-from unsqueeze.labs.tables import Table
-from unsqueeze.labs.views.cells import ks_of, spread
+from unsqueeze.labs.views.cells import ks_of, name_column, spread, spread_column
+from unsqueeze.tables import Column, Table
 
 
 def results(found: Results) -> Table:
     """Avg@n, Pass@k, greedy log-prob and minutes of every arm: mean over seeds, with the smallest and the largest."""
-    runs = [run for of_cell in found.cells.values() for run in of_cell]
-    most = max((run.summaries[run.last].max_k for run in runs), default=1)
-    ks = ks_of(most)
+    ks = ks_of(found.most_samples)
     rows = []
     for variant in found.variants:
         cells = found.of_variant(variant)
@@ -20,20 +19,27 @@ def results(found: Results) -> Table:
                 rows.append([f"base, {variant}" if variant else "base", *_cells(of_cell, ks, base=True)])
             rows.append([cell.label, *_cells(of_cell, ks, base=False)])
     return Table(
-        name="results",
+        columns=[
+            name_column(),
+            spread_column(f"Avg@{found.most_samples}"),
+            *(spread_column(f"Pass@{k}") for k in ks),
+            spread_column("greedy log-prob", digits=3, scale=1.0),
+            spread_column("minutes", scale=1.0),
+            Column("seeds"),
+        ],
+        rows=rows,
+        title="Results",
         caption="What training ended with: mean over seeds [smallest, largest]. Avg and Pass in %, the mean log-prob "
         "of greedy answers in nats per token.",
-        headings=["", f"Avg@{most}", *(f"Pass@{k}" for k in ks), "greedy log-prob", "minutes", "seeds"],
-        rows=rows,
     )
 
 
-def _cells(runs: Sequence[Gathered], ks: Sequence[int], *, base: bool) -> list[str]:
+def _cells(runs: Sequence[Gathered], ks: Sequence[int], *, base: bool) -> list[Any]:
     summaries = [run.summaries[0 if base else run.last] for run in runs]
     return [
         spread([each.avg.mean for each in summaries]),
         *(spread([each.pass_at[k].mean for each in summaries]) for k in ks),
-        spread([each.greedy_logp for each in summaries if each.greedy_logp is not None], 3, 1.0),
-        "" if base else spread([run.seconds for run in runs], 1, 1 / 60),
-        str(len(runs)),
+        spread([each.greedy_logp for each in summaries]),
+        None if base else spread([run.seconds / 60 for run in runs]),
+        len(runs),
     ]
