@@ -29,7 +29,21 @@ def test_a_shipped_suite_is_whole(name: str) -> None:
     assert suite.name == name
     assert suite.title
     grid = grid_of(suite)
-    assert grid.reported(grid.as_given())
+    assert grid.reported(grid.as_given()) or suite.recipe is None
+
+
+def test_the_views_of_table1_need_no_runs_of_their_own() -> None:
+    grid = grid_of(load_suite("table1"))
+    runs = {run.digest for run in grid.reported(grid.as_given())}
+    for name in ("figure2", "figure5", "table4", "table5", "table6"):
+        view = grid_of(load_suite(name))
+        assert {run.digest for run in view.reported(view.as_given())} <= runs, name
+
+
+@pytest.mark.parametrize("name", ["table1", "pools", "strength", "figure4"])
+def test_runs_end_with_rl_and_not_with_irl(name: str) -> None:
+    for recipe in grid_of(load_suite(name)).cells.values():
+        assert recipe.phases(recipe.data.num_train or 0)[-1].kind == "rl"
 
 
 def test_a_file_of_the_users_with_a_recipe_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,5 +140,7 @@ def test_refusals_say_what_to_do() -> None:
     assert "arm 'sps'" in refused(arms={"sps": {"irl": {"k": 99}}})
     assert "did you mean" in refused(seed=[1]).lower()
     assert "it has no arms" in refused(arms=None)
+    assert "seeds must name one or more" in refused(seeds=[])
+    assert "recipe is null" in refused(recipe=None)
     with pytest.raises(UserError, match="neither a file nor a shipped suite"):
         load_suite("tabel1")

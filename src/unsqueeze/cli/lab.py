@@ -96,7 +96,8 @@ def lab(
         console.print(
             f"{name}: learning rate ×{factor:g}, chosen on validation problems", markup=False, highlight=False
         )
-    print_next(console, {f"unsqueeze report {result.path}": "the picture of it"})
+    if result.num_runs:
+        print_next(console, {f"unsqueeze report {result.path}": "the picture of it"})
     if result.failed:
         for name, reason in result.failed.items():
             console.print(f"failed: {name}: {reason}", markup=False, highlight=False, soft_wrap=True)

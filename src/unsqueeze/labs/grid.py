@@ -82,7 +82,7 @@ class Grid:
     def control(self) -> str:
         """The arm that the others are compared with; the first, where the suite's own is not run."""
         arms = [cell.arm for cell in self.cells]
-        return self.suite.control if self.suite.control in arms else arms[0]
+        return self.suite.control if self.suite.control in arms else next(iter(arms), "")
 
     def search(self) -> list[PlannedRun]:
         """The runs that learning rates are chosen by; none where they are given."""
@@ -120,6 +120,8 @@ def grid_of(suite: Suite, overrides: Sequence[str] = (), only: Sequence[str] | N
 
     UserError naming what is wrong, and in which arm.
     """
+    if suite.recipe is None:
+        return Grid(suite, {})
     base = load_recipe(suite.recipe)
     shared = base.model_dump(exclude={"arms"})
     arms = suite.arms or base.arms

@@ -71,6 +71,8 @@ class LabResult:
     chosen: Mapping[str, float]
     """The factor on the learning rate of every arm."""
     failed: Mapping[str, str]
+    num_runs: int
+    """Runs that the tables are made of."""
 
 
 @dataclass(eq=False)
@@ -91,7 +93,8 @@ class Lab:
     def __post_init__(self) -> None:
         self.folder = self.out / self.grid.suite.name
         self.pool = Pool(self.out / RUNS)
-        self.slots = slots_for(next(iter(self.grid.cells.values())), self.jobs)
+        recipe = next(iter(self.grid.cells.values()), None)
+        self.slots = [] if recipe is None else slots_for(recipe, self.jobs)
 
     def plan(self) -> LabPlan:
         """Find out what is left to do and how long it will take, by a short run that is timed. Writes nothing."""
@@ -152,13 +155,15 @@ class Lab:
         """Gather what is finished of the reported runs."""
         gathered = self._gather([live.run for live in self._lives if live.run.role == "reported"])
         found = Results(gathered_by_cell(gathered, list(self.grid.cells)), self.grid.control)
-        tables: dict[str, Table] = {name: VIEWS[name](found) for name in self.grid.suite.tables} if gathered else {}
+        tables: dict[str, Table] = {
+            name: VIEWS[name](found) for name in self.grid.suite.tables if gathered or not self.grid.cells
+        }
         made = {name: self._record[name] for name in ("versions", "git", "platform", "argv")}
         write_results(self.folder, self.grid, self._choices, gathered, tables, made)
         failed = {live.run.label: live.error or "" for live in self._lives if live.state == "failed"}
         failed |= {cell.label: reason for cell, reason in self._not_chosen.items()}
         chosen = {cell.label: choice.factor for cell, choice in self._choices.items()}
-        return LabResult(self.folder, tables, chosen, failed)
+        return LabResult(self.folder, tables, chosen, failed, len(gathered))
 
     def _run(self, runs: Sequence[PlannedRun]) -> None:
         lives = [Live(run) for run in runs]

@@ -13,7 +13,9 @@ from unsqueeze.config.recipe import ArmName, Options, RunName, Settings
 from unsqueeze.config.refusal import refusal
 from unsqueeze.errors import UserError
 
-TableName = Literal["results", "differences", "steps", "plane"]
+TableName = Literal[
+    "results", "differences", "steps", "plane", "histogram", "similarity", "time", "greedy", "squeezing"
+]
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
@@ -59,12 +61,13 @@ class Suite(Settings):
     """The table or figure of the paper that it is the twin of."""
     finding: str = ""
     """What of the paper's finding holds here, and where that is shown."""
-    recipe: str = "quickstart"
-    """The recipe of all arms: a shipped one by its name, or a file, looked for beside the suite first."""
+    recipe: str | None = "quickstart"
+    """The recipe of all arms: a shipped one by its name, or a file, looked for beside the suite first; null: nothing is
+    trained, for tables of theory."""
     set: Options = Field(default_factory=dict)
     """Settings in which all runs differ from the recipe."""
-    seeds: Seeds
-    """Seeds of the runs that are reported."""
+    seeds: Annotated[tuple[Seed, ...], AfterValidator(_distinct)] = ()
+    """Seeds of the runs that are reported; one or more, unless nothing is trained."""
     arms: dict[ArmName, Options] | None = Field(None, min_length=1)
     """A name for each arm, with the settings in which it differs; null: the arms of the recipe."""
     variants: dict[ArmName, Options] | None = Field(None, min_length=1)
@@ -78,6 +81,12 @@ class Suite(Settings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
+        if (self.recipe is None) != (not self.seeds):
+            raise ValueError(
+                "seeds must name one or more, since there is a recipe"
+                if self.recipe is not None
+                else "recipe is null, so nothing is trained; leave the seeds out, or name a recipe"
+            )
         if self.control is not None and self.arms is not None and self.control not in self.arms:
             raise ValueError(f"control is {self.control!r}, and the arms are {', '.join(self.arms)}; name one of them")
         if self.learning_rates is not None:

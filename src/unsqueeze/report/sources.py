@@ -1,8 +1,9 @@
 """What a report is asked of: runs, folders of arms, laboratories, evaluations and files of samples, by their names."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from unsqueeze.errors import UserError
 from unsqueeze.evaluation.sides import sides_of
@@ -41,14 +42,13 @@ def _of_laboratory(folder: Path) -> tuple[dict[str, list[str]], list[str]]:
     path = folder / LAB_FILE
     try:
         runs = json.loads(path.read_bytes())["runs"]
-        entries = [(str(each["arm"]), str(each["path"]), each) for each in runs]
+        # Runs that only chose a learning rate are no result.
+        entries = [(_name_in(each), str(each["path"]), each) for each in runs if each.get("role") != "search"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} does not say which runs a laboratory has ({error!r}); give its runs.") from None
     sides: dict[str, list[str]] = {}
     notes = []
     for arm, place, entry in entries:
-        if entry.get("role") == "sweep":
-            continue  # runs that only chose a learning rate are no result
         if (folder / place / "run.json").is_file():
             sides.setdefault(arm, []).append(str(folder / place))
         if entry.get("status") not in (None, "done", "finished"):
@@ -57,6 +57,12 @@ def _of_laboratory(folder: Path) -> tuple[dict[str, list[str]], list[str]]:
     if not sides:
         raise UserError(f"{folder} is a laboratory without a run so far; wait for the first, or name other runs.")
     return sides, notes
+
+
+def _name_in(entry: Mapping[str, Any]) -> str:
+    """Return the name of an entry's side: its arm, and its variant where the suite has several."""
+    variant = entry.get("variant")
+    return f"{entry['arm']}, {variant}" if variant else str(entry["arm"])
 
 
 def _shortened(sides: dict[str, list[str]]) -> dict[str, list[str]]:

@@ -6,9 +6,14 @@ from typing import get_args
 from unsqueeze.labs.gather import Results
 from unsqueeze.labs.suite import TableName
 from unsqueeze.labs.views.differences import differences
+from unsqueeze.labs.views.greedy import greedy
+from unsqueeze.labs.views.histogram import histogram
 from unsqueeze.labs.views.plane import plane
 from unsqueeze.labs.views.results import results
+from unsqueeze.labs.views.similarity import similarity
+from unsqueeze.labs.views.squeezing import squeezing
 from unsqueeze.labs.views.steps import steps
+from unsqueeze.labs.views.time import time
 from unsqueeze.tables import Table
 
 VIEWS: Mapping[TableName, Callable[[Results], Table]] = {
@@ -16,5 +21,10 @@ VIEWS: Mapping[TableName, Callable[[Results], Table]] = {
     "differences": differences,
     "steps": steps,
     "plane": plane,
+    "histogram": histogram,
+    "similarity": similarity,
+    "time": time,
+    "greedy": greedy,
+    "squeezing": squeezing,
 }
 assert set(VIEWS) == set(get_args(TableName))
