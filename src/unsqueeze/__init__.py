@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from unsqueeze.api.health import doctor
     from unsqueeze.api.judging import compare, compare_all, export, judge, judge_file, score
     from unsqueeze.api.lab import lab, suites
+    from unsqueeze.api.paths import compare_paths
     from unsqueeze.api.planning import plan
     from unsqueeze.api.problems import load_problems
     from unsqueeze.api.runs import open_arms, open_run
@@ -48,6 +49,7 @@ _PLACES = {
     "check": "unsqueeze.api.training",
     "compare": "unsqueeze.api.judging",
     "compare_all": "unsqueeze.api.judging",
+    "compare_paths": "unsqueeze.api.paths",
     "convert": "unsqueeze.api.converting",
     "diagnose": "unsqueeze.api.evaluating",
     "doctor": "unsqueeze.api.health",
@@ -88,6 +90,7 @@ __all__ = [
     "check",
     "compare",
     "compare_all",
+    "compare_paths",
     "convert",
     "diagnose",
     "doctor",

@@ -1,5 +1,7 @@
 """``unsqueeze compare``: pairing, printing, refusing."""
 
+import csv
+import io
 import json
 from math import nan
 from pathlib import Path
@@ -58,9 +60,50 @@ def test_table(two_files: list[str]) -> None:
     assert result.exit_code == 0
     assert "+18.8" in result.stdout
     assert "20 problems in both" in result.stdout
-    assert "1 problems are only in the first" in result.stderr
+    assert "1 problem is only in the first, 0 only in the second" in result.stderr
     assert "0 samples of the first, 15 of the second were not judged and count as wrong" in result.stderr
     assert "Avg@n +18.8 … +37.5" in result.stderr
+
+
+def test_other_forms_of_the_table(two_files: list[str]) -> None:
+    """CSV is read back to the numbers of --json; Markdown and LaTeX have as many lines; nothing else is printed."""
+    arguments = ["compare", *two_files, "--k", "1,2", "--tau", "0.5"]
+    found = json.loads(CliRunner().invoke(app, [*arguments, "--format", "json"]).stdout)
+    assert found == json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
+    rows = list(csv.DictReader(io.StringIO(CliRunner().invoke(app, [*arguments, "--format", "csv"]).stdout)))
+    by_name = {row["metric"]: row for row in rows}
+    assert list(by_name) == [
+        *("Avg@n", "Pass@1", "Pass@2", "pass^1", "pass^2", "mG-Pass@1", "mG-Pass@2", "Cover@0.5"),
+        *("G-Pass@1 (τ = 0.5)", "G-Pass@2 (τ = 0.5)"),
+    ]
+    for name, entry in (
+        ("Avg@n", found["avg"]),
+        ("pass^2", found["reliability"]["pass_hat"]["2"]),
+        ("Cover@0.5", found["reliability"]["cover"]["0.5"]),
+    ):
+        row = by_name[name]
+        assert float(row["difference"]) == pytest.approx(100 * entry["difference"])
+        assert float(row["95 % interval (high)"]) == pytest.approx(100 * entry["high"])
+        assert float(row["p"]) == pytest.approx(entry["p_value"])
+        assert (row["first side"], row["second side"], row["problems"]) == (*two_files, "20")
+    # 15 problems have two right of four, and so both of two in one of six pairs.
+    assert float(by_name["pass^2"]["second"]) == pytest.approx(100 * 15 / 20 / 6)
+    for form, end in (("markdown", "|"), ("latex", "\\\\")):
+        text = CliRunner().invoke(app, [*arguments, "--format", form]).stdout
+        assert sum(line.endswith(end) for line in text.splitlines()) == len(rows) + (2 if form == "markdown" else 1)
+
+
+def test_problems_lost_and_gained_are_told_by_the_first_sides_rate(two_files: list[str]) -> None:
+    """k is 2 of 4 samples: the base solves each problem with Pass@2 = 1/2, the other 15 with 5/6 and five with 1/2."""
+    found = json.loads(CliRunner().invoke(app, ["compare", *two_files, "--json", "--k", "1"]).stdout)["turnover"]
+    assert (found["k"], found["n_problems"]) == (2, 20)
+    assert found["lost"]["mean"] == pytest.approx((15 * 1 / 2 * 1 / 6 + 5 * 1 / 2 * 1 / 2) / 20)
+    assert found["gained"]["mean"] == pytest.approx((15 * 1 / 2 * 5 / 6 + 5 * 1 / 2 * 1 / 2) / 20)
+    assert found["by_chance"]["mean"] == pytest.approx(1 / 2)  # of two pairs one holds the right one, always
+    assert [each["num_problems"] for each in found["by_rate"]] == [0, 20, 0, 0, 0, 0]
+    text = CliRunner().invoke(app, ["compare", *two_files]).stdout
+    assert "lost by" in text
+    assert "0–25 %" in text
 
 
 @pytest.mark.parametrize("count", [5, 6])

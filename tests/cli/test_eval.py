@@ -1,5 +1,7 @@
 """`unsqueeze eval`: samples that are stored as they come, never drawn twice, and read by score and compare."""
 
+import csv
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -54,6 +56,16 @@ def test_samples_summary_and_table_agree(command, tmp_path: Path):
     assert "countdown" in printed
     assert f"{100 * correct / 24:.1f}" in printed
     assert not (out / "parts").exists()
+    assert set(summary(out)["reliability"]) == {"pass_hat", "g_pass_at", "mean_g_pass_at", "cover"}
+    assert "Cover@0.5" in printed
+    # The same command again draws nothing, and prints in another form.
+    code, text, _ = command(*evaluation(out), "--format", "csv", "--tau", "0.3")
+    assert code == 0
+    lines = {(row["benchmark"], row["metric"]): row for row in csv.DictReader(io.StringIO(text))}
+    assert float(lines["countdown", "Avg@4"]["%"]) == pytest.approx(100 * correct / 24)
+    assert ("countdown", "Cover@0.3") in lines
+    code, text, _ = command(*evaluation(out), "--format", "json")
+    assert json.loads(text)["avg"] == pytest.approx(correct / 24)
 
 
 def test_a_larger_n_adds_and_a_new_k_draws_nothing(command, tmp_path: Path):

@@ -1,5 +1,7 @@
 """``unsqueeze score``: what it reads, what it prints, what it refuses."""
 
+import csv
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +37,47 @@ def test_json_of_correct_flags_is_the_contract(tmp_path: Path) -> None:
     assert found["pass_at"]["2"]["low"] <= 0.75 <= found["pass_at"]["2"]["high"]
     assert found["coverage"]["mean"] == 1.0
     assert found["majority"] is None
+
+
+def test_how_reliably_problems_are_solved(tmp_path: Path) -> None:
+    rows = [{"problem_id": p, "correct": c} for p, flags in (("a", [1, 0, 0, None]), ("b", [1] * 4)) for c in flags]
+    path = jsonl(tmp_path / "s.jsonl", rows)
+    found = json.loads(score(path, "--json", "--tau", "0.5,1"))
+    reliability, best = found["reliability"], found["at_best"]["reliability"]
+    assert set(reliability) == {"pass_hat", "g_pass_at", "mean_g_pass_at", "cover"}
+    pass_hat = {k: each["mean"] for k, each in reliability["pass_hat"].items()}
+    assert pass_hat == pytest.approx({"1": 0.625, "2": 0.5, "4": 0.5})
+    assert best["pass_hat"]["2"] == pytest.approx((1 / 6 + 1) / 2)
+    assert set(reliability["g_pass_at"]) == set(reliability["cover"]) == {"0.5", "1"}
+    assert reliability["g_pass_at"]["1"] == reliability["pass_hat"]
+    assert reliability["g_pass_at"]["0.5"]["2"]["mean"] == pytest.approx((0.5 + 1) / 2)
+    assert reliability["mean_g_pass_at"]["1"]["mean"] == pytest.approx(0.625)
+    assert (reliability["cover"]["0.5"]["mean"], best["cover"]["0.5"]) == (0.5, 1.0)
+    text = score(path, "--tau", "0.5")
+    assert "Cover@0.5" in text
+    assert "mG-Pass@k" in text
+    with pytest.raises(UserError, match=r"--tau 0,1"):
+        score(path, "--tau", "0,1")
+
+
+def test_other_forms_of_the_table(tmp_path: Path) -> None:
+    """One table of everything, benchmarks in a column; the numbers are those of --json."""
+    rows = [{"problem_id": n, "correct": n % 2, "benchmark": name} for n in range(6) for name in ("a_b", "=c|d")]
+    path = jsonl(tmp_path / "s.jsonl", rows)
+    found = json.loads(score(path, "--format", "json"))
+    assert found == json.loads(score(path, "--json"))
+    lines = list(csv.DictReader(io.StringIO(score(path, "--format", "csv"))))
+    assert {row["benchmark"] for row in lines} == {"a_b", "'=c|d", "all"}
+    (avg,) = [row for row in lines if row["metric"] == "Avg@1" and row["benchmark"] == "all"]
+    assert (float(avg["%"]), float(avg["95 % interval (low)"])) == pytest.approx((50, 100 * found["avg_low"]))
+    assert "| a\\_b | 6 | Avg@1 | 50.0 |" in score(path, "--format", "markdown")
+    assert "=c\\textbar{}d & 6 & Avg@1 & 50.0 &" in score(path, "--format", "latex")
+    for arguments, words in (
+        (["--format", "html"], "--format html: give one of table, markdown, csv, latex, json"),
+        (["--format", "csv", "--json"], "--json and --format csv are both given"),
+    ):
+        with pytest.raises(UserError, match=words):
+            score(path, *arguments)
 
 
 @pytest.mark.usefixtures("shared_workers")

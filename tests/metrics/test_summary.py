@@ -37,6 +37,27 @@ def test_summary_by_hand() -> None:
     assert summary.coverage.mean == pytest.approx(2 / 3)
 
 
+def test_reliability_by_hand_and_of_what_was_not_judged() -> None:
+    summary = summarise([4, 4, 2], [3, 0, 2], [1, 2, 4], num_open_P=[1, 0, 0], taus=[0.5, 1.0])
+    found = summary.reliability
+    assert found.pass_hat[2].mean == pytest.approx((1 / 2 + 0 + 1) / 3)
+    assert found.pass_hat[4].mean == 0.0  # the third problem has no four samples
+    assert found.g_pass_at[1.0] == found.pass_hat
+    assert found.g_pass_at[0.5][2].mean == pytest.approx(summary.pass_at[2].mean)
+    assert found.mean_g_pass_at[1].mean == pytest.approx(summary.avg.mean)
+    assert found.cover[1.0].mean == pytest.approx(1 / 3)
+    assert summary.at_best is not None
+    assert summary.at_best.reliability.pass_hat[4] == pytest.approx(1 / 2)
+    assert summary.at_best.reliability.cover[1.0] == pytest.approx(2 / 3)
+    assert Summary.from_json_object(json.loads(dumps(summary.to_json_object()))) == summary
+
+
+def test_a_summary_of_before_has_no_reliability() -> None:
+    written = summarise([2, 2], [1, 2], [1, 2]).to_json_object()
+    del written["reliability"]
+    assert Summary.from_json_object(written).reliability.pass_hat == {}
+
+
 def test_json_is_the_contract_and_holds_no_nan() -> None:
     written = json.loads(json.dumps(summarise([2, 2], [1, 2], [1, 4]).to_json_object(), allow_nan=False))
     assert written["n_problems"] == 2

@@ -17,7 +17,9 @@ from unsqueeze.evaluation.evaluate import Verifiers, begin, evaluate_source
 from unsqueeze.evaluation.models import LoadedModel, ServedSource, load_model, served
 from unsqueeze.evaluation.result import Evaluation
 from unsqueeze.evaluation.settings import Given, settle
+from unsqueeze.metrics.cover import TAUS
 from unsqueeze.metrics.diversity import mean_pairwise_cosine, trajectory_similarity
+from unsqueeze.metrics.reliability_summary import check_taus
 from unsqueeze.metrics.summary import check_ks, powers_of_two_up_to
 from unsqueeze.plain_json import dumps
 from unsqueeze.progress import Progress, Silent, StopRequest
@@ -43,6 +45,7 @@ def evaluate(
     out: str | Path | None = None,
     n: int = 128,
     ks: Sequence[int] | None = None,
+    taus: Sequence[float] | None = None,
     temperature: float | None = None,
     top_p: float | None = None,
     top_k: int | None = None,
@@ -71,12 +74,14 @@ def evaluate(
     not given are those of the run that the model comes from, else the defaults of recipes. ``verifier`` is an object
     with ``verify(problems, responses)``, or a function of a problem and a response; by default the task's own.
 
-    Samples are stored in ``out`` as they come (default: a temporary directory). The same call again goes on where it
-    stopped: a larger ``n`` adds samples, another ``credit`` only judges again. Raises Interrupted if ``stop`` is asked.
+    ``taus`` are the success rates of Cover@τ and G-Pass@k. Samples are stored in ``out`` as they come (default: a
+    temporary directory). The same call again goes on where it stopped: a larger ``n`` adds samples, another ``credit``
+    only judges again. Raises Interrupted if ``stop`` is asked.
     """
     if n < 1:
         raise UserError(f"n is {n}; give 1 or more samples.")
     wanted = powers_of_two_up_to(n) if ks is None else check_ks(ks, n)
+    shares = TAUS if taus is None else check_taus(taus)
     where = Where(data_dir=Path(data_dir), limit=limit, problem_field=problem_field, answer_field=answer_field)
     benchmarks = benchmarks_of(tasks, where)
     source = as_source(model)
@@ -108,6 +113,7 @@ def evaluate(
         out=Path(tempfile.mkdtemp(prefix="unsqueeze-eval-")) if out is None else Path(out),
         n=n,
         ks=wanted,
+        taus=shares,
         seed=seed,
         model=source.name,
         verifier=None if verifier is None else as_verifier(verifier),

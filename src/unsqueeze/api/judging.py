@@ -30,6 +30,8 @@ from unsqueeze.extensions import EXPORTERS
 from unsqueeze.interop.exporters import COLUMNS, Exporter, grouped
 from unsqueeze.interop.sample_files import read_samples
 from unsqueeze.metrics.comparison import Comparison, compare_tallies
+from unsqueeze.metrics.cover import TAUS
+from unsqueeze.metrics.reliability_summary import check_taus
 from unsqueeze.metrics.summary import Summary, powers_of_two_up_to, summaries_by_benchmark, summarise_tally
 from unsqueeze.metrics.tally import Tallier, Tally, called_alike
 from unsqueeze.progress import Progress, Silent
@@ -66,7 +68,7 @@ def judge(
     """
     problems = [gold for gold in golds if isinstance(gold, Problem)]
     if not problems:
-        with _verifier(credit, workers, timeout_s, memory_mb) as verifier:
+        with verifier_of(credit, workers, timeout_s, memory_mb) as verifier:
             return verifier.verify_answers([str(gold) for gold in golds], responses)
     tasks = sorted({problem.task for problem in problems})
     if len(problems) < len(golds) or len(tasks) > 1:
@@ -94,7 +96,7 @@ def judge_file(
     these, and of gold answers that cannot be read. ``-`` stands for standard input and output.
     """
     shown, notes = progress or Silent(), FileNotes(skip_bad=skip_bad)
-    with _verifier(credit, workers, timeout_s, memory_mb) as verifier:
+    with verifier_of(credit, workers, timeout_s, memory_mb) as verifier:
         total = count_samples(source, FileNotes(skip_bad=skip_bad))
         with shown.work("verifying", total or 0) as advance:
             on_finished = advance if total else None
@@ -108,6 +110,7 @@ def score(
     outcomes: Sequence[Outcome] | None = None,
     *,
     ks: Iterable[int] | None = None,
+    taus: Iterable[float] | None = None,
     benchmarks: Sequence[str] | None = None,
     by: str = "benchmark",
     credit: str | None = None,
@@ -123,14 +126,16 @@ def score(
     ``samples`` are the problem ids, one a sample, with their ``outcomes``; or a file, a directory, an evaluation, or a
     table. Samples of a file that carry no verdict are judged. ``ks`` defaults to 1, 2, 4, … and the most samples.
     Several benchmarks (``benchmarks``, or the field ``by``) are parts of the summary. ``skip_bad`` leaves out lines of
-    a file that cannot be read. Warns of these, and of gold answers that cannot be read.
+    a file that cannot be read. Warns of these, and of gold answers that cannot be read. ``taus`` are the success rates
+    of Cover@τ and G-Pass@k (``Summary.reliability``; default: 0.25, 0.5, 0.75, 0.9).
     """
-    with _verifier(credit, workers, timeout_s, memory_mb) as verifier:
+    shares = TAUS if taus is None else check_taus(taus)
+    with verifier_of(credit, workers, timeout_s, memory_mb) as verifier:
         given = samples if outcomes is None else (samples, outcomes)
-        tally = _tally(given, verifier, benchmarks, by, progress or Silent(), skip_bad=skip_bad)
+        tally = tally_of_source(given, verifier, benchmarks, by, progress or Silent(), skip_bad=skip_bad)
     wanted = powers_of_two_up_to(tally.max_samples) or [1] if ks is None else list(ks)
-    summary = summarise_tally(tally, wanted, seed=seed)
-    return replace(summary, benchmarks=summaries_by_benchmark(tally, wanted, seed=seed))
+    summary = summarise_tally(tally, wanted, taus=shares, seed=seed)
+    return replace(summary, benchmarks=summaries_by_benchmark(tally, wanted, taus=shares, seed=seed))
 
 
 def compare(
@@ -138,6 +143,7 @@ def compare(
     second: Source | Samples | list[Any],
     *,
     ks: Iterable[int] | None = None,
+    taus: Iterable[float] | None = None,
     by: str = "benchmark",
     credit: str | None = None,
     workers: int | None = None,
@@ -147,21 +153,23 @@ def compare(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Comparison:
-    """Return paired differences, second minus first, of Avg@n and Pass@k on the problems that both have.
+    """Return paired differences, second minus first, of Avg@n, Pass@k and what else ``score`` estimates of samples, on
+    the problems that both have, and the problems lost and gained by the first side's success rate.
 
     Each side is problem ids with outcomes, or what ``score`` takes; or a list of such, one a seed, which are paired by
     problem and seed (``evaluation.sides``). Warns, naming the setting, where two evaluations were measured differently.
     UserError where they have no problem in common, or another gold answer to the same one.
     """
     named = [(_name(side), side) for side in (first, second)]
-    with _verifier(credit, workers, timeout_s, memory_mb) as verifier:
-        return _compare(named, ks, by, seed, verifier, progress or Silent(), skip_bad)[0]
+    with verifier_of(credit, workers, timeout_s, memory_mb) as verifier:
+        return _compare(named, ks, taus, by, seed, verifier, progress or Silent(), skip_bad)[0]
 
 
 def compare_all(
     sides: Sequence[str] | Mapping[str, Source | Samples | list[Any]],
     *,
     ks: Iterable[int] | None = None,
+    taus: Iterable[float] | None = None,
     by: str = "benchmark",
     credit: str | None = None,
     workers: int | None = None,
@@ -183,14 +191,15 @@ def compare_all(
             f"give a folder that holds several arms."
         )
     named = list(found.items())
-    with _verifier(credit, workers, timeout_s, memory_mb) as verifier:
-        comparisons = _compare(named, ks, by, seed, verifier, progress or Silent(), skip_bad)
+    with verifier_of(credit, workers, timeout_s, memory_mb) as verifier:
+        comparisons = _compare(named, ks, taus, by, seed, verifier, progress or Silent(), skip_bad)
     return {(name, named[0][0]): made for (name, _), made in zip(named[1:], comparisons, strict=True)}
 
 
 def _compare(
     sides: Sequence[tuple[str, Any]],
     ks: Iterable[int] | None,
+    taus: Iterable[float] | None,
     by: str,
     seed: int,
     verifier: MathVerifier,
@@ -202,7 +211,7 @@ def _compare(
     read: dict[int, Tally] = {}
     for source in (source for side in sources for source in side):
         if id(source) not in read:
-            read[id(source)] = _tally(source, verifier, None, by, progress, skip_bad=skip_bad)
+            read[id(source)] = tally_of_source(source, verifier, None, by, progress, skip_bad=skip_bad)
     tallies = dict(zip(read, called_alike(list(read.values())), strict=True))
     first, *others = [[tallies[id(source)] for source in side] for side in sources]
     for tally in tallies.values():
@@ -217,7 +226,8 @@ def _compare(
         progress.warn(told)
     most = min(tally.max_samples for tally in tallies.values())
     wanted = powers_of_two_up_to(most) or [1] if ks is None else list(ks)
-    comparisons = [compare_tallies(first, other, wanted, seed=seed) for other in others]
+    shares = TAUS if taus is None else check_taus(taus)
+    comparisons = [compare_tallies(first, other, wanted, taus=shares, seed=seed) for other in others]
     for (other_name, _), other, comparison in zip(sides[1:], others, comparisons, strict=True):
         if comparison.num_problems == 0:
             raise UserError(
@@ -239,7 +249,10 @@ def export(samples: str, out: str | Path, *, to: str = "evalscope") -> tuple[int
     return write(groups, Path(out)), len(groups)
 
 
-def _verifier(credit: str | None, workers: int | None, timeout_s: float | None, memory_mb: int | None) -> MathVerifier:
+def verifier_of(
+    credit: str | None, workers: int | None, timeout_s: float | None, memory_mb: int | None
+) -> MathVerifier:
+    """Return the verifier of samples that carry no verdict. What is None has its default."""
     settings = verify_settings(credit=credit, workers=workers, timeout_s=timeout_s, memory_mb=memory_mb)
     return make_math_verifier(settings)
 
@@ -248,7 +261,7 @@ def _name(side: Any) -> str:
     return str(side) if isinstance(side, str | Path) else "one side"
 
 
-def _tally(
+def tally_of_source(
     samples: Any,
     verifier: MathVerifier,
     benchmarks: Sequence[str] | None,
@@ -257,6 +270,7 @@ def _tally(
     *,
     skip_bad: bool = False,
 ) -> Tally:
+    """Count samples, whatever they come as: a path, an evaluation, a table, or problem ids with their outcomes."""
     if isinstance(samples, str | Path):
         found = sample_source(str(samples))
         if found != str(samples):
@@ -302,7 +316,7 @@ def _tally_of_table(table: Any, by: str) -> Tally:
     if {"extracted", "benchmark", "gold", "verdict", "reason"} <= set(table.column_names) and by == "benchmark":
         return tally_of(table)
     names = table[by].to_pylist() if by in table.column_names else None
-    return _tally(
+    return tally_of_source(
         (table["problem_id"].to_pylist(), table["correct"].to_pylist()),
         make_math_verifier(verify_settings()),
         None if names is None else [str(name) for name in names],

@@ -5,25 +5,29 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from unsqueeze.cli.compare_tables import contrast_table, describe_solved, signed, turnover_table
 from unsqueeze.cli.options import (
     ByOption,
     JsonOption,
     KsOption,
     SeedOption,
     SkipBadOption,
+    TausOption,
     begin,
-    chance,
     judging,
     parse_ks,
-    points,
+    parse_taus,
     takes,
 )
+from unsqueeze.cli.path_tables import describe_ends, paths_table, points_table
+from unsqueeze.cli.showing import FormatOption, form_of, on_screen, print_table
 from unsqueeze.errors import UserError
 from unsqueeze.plain_json import dumps
+from unsqueeze.wording import counted, verb
 
 if TYPE_CHECKING:
-    from unsqueeze.metrics.comparison import Comparison, Contrast
-    from unsqueeze.metrics.intervals import Estimate
+    from unsqueeze.api.paths import Paths
+    from unsqueeze.metrics.comparison import Comparison
 
 
 @takes(judging)
@@ -36,16 +40,27 @@ def compare(
         ),
     ],
     ks: KsOption = None,
+    taus: TausOption = None,
     by: ByOption = "benchmark",
     see: Annotated[
         float, typer.Option("--see", metavar="POINTS", help="A difference, in points, to say the needed problems for.")
     ] = 5.0,
+    paths: Annotated[
+        bool,
+        typer.Option(
+            "--paths",
+            help="Compare whole trainings: every evaluation of a run is a point of (Avg@n, Pass@k); hypervolume, and "
+            "the gap in Pass@k at equal Avg@n to the path of the first side. Of --k, the largest.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
+    form: FormatOption = "table",
     skip_bad: SkipBadOption = False,
     seed: SeedOption = 0,
     **given: Any,
 ) -> None:
-    """Paired differences of Avg@n and Pass@k, with 95 % intervals and sign-flip p-values.
+    """Paired differences of Avg@n, Pass@k, pass^k, mG-Pass@k and Cover@τ, with 95 % intervals and sign-flip p-values;
+    and the problems lost and gained, by the first side's success rate.
 
     Problems are paired by benchmark and problem id; those that only one side has are left out and counted. A side that
     names no benchmark is taken to be of the other's, where that is a single one. Of a run, the last evaluation is read.
@@ -59,40 +74,66 @@ def compare(
       unsqueeze compare runs/quickstart:grpo runs/quickstart:sps --k 1,128
       unsqueeze compare runs/seed-0 runs/seed-1 runs/seed-2
       unsqueeze compare base=evals/base sps=runs/a/sps sps=runs/b/sps
+      unsqueeze compare runs/seed-0 runs/seed-1 runs/seed-2 --paths --k 64
     """
     if not see > 0:
         raise UserError(f"--see {see}: give a difference in points, more than 0, such as 5.")
+    form = form_of(form, as_json)
     console = begin(f"{', '.join(sides)}: reading")
     import unsqueeze as uq
     from unsqueeze.cli.progress import TerminalProgress
 
+    if paths:
+        wanted = parse_ks(ks)
+        _print_paths(
+            uq.compare_paths(
+                sides,
+                k=wanted[-1] if wanted else None,
+                by=by,
+                skip_bad=skip_bad,
+                seed=seed,
+                progress=TerminalProgress(console),
+                **given,
+            ),
+            form,
+        )
+        return
     comparisons = uq.compare_all(
         sides,
         ks=parse_ks(ks),
+        taus=parse_taus(taus),
         by=by,
         skip_bad=skip_bad,
         seed=seed,
         progress=TerminalProgress(console),
         **given,
     )
-    if as_json:
+    if form == "json":
         typer.echo(dumps(in_json(comparisons, see / 100)))
         return
+    if form != "table":
+        print_table(contrast_table(comparisons, see), form)
     for (second, first), comparison in comparisons.items():
-        _print_table(comparison, f"{second} − {first}", see)
-        if any(comparison.num_unpaired):
+        if form == "table":
+            _print_tables(comparison, (second, first), see)
+        alone = comparison.num_unpaired
+        if any(alone):
             console.print(
-                "{} problems are only in the first, {} only in the second; left out.".format(*comparison.num_unpaired)
+                f"{counted(alone[0], 'problem')} {verb(alone[0], 'is', 'are')} only in the first, {alone[1]:,} only in "
+                "the second; left out."
             )
         if any(comparison.num_not_judged):
+            ours, theirs = comparison.num_not_judged
+            are_wrong = verb(ours + theirs, "was not judged and counts", "were not judged and count")
             console.print(
-                "{:,} samples of the first, {:,} of the second were not judged and count as wrong. Were they right on "
-                "one side alone, the differences would lie within: {}.".format(
-                    *comparison.num_not_judged, _reaches(comparison)
-                )
+                f"{counted(ours, 'sample')} of the first, {theirs:,} of the second {are_wrong} as wrong. "
+                f"Were they right on one side alone, the differences would lie within: {_reaches(comparison)}."
             )
-        if comparison.num_unreadable:
-            console.print(f"{comparison.num_unreadable:,} problems are left out: their gold answers cannot be read.")
+        if count := comparison.num_unreadable:
+            console.print(
+                f"{counted(count, 'problem')} {verb(count, 'is', 'are')} left out: "
+                f"{verb(count, 'its gold answer', 'their gold answers')} cannot be read."
+            )
 
 
 def in_json(comparisons: "Mapping[tuple[str, str], Comparison]", difference: float) -> dict[str, object]:
@@ -104,44 +145,30 @@ def in_json(comparisons: "Mapping[tuple[str, str], Comparison]", difference: flo
     return next(iter(objects.values())) if len(objects) == 1 else {"comparisons": objects}
 
 
-def _print_table(comparison: "Comparison", title: str, see: float) -> None:
-    from rich import box
+def _print_paths(paths: "Paths", form: str) -> None:
+    if form == "json":
+        typer.echo(dumps(paths.to_json_object()))
+        return
+    print_table(points_table(paths), form)
+    if form == "table":
+        print_table(paths_table(paths), form)
+        for told in describe_ends(paths):
+            typer.echo(told)
+
+
+def _print_tables(comparison: "Comparison", sides: tuple[str, str], see: float) -> None:
     from rich.console import Console
-    from rich.table import Table
 
     from unsqueeze.metrics.paired import FEWEST_WITH_INTERVAL
 
-    seeds = comparison.num_seeds
-    caption = f"{comparison.num_problems} problems in both; second − first, in points"
-    if seeds > 1:
-        caption += f"; means of {seeds} seeds, intervals over problems"
-    table = Table(box=box.SIMPLE, title=title, caption=caption)
-    headings = ["metric", "first", "second", "difference", "95 % interval", "p", f"problems to see {see:g}"]
-    for name in [*headings, *(["seed by seed"] if seeds > 1 else [])]:
-        table.add_column(name, justify="left" if name == "metric" else "right")
-
-    def row(name: str, contrast: "Contrast") -> None:
-        difference = contrast.paired.difference
-        needed = contrast.required_problems(see / 100)
-        table.add_row(
-            name,
-            points(contrast.first),
-            points(contrast.second),
-            signed(difference.mean),
-            between(difference),
-            chance(contrast.paired.p_value),
-            "–" if needed is None else f"{needed:,}",
-            *([" ".join(map(signed, contrast.by_seed))] if seeds > 1 else []),
-        )
-
-    row("Avg@n", comparison.avg)
-    for k, contrast in comparison.pass_at.items():
-        row(f"Pass@{k}", contrast)
-    console = Console(highlight=False)
-    console.print(table)
-    console.print(describe_solved(comparison))
+    screen = Console(highlight=False)
+    num_pass = 1 + len(comparison.pass_at)
+    screen.print(on_screen(contrast_table({sides: comparison}, see, in_short=True), sections=[num_pass - 1]))
+    screen.print(describe_solved(comparison))
+    if comparison.turnover is not None:
+        screen.print(on_screen(turnover_table(comparison.turnover)))
     if comparison.num_problems < FEWEST_WITH_INTERVAL:
-        console.print(
+        screen.print(
             f"Fewer than {FEWEST_WITH_INTERVAL} problems have no 95 % interval: whatever they show, chance shows it "
             f"too often."
         )
@@ -151,20 +178,3 @@ def _reaches(comparison: "Comparison") -> str:
     named = {"Avg@n": comparison.avg} | {f"Pass@{k}": contrast for k, contrast in comparison.pass_at.items()}
     known = {name: contrast for name, contrast in named.items() if contrast.least == contrast.least}
     return ", ".join(f"{name} {signed(each.least)} … {signed(each.greatest)}" for name, each in known.items())
-
-
-def describe_solved(comparison: "Comparison") -> str:
-    """Say how many problems one side alone solved with any of its samples."""
-    what = "problems" if comparison.num_seeds == 1 else "pairs of a problem and a seed"
-    gained, lost = comparison.num_gained, comparison.num_lost
-    return f"Solved by a sample of the second alone: {gained} {what}; of the first alone: {lost}."
-
-
-def between(difference: "Estimate") -> str:
-    """Write the interval of a difference, in points; a dash where there is none."""
-    return "–" if difference.low != difference.low else f"{signed(difference.low)} … {signed(difference.high)}"
-
-
-def signed(share: float) -> str:
-    """Write a difference in points, with its sign; a dash where it is undefined."""
-    return "–" if share != share else f"{100 * share:+.1f}"

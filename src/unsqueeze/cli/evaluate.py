@@ -10,6 +10,7 @@ import typer
 from unsqueeze.cli.options import (
     KsOption,
     ModelArgument,
+    TausOption,
     TopKOption,
     TopPOption,
     asking,
@@ -18,12 +19,16 @@ from unsqueeze.cli.options import (
     loading,
     model_of,
     parse_ks,
+    parse_taus,
     points,
     print_next,
     takes,
 )
+from unsqueeze.cli.score_tables import long_table
+from unsqueeze.cli.showing import FormatOption, form_of, print_table
 from unsqueeze.cli.task_list import ListTasksOption
 from unsqueeze.errors import INTERRUPTED, Interrupted
+from unsqueeze.plain_json import dumps
 
 if TYPE_CHECKING:
     from unsqueeze.metrics.intervals import Estimate
@@ -40,6 +45,8 @@ def evaluate(
     top_p: TopPOption = None,
     top_k: TopKOption = None,
     ks: KsOption = None,
+    taus: TausOption = None,
+    form: FormatOption = "table",
     list_tasks: ListTasksOption = False,
     **given: Any,
 ) -> None:
@@ -57,6 +64,7 @@ def evaluate(
       unsqueeze eval Qwen/Qwen3-8B --server http://localhost:8000/v1 --task aime_2025 --data-dir data --out evals/served
       unsqueeze eval --list-tasks
     """
+    form = form_of(form)
     console = begin(f"{model}: loading PyTorch and what is asked")
     import unsqueeze as uq
     from unsqueeze.cli.progress import TerminalProgress
@@ -72,6 +80,7 @@ def evaluate(
                 out=out,
                 n=n,
                 ks=parse_ks(ks),
+                taus=parse_taus(taus),
                 top_p=top_p,
                 top_k=top_k,
                 progress=progress,
@@ -81,7 +90,12 @@ def evaluate(
         except Interrupted:
             progress.warn(f"stopped as asked; the samples so far are in {out}. The same command goes on.")
             raise typer.Exit(INTERRUPTED) from None
-    print_summary(evaluation.summary, n, evaluation.record["temperature"])
+    if form == "json":
+        typer.echo(dumps(evaluation.record))
+    elif form == "table":
+        print_summary(evaluation.summary, n, evaluation.record["temperature"])
+    else:
+        print_table(long_table({"": evaluation.summary}), form)
     console.print(f"{out}: samples.parquet and summary.json; {evaluation.num_drawn:,} samples were drawn now")
     print_next(
         console, {shlex.join(["unsqueeze", "compare", "ANOTHER", str(out)]): "what changed, on the same problems"}
@@ -111,6 +125,8 @@ def print_summary(summary: "Summary", n: int, temperature: float) -> None:
     screen.print(table)
     for name, part in summary.benchmarks.items():
         screen.print(describe_samples(name, part), markup=False, soft_wrap=True)
+    for name, part in summary.benchmarks.items():
+        screen.print(f"{name}: {describe_reliability(part)}", markup=False, soft_wrap=True)
 
 
 def describe_samples(name: str, part: "Summary") -> str:
@@ -128,6 +144,19 @@ def describe_samples(name: str, part: "Summary") -> str:
     lengths = "" if mean != mean else f" of {mean:.0f} tokens on average"
     said = ", ".join([f"{name}: {counts.num_samples:,} samples{lengths}", *shares])
     return "; ".join([said, *describe_unjudged(part)])
+
+
+def describe_reliability(part: "Summary") -> str:
+    """Say in one line how reliably problems are solved: Cover@τ, and pass^k and mG-Pass@k at a k of 8 or so."""
+    found = part.reliability
+    told = [f"Cover@{tau:g} {points(estimate.mean)} %" for tau, estimate in found.cover.items()]
+    if some := [k for k in found.pass_hat if k <= TABLE_KS[0]]:
+        k = max(some)
+        told += [
+            f"pass^{k} {points(found.pass_hat[k].mean)} %",
+            f"mG-Pass@{k} {points(found.mean_g_pass_at[k].mean)} %",
+        ]
+    return ", ".join(told)
 
 
 def cells(part: "Summary", ks: Sequence[int]) -> list[str]:

@@ -68,6 +68,12 @@ KsOption = Annotated[
     str | None,
     typer.Option("--k", metavar="K,K,…", help="The k of Pass@k. Default: 1, 2, 4, … and n, the most samples."),
 ]
+TausOption = Annotated[
+    str | None,
+    typer.Option(
+        "--tau", metavar="τ,τ,…", help="The success rates of Cover@τ and G-Pass@k. Default: 0.25, 0.5, 0.75, 0.9."
+    ),
+]
 ByOption = Annotated[str, typer.Option("--by", metavar="FIELD", help="The field that tells benchmarks apart.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of the intervals.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
@@ -261,6 +267,19 @@ def parse_ks(text: str | None) -> list[int] | None:
     if not ks or ks[0] < 1:
         raise UserError(f"--k {text}: give whole numbers from 1 on, separated by commas, such as 1,8,128.")
     return ks
+
+
+def parse_taus(text: str | None) -> list[float] | None:
+    """Read the τ of ``--tau 0.5,0.9``; None where nothing was said."""
+    if text is None:
+        return None
+    try:
+        taus = sorted({float(part) for part in text.split(",")})
+    except ValueError:
+        taus = []
+    if not taus or not all(0 < tau <= 1 for tau in taus):
+        raise UserError(f"--tau {text}: give shares above 0 and up to 1, separated by commas, such as 0.5,0.9.")
+    return taus
 
 
 def points(share: float) -> str:

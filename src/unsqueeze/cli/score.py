@@ -11,18 +11,19 @@ from unsqueeze.cli.options import (
     KsOption,
     SeedOption,
     SkipBadOption,
+    TausOption,
     begin,
     judging,
     parse_ks,
-    points,
+    parse_taus,
     takes,
 )
+from unsqueeze.cli.score_tables import first_table, long_table, reliability_table
+from unsqueeze.cli.showing import FormatOption, form_of, on_screen, print_table
 from unsqueeze.plain_json import dumps
+from unsqueeze.wording import counted
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-    from unsqueeze.metrics.intervals import Estimate
     from unsqueeze.metrics.summary import Summary
 
 
@@ -36,13 +37,16 @@ def score(
         ),
     ],
     ks: KsOption = None,
+    taus: TausOption = None,
     by: ByOption = "benchmark",
     as_json: JsonOption = False,
+    form: FormatOption = "table",
     skip_bad: SkipBadOption = False,
     seed: SeedOption = 0,
     **given: Any,
 ) -> None:
-    """Avg@n and unbiased Pass@k with 95 % intervals over problems, coverage and majority vote.
+    """Avg@n and unbiased Pass@k with 95 % intervals over problems, coverage and majority vote; and how reliably
+    problems are solved: Cover@τ (the share solved at a rate of τ or more), pass^k (k of k samples right) and G-Pass@k.
 
     Answers that were not judged (timed_out, too_large, crashed, or correct: null) count as wrong, and what the numbers
     would be were they right is shown beside. A problem whose gold answer cannot be read is left out, with all its
@@ -51,8 +55,10 @@ def score(
     Examples:
       unsqueeze score judged.jsonl
       unsqueeze score samples.parquet --k 1,8,128 --json
+      unsqueeze score evals/mine --tau 0.5,0.8 --format latex
       unsqueeze score runs/quickstart
     """
+    form = form_of(form, as_json)
     console = begin(f"{'standard input' if file == '-' else file}: reading")
     import unsqueeze as uq
     from unsqueeze.cli.progress import TerminalProgress
@@ -64,6 +70,7 @@ def score(
         arm: uq.score(
             str(Path(file) / arm) if arm else file,
             ks=parse_ks(ks),
+            taus=parse_taus(taus),
             by=by,
             skip_bad=skip_bad,
             seed=seed,
@@ -72,12 +79,15 @@ def score(
         )
         for arm in arms or [""]
     }
-    if as_json:
+    if form == "json":
         objects = {arm: summary.to_json_object() for arm, summary in summaries.items()}
         typer.echo(dumps({"arms": objects} if arms else objects[""]))
         return
+    if form != "table":
+        print_table(long_table(summaries), form)
     for arm, summary in summaries.items():
-        _print_tables(summary, arm)
+        if form == "table":
+            _print_tables(summary, arm)
         for words in describe_unjudged(summary):
             console.print(f"{arm}: {words}." if arm else f"{words}.")
 
@@ -85,39 +95,15 @@ def score(
 def _print_tables(summary: "Summary", arm: str) -> None:
     from rich.console import Console
 
-    screen, most = Console(highlight=False), summary.max_samples
-    for name, part in summary.benchmarks.items():
-        screen.print(_table(", ".join(filter(None, (arm, name))), part, most))
+    screen = Console(highlight=False)
     whole = "all benchmarks" if summary.benchmarks else ""
-    screen.print(_table(", ".join(filter(None, (arm, whole))) or None, summary, most))
+    for name, part in [*summary.benchmarks.items(), (whole, summary)]:
+        screen.print(on_screen(first_table(", ".join(filter(None, (arm, name))), part, summary.max_samples)))
+    if summary.reliability.pass_hat:
+        screen.print(on_screen(reliability_table(summary)))
     for k, count in summary.num_undefined.items():
         if count == summary.n_problems:
             screen.print(f"Pass@{k} is undefined: no problem has {k} samples.", markup=False)
         elif count:
-            screen.print(f"Pass@{k} leaves out {count} problems with fewer than {k} samples.", markup=False)
-
-
-def _table(title: str | None, summary: "Summary", max_samples: int) -> "Table":
-    from rich import box
-    from rich.table import Table
-
-    caption = f"{summary.n_problems} problems, up to {max_samples} samples each"
-    table = Table(box=box.SIMPLE, title=title, caption=caption, min_width=40)
-    table.add_column("metric")
-    table.add_column("%", justify="right")
-    table.add_column("95 % interval", justify="right")
-    best = summary.at_best
-    if best is not None:
-        table.add_column("unjudged right, %", justify="right")
-
-    def row(name: str, estimate: "Estimate", at_best: float | None) -> None:
-        reach = [] if at_best is None else [points(at_best)]
-        table.add_row(name, points(estimate.mean), f"{points(estimate.low)} … {points(estimate.high)}", *reach)
-
-    row(f"Avg@{max_samples}", summary.avg, best.avg if best else None)
-    for k, estimate in summary.pass_at.items():
-        row(f"Pass@{k}", estimate, best.pass_at[k] if best else None)
-    row("coverage", summary.coverage, best.coverage if best else None)
-    if summary.majority is not None:
-        row(f"maj@{max_samples}", summary.majority, best.majority if best else None)
-    return table
+            told = f"Pass@{k} leaves out {counted(count, 'problem')} with fewer than {k} samples."
+            screen.print(told, markup=False)

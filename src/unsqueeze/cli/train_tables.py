@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from unsqueeze.api.training import Trained, TrainedArm
-from unsqueeze.cli.compare import between, signed
+from unsqueeze.cli.compare_tables import between, signed
 from unsqueeze.cli.evaluate import TABLE_KS, estimates
 from unsqueeze.cli.options import chance
 from unsqueeze.config.recipe import DataSettings

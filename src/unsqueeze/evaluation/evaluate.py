@@ -125,6 +125,7 @@ def evaluate_source(
     out: Path,
     n: int,
     ks: Sequence[int],
+    taus: Sequence[float],
     seed: int,
     model: str,
     verifier: Verifier | None,
@@ -151,7 +152,7 @@ def evaluate_source(
             for each in asked:
                 source.draw(directory.samples, each, n, seed=seed, on_finished=advance, check_stop=stop.check)
         samples = first_of(directory, asked, n)
-        summary = summarise_samples(samples, ks, seed=seed)
+        summary = summarise_samples(samples, ks, taus=taus, seed=seed)
         record = {
             **summary.to_json_object(),
             "model": model,

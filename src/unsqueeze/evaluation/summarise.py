@@ -9,17 +9,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from unsqueeze.evaluation.votes import as_vote
+from unsqueeze.metrics.cover import TAUS
 from unsqueeze.metrics.summary import Counts, Summary, summaries_by_benchmark, summarise_tally
 from unsqueeze.metrics.tally import Tallier, Tally
 from unsqueeze.rollout.types import StopReason
 from unsqueeze.verify.verdict import Verdict, of_unreadable_gold
+from unsqueeze.wording import counted, verb
 
 
-def summarise_samples(samples: pa.Table, ks: Sequence[int], *, seed: int) -> Summary:
+def summarise_samples(samples: pa.Table, ks: Sequence[int], *, taus: Sequence[float] = TAUS, seed: int) -> Summary:
     """Sum up samples: over all benchmarks, stratified by them, and each by itself under ``benchmarks``."""
     tally = tally_of(samples)
-    whole = _with_counts(summarise_tally(tally, ks, seed=seed), samples)
-    parts = summaries_by_benchmark(tally, ks, seed=seed) or dict.fromkeys(tally.strata, whole)
+    whole = _with_counts(summarise_tally(tally, ks, taus=taus, seed=seed), samples)
+    parts = summaries_by_benchmark(tally, ks, taus=taus, seed=seed) or dict.fromkeys(tally.strata, whole)
     return replace(
         whole,
         benchmarks={
@@ -68,9 +70,14 @@ def describe_unjudged(summary: Summary) -> list[str]:
     if summary.at_best is not None:
         largest = summary.max_k
         clauses.append(
-            f"{summary.num_not_judged:,} samples were not judged and count as wrong; were they all right, Avg would be "
+            f"{counted(summary.num_not_judged, 'sample')} {verb(summary.num_not_judged, 'was', 'were')} not judged and "
+            f"{verb(summary.num_not_judged, 'counts', 'count')} as wrong; were "
+            f"{verb(summary.num_not_judged, 'it', 'they all')} right, Avg would be "
             f"{100 * summary.at_best.avg:.1f} % and Pass@{largest} {100 * summary.at_best.pass_at[largest]:.1f} %"
         )
     if summary.num_unreadable:
-        clauses.append(f"{summary.num_unreadable:,} problems are left out: their gold answers cannot be read")
+        clauses.append(
+            f"{counted(summary.num_unreadable, 'problem')} {verb(summary.num_unreadable, 'is', 'are')} left out: "
+            f"{verb(summary.num_unreadable, 'its gold answer', 'their gold answers')} cannot be read"
+        )
     return clauses

@@ -4,16 +4,19 @@ Axes: S seeds (pairs of runs), P problems that all tallies have.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite, nan
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unsqueeze.metrics.paired import PairedDifference, paired_difference
+from unsqueeze.metrics.cover import TAUS
+from unsqueeze.metrics.paired import PairedDifference, paired_differences
 from unsqueeze.metrics.passk import pass_at_k_per_problem
 from unsqueeze.metrics.power import required_problems
+from unsqueeze.metrics.reliability_summary import Reliability, reliability_of
 from unsqueeze.metrics.tally import Key, Tally
+from unsqueeze.metrics.turnover import Turnover, largest_k, turnover
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,9 @@ class Comparison:
     ``num_unpaired``: problems of the first side, and of the second, that are not in every tally. ``num_not_judged``:
     samples of each that count as wrong; ``num_unreadable``: problems that take no part, since one side could not read
     their gold answer. ``num_gained`` problems were solved by a sample of the second side alone, ``num_lost`` of the
-    first alone; of several seeds, pairs of a problem and a seed.
+    first alone; of several seeds, pairs of a problem and a seed. ``turnover`` says where these lie and how many are
+    lost by chance; None where the first has fewer than two samples of a problem. ``reliability`` has pass^k, G-Pass@k
+    and Cover@τ, the last as the samples show it: compare it at equal n.
     """
 
     num_problems: int
@@ -60,6 +65,8 @@ class Comparison:
     num_seeds: int = 1
     num_gained: int = 0
     num_lost: int = 0
+    turnover: Turnover | None = None
+    reliability: Reliability[Contrast] = field(default_factory=Reliability)
 
     def to_json_object(self, *, difference: float) -> dict[str, object]:
         """Return everything, with the number of problems needed to see ``difference``. What is undefined is null."""
@@ -96,11 +103,18 @@ class Comparison:
             "n_seeds": self.num_seeds,
             "num_gained": self.num_gained,
             "num_lost": self.num_lost,
+            "turnover": None if self.turnover is None else self.turnover.to_json_object(),
+            "reliability": self.reliability.to_json_object(entry),
         }
 
 
 def compare_tallies(
-    first_S: Sequence[Tally], second_S: Sequence[Tally], ks: Iterable[int], *, seed: int = 0
+    first_S: Sequence[Tally],
+    second_S: Sequence[Tally],
+    ks: Iterable[int],
+    *,
+    taus: Sequence[float] = TAUS,
+    seed: int = 0,
 ) -> Comparison:
     """Avg@n and Pass@k, paired by benchmark, problem id and seed; intervals over problems, stratified by benchmark.
 
@@ -114,51 +128,72 @@ def compare_tallies(
     theirs = [set(found) for side in keys for found in side]
     shared = [key for key in keys[0][0] if all(key in found for found in theirs)]
     strata = [benchmark for benchmark, _ in shared]
+    wanted = sorted({1, *ks})
+    counts = [[_counts(tally, shared) for tally in side] for side in sides]
 
-    def rows_of(tally: Tally) -> NDArray[np.intp]:
-        places = {key: place for place, key in enumerate(tally.keys)}
-        return np.array([places[key] for key in shared], dtype=np.intp)
-
-    rows = [[rows_of(tally) for tally in side] for side in sides]
-
-    def values(side: int, k: int, *, open_right: bool) -> NDArray[np.float64]:
-        """Pass@k of every seed and problem, shape (S, P)."""
+    def values(side: int, *, open_right: bool) -> NDArray[np.float64]:
+        """All metrics of every seed and problem, shape (K, S, P)."""
         found = []
-        for tally, rows_P in zip(sides[side], rows[side], strict=True):
-            correct_P = tally.num_correct_P + tally.num_open_P if open_right else tally.num_correct_P
-            found.append(pass_at_k_per_problem(tally.num_samples_P[rows_P], correct_P[rows_P], k))
-        return np.stack(found)
+        for samples_P, correct_P, open_P in counts[side]:
+            right_P = correct_P + open_P if open_right else correct_P
+            pass_at = [pass_at_k_per_problem(samples_P, right_P, k) for k in wanted]
+            found.append([*pass_at, *reliability_of(samples_P, right_P, wanted, taus).flat()])
+        return np.array(found).swapaxes(0, 1)
 
-    def contrast(k: int) -> Contrast:
-        worst = [values(side, k, open_right=False) for side in (0, 1)]
-        defined_P = np.isfinite(worst[0]).all(axis=0) & np.isfinite(worst[1]).all(axis=0)
-        low, high = (
-            [_mean(side_SP.mean(axis=0)[defined_P]) for side_SP in pair]
-            for pair in (worst, [values(0, k, open_right=True), values(1, k, open_right=True)])
-        )
-        return Contrast(
-            low[0],
-            low[1],
-            paired_difference(worst[0].mean(axis=0), worst[1].mean(axis=0), strata=strata, seed=seed),
-            least=low[1] - high[0],
-            greatest=high[1] - low[0],
-            by_seed=tuple(_mean(difference_P) for difference_P in (worst[1] - worst[0])[:, defined_P]),
-        )
+    worst = [values(side, open_right=False) for side in (0, 1)]
+    best = [values(side, open_right=True) for side in (0, 1)]
+    paired = paired_differences(worst[0].mean(axis=1), worst[1].mean(axis=1), strata=strata, seed=seed)
+    contrasts = [_contrast(*each) for each in zip(*worst, *best, paired, strict=True)]
+    pass_at = dict(zip(wanted, contrasts, strict=False))
+    names = reliability_of(*counts[0][0][:2], wanted, taus)
+    reliability = names.refilled(contrasts[len(wanted) :])
 
-    solved = [
-        np.stack([tally.num_correct_P[rows_P] > 0 for tally, rows_P in zip(side, rows_S, strict=True)])
-        for side, rows_S in zip(sides, rows, strict=True)
-    ]
+    judged = [[(samples_P, correct_P) for samples_P, correct_P, _ in side] for side in counts]
+    solved = [np.stack([correct_P > 0 for _, correct_P in side]) for side in judged]
+    fewest = [min(int(samples_P.min()) for samples_P, _ in side) if shared else 0 for side in judged]
+    k = largest_k(*fewest)
     return Comparison(
         num_problems=len(shared),
         num_unpaired=(_others(keys[0], shared), _others(keys[1], shared)),
-        avg=contrast(1),
-        pass_at={k: contrast(k) for k in sorted(set(ks))},
+        avg=pass_at[1],
+        pass_at={each: pass_at[each] for each in sorted(set(ks))},
         num_not_judged=(_not_judged(first_S), _not_judged(second_S)),
         num_unreadable=len(unreadable),
         num_seeds=len(first_S),
         num_gained=int((solved[1] & ~solved[0]).sum()),
         num_lost=int((solved[0] & ~solved[1]).sum()),
+        turnover=turnover(judged[0], judged[1], k, strata=strata, seed=seed) if k else None,
+        reliability=reliability,
+    )
+
+
+def _counts(tally: Tally, shared: Sequence[Key]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Samples, correct and open ones of the shared problems."""
+    places = {key: place for place, key in enumerate(tally.keys)}
+    rows_P = np.array([places[key] for key in shared], dtype=np.intp)
+    return tally.num_samples_P[rows_P], tally.num_correct_P[rows_P], tally.num_open_P[rows_P]
+
+
+def _contrast(
+    first_SP: NDArray[np.float64],
+    second_SP: NDArray[np.float64],
+    first_best_SP: NDArray[np.float64],
+    second_best_SP: NDArray[np.float64],
+    paired: PairedDifference,
+) -> Contrast:
+    """One metric, of values by seed and problem, and of what they would be were all right that was not judged."""
+    defined_P = np.isfinite(first_SP).all(axis=0) & np.isfinite(second_SP).all(axis=0)
+
+    def mean(values_SP: NDArray[np.float64]) -> float:
+        return _mean(values_SP.mean(axis=0)[defined_P])
+
+    return Contrast(
+        mean(first_SP),
+        mean(second_SP),
+        paired,
+        least=mean(second_SP) - mean(first_best_SP),
+        greatest=mean(second_best_SP) - mean(first_SP),
+        by_seed=tuple(_mean(difference_P) for difference_P in (second_SP - first_SP)[:, defined_P]),
     )
 
 

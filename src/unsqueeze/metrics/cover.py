@@ -57,6 +57,11 @@ def cover(
     )
 
 
+def seen_cover(num_samples_P: Numbers, num_correct_P: Numbers, tau: float) -> NDArray[np.float64]:
+    """1[c ≥ ⌈τ n⌉] of every problem, the values whose mean ``cover`` is. Shape (P,)."""
+    return _values(num_samples_P, num_correct_P, tau)[0]
+
+
 def _values(
     num_samples_P: Numbers, num_correct_P: Numbers, tau: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], tuple[float, float]]:

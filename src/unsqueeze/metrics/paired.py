@@ -1,19 +1,18 @@
 """Two models on the same problems: the difference, its interval, and whether it could be chance.
 
-Axes: P problems, B sign patterns, or subsets of the problems.
+Axes: K values of a problem, P problems, B sign patterns, or subsets of the problems.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import inf, isinf, nan
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unsqueeze.errors import UserError
 from unsqueeze.metrics.arrays import Labels, Numbers
-from unsqueeze.metrics.intervals import Estimate, bootstrap_mean
+from unsqueeze.metrics.intervals import Estimate, bootstrap_each
 
 _MAX_EXACT_PROBLEMS = 16
 FEWEST_WITH_INTERVAL = 6
@@ -46,16 +45,7 @@ def sign_flip_p_value(differences_P: Numbers, *, num_resamples: int = 10_000, se
     among them (so it is never 0). NaN without problems.
     """
     differences_P = np.asarray(differences_P, dtype=np.float64).reshape(-1)
-    if differences_P.size == 0:
-        return nan
-    moved = differences_P[differences_P != 0]
-    if moved.size == 0:
-        return 1.0
-    # Signs of zeros change no sum; where patterns are drawn, they are those that ``not_rejected`` draws.
-    flipped = moved if moved.size <= _MAX_EXACT_PROBLEMS else differences_P
-    low_B, high_B = _spans(flipped, num_resamples, seed)
-    as_far = int(((low_B <= 0) & (high_B >= 0)).sum())
-    return as_far / low_B.size if flipped is moved else (1 + as_far) / (1 + num_resamples)
+    return _p_value(differences_P, _spans(differences_P[None], num_resamples, seed)[:, 0])
 
 
 def not_rejected(differences_P: Numbers, *, num_resamples: int = 10_000, seed: int = 0) -> tuple[float, float]:
@@ -69,8 +59,25 @@ def not_rejected(differences_P: Numbers, *, num_resamples: int = 10_000, seed: i
     problems, beyond that ``num_resamples`` random ones and the one that was seen.
     """
     differences_P = np.asarray(differences_P, dtype=np.float64).reshape(-1)
-    low_B, high_B = _spans(differences_P, num_resamples, seed)
-    if differences_P.size > _MAX_EXACT_PROBLEMS:  # the pattern that was seen, which p-values count too
+    return _not_rejected(differences_P.size, _spans(differences_P[None], num_resamples, seed)[:, 0])
+
+
+def _p_value(differences_P: NDArray[np.float64], spans_2B: NDArray[np.float64]) -> float:
+    """``sign_flip_p_value`` of differences whose spans are known."""
+    moved = differences_P[differences_P != 0]
+    if moved.size == 0:
+        return 1.0 if differences_P.size else nan
+    # Signs of zeros change no sum; where patterns are drawn, they are those that ``not_rejected`` draws.
+    exact = moved.size <= _MAX_EXACT_PROBLEMS
+    low_B, high_B = _spans(moved[None], 0, 0)[:, 0] if exact and moved.size < differences_P.size else spans_2B
+    as_far, num_patterns = int(((low_B <= 0) & (high_B >= 0)).sum()), int(low_B.size)
+    return as_far / num_patterns if exact else (1 + as_far) / (1 + num_patterns)
+
+
+def _not_rejected(num_problems: int, spans_2B: NDArray[np.float64]) -> tuple[float, float]:
+    """``not_rejected`` of differences whose spans are known."""
+    low_B, high_B = spans_2B
+    if num_problems > _MAX_EXACT_PROBLEMS:  # the pattern that was seen, which p-values count too
         low_B, high_B = np.append(low_B, -inf), np.append(high_B, inf)
     # The least number of spans whose share is 0.05 or more, as ``count / size`` is rounded.
     needed = int(0.05 * low_B.size)
@@ -79,42 +86,44 @@ def not_rejected(differences_P: Numbers, *, num_resamples: int = 10_000, seed: i
     return float(np.sort(low_B)[needed - 1]), float(np.sort(high_B)[-needed])
 
 
-def _spans(differences_P: NDArray[np.float64], num_resamples: int, seed: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """For every sign pattern the lesser and the greater of the means of its two parts, shape (B,).
+def _spans(differences_KP: NDArray[np.float64], num_resamples: int, seed: int) -> NDArray[np.float64]:
+    """For every sign pattern the lesser and the greater of the means of its two parts, shape (2, K, B).
 
     Let T be the sum of d − δ over one part and S that over all. The pattern's sum is 2T − S, and |2T − S| ≥ |S| exactly
     where T · (S − T) ≤ 0: where one part's mean is at most δ and the other's at least. A part of no problem has sum 0,
-    so it is (−∞, ∞). All 2^P patterns up to 16 differences, beyond that ``num_resamples`` random ones.
+    so it is (−∞, ∞). All 2^P patterns up to 16 differences, beyond that ``num_resamples`` random ones, the same for
+    every row.
     """
     lows, highs = [], []
-    for inside_BP in _subsets(differences_P.size, num_resamples, seed):
-        one_B, other_B = _means(inside_BP, differences_P), _means(1 - inside_BP, differences_P)
-        lows.append(np.minimum(one_B, other_B))
-        highs.append(np.maximum(one_B, other_B))
-    low_B, high_B = np.concatenate(lows), np.concatenate(highs)
-    low_B[np.abs(low_B) < _TIE] = 0.0
-    high_B[np.abs(high_B) < _TIE] = 0.0
-    is_whole_B = np.isnan(low_B)
-    return np.where(is_whole_B, -inf, low_B), np.where(is_whole_B, inf, high_B)
+    for inside_BP in _subsets(differences_KP.shape[1], num_resamples, seed):
+        one_KB, other_KB = _means(inside_BP, differences_KP), _means(1 - inside_BP, differences_KP)
+        lows.append(np.minimum(one_KB, other_KB))
+        highs.append(np.maximum(one_KB, other_KB))
+    ends_2KB = np.stack([np.concatenate(lows, axis=1), np.concatenate(highs, axis=1)])
+    ends_2KB[np.abs(ends_2KB) < _TIE] = 0.0
+    is_whole_KB = np.isnan(ends_2KB[0])
+    ends_2KB[0][is_whole_KB], ends_2KB[1][is_whole_KB] = -inf, inf
+    return ends_2KB
 
 
-def _subsets(size: int, num_resamples: int, seed: int) -> Iterator[NDArray[Any]]:
+def _subsets(size: int, num_resamples: int, seed: int) -> Iterator[NDArray[np.float64]]:
     """Subsets of ``size`` problems as rows of 0 and 1, in chunks: all up to 16 problems, beyond that random ones."""
     if size <= _MAX_EXACT_PROBLEMS:
-        yield np.arange(1 << size)[:, None] >> np.arange(size) & 1
+        yield (np.arange(1 << size)[:, None] >> np.arange(size) & 1).astype(np.float64)
         return
     rng = np.random.default_rng(seed)
     chunk = max(1, _CHUNK_SIGNS // size)
     for start in range(0, num_resamples, chunk):
-        yield rng.integers(2, size=(min(chunk, num_resamples - start), size), dtype=np.int8)
+        shape = (min(chunk, num_resamples - start), size)
+        yield rng.integers(2, size=shape, dtype=np.int8).astype(np.float64)
 
 
-def _means(inside_BP: NDArray[Any], differences_P: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The mean over each subset, shape (B,); NaN for the subset of no problem."""
-    count_B = inside_BP.sum(axis=1, dtype=np.float64)
-    means_B = np.full(len(count_B), nan)
-    np.divide(inside_BP @ differences_P, count_B, out=means_B, where=count_B > 0)
-    return means_B
+def _means(inside_BP: NDArray[np.float64], differences_KP: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean of each row over each subset, shape (K, B); NaN for the subset of no problem."""
+    count_B = inside_BP.sum(axis=1)
+    means_KB = np.full((len(differences_KP), len(count_B)), nan)
+    np.divide(differences_KP @ inside_BP.T, count_B, out=means_KB, where=count_B > 0)
+    return means_KB
 
 
 def paired_difference(
@@ -125,34 +134,61 @@ def paired_difference(
     num_resamples: int = 10_000,
     seed: int = 0,
 ) -> PairedDifference:
-    """``second - first`` over problems, with a 95 % interval and the sign-flip p-value.
+    """``paired_differences`` of one value a problem: first_P and second_P have shape (P,)."""
+    first = np.asarray(first_P, dtype=np.float64).reshape(-1)
+    second = np.asarray(second_P, dtype=np.float64).reshape(-1)
+    if first.shape != second.shape:
+        raise UserError(f"compare: {first.size} values against {second.size}; both must be on the same problems.")
+    (paired,) = paired_differences(first[None], second[None], strata=strata, num_resamples=num_resamples, seed=seed)
+    return paired
+
+
+def paired_differences(
+    first_KP: NDArray[np.float64],
+    second_KP: NDArray[np.float64],
+    *,
+    strata: Labels | None = None,
+    num_resamples: int = 10_000,
+    seed: int = 0,
+) -> list[PairedDifference]:
+    """``second - first`` over problems of each row, with a 95 % interval and the sign-flip p-value.
 
     The interval is the bootstrap's, widened to what the sign-flip test does not reject: a handful of problems that
     moved all one way would else give an interval without 0 whatever their number. None below six problems. It holds 0
     wherever the p-value is 0.05 or more: beyond 16 problems of which at most 16 differ the p-value is exact and
     ``not_rejected`` is not, so there 0 is taken in by the p-value.
-    first_P, second_P: one value per problem, in the same order, shape (P,). A problem where either is NaN (Pass@k with
-    fewer than k samples) takes no part. Raises UserError where the lengths differ.
+    first_KP, second_KP: K values per problem, in the same order, shape (K, P); rows that have values for the same
+    problems share the weights of the bootstrap and the random signs. A problem where either side is NaN (Pass@k with
+    fewer than k samples) takes no part in its row.
     """
-    first = np.asarray(first_P, dtype=np.float64).reshape(-1)
-    second = np.asarray(second_P, dtype=np.float64).reshape(-1)
-    if first.shape != second.shape:
-        raise UserError(f"compare: {first.size} values against {second.size}; both must be on the same problems.")
-    differences = second - first
-    defined_P = np.isfinite(differences)
-    differences = differences[defined_P]
-    labels = None if strata is None else np.asarray(strata)[defined_P]
-    p_value = sign_flip_p_value(differences, num_resamples=num_resamples, seed=seed)
-    low, high = not_rejected(differences, num_resamples=num_resamples, seed=seed)
+    differences_KP = second_KP - first_KP
+    defined_KP = np.isfinite(differences_KP)
+    groups: dict[bytes, list[int]] = {}
+    for row, defined_P in enumerate(defined_KP):
+        groups.setdefault(defined_P.tobytes(), []).append(row)
+    found: dict[int, PairedDifference] = {}
+    for rows in groups.values():
+        defined_P = defined_KP[rows[0]]
+        values_KP = differences_KP[rows][:, defined_P]
+        labels = None if strata is None else np.asarray(strata)[defined_P]
+        estimates = bootstrap_each(values_KP, strata=labels, num_resamples=num_resamples, seed=seed)
+        spans_2KB = _spans(values_KP, num_resamples, seed)
+        for place, row in enumerate(rows):
+            found[row] = _paired(values_KP[place], estimates[place], spans_2KB[:, place])
+    return [found[row] for row in range(len(differences_KP))]
+
+
+def _paired(differences_P: NDArray[np.float64], estimate: Estimate, spans_2B: NDArray[np.float64]) -> PairedDifference:
+    """The paired difference of a bootstrap's estimate and the spans of the sign patterns."""
+    p_value = _p_value(differences_P, spans_2B)
+    low, high = _not_rejected(differences_P.size, spans_2B)
     if p_value >= _LEVEL:
         low, high = min(low, 0.0), max(high, 0.0)
     return PairedDifference(
-        num_problems=differences.size,
-        difference=_widened(
-            bootstrap_mean(differences, strata=labels, num_resamples=num_resamples, seed=seed), low, high
-        ),
+        num_problems=differences_P.size,
+        difference=_widened(estimate, low, high),
         p_value=p_value,
-        std=float(differences.std(ddof=1)) if differences.size > 1 else nan,
+        std=float(differences_P.std(ddof=1)) if differences_P.size > 1 else nan,
     )
 
 

@@ -4,7 +4,7 @@ Axes: P problems.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from dataclasses import fields as dataclass_fields
 from typing import Any
@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from unsqueeze.errors import UserError
 from unsqueeze.metrics.arrays import Labels, Numbers
+from unsqueeze.metrics.cover import TAUS, cover
 from unsqueeze.metrics.intervals import Estimate, bootstrap_each
 from unsqueeze.metrics.passk import pass_at_k_per_problem
+from unsqueeze.metrics.reliability_summary import Reliability, V, reliability_of
 from unsqueeze.metrics.tally import Tally
 
 
@@ -37,10 +39,15 @@ class AtBest:
     pass_at: dict[int, float]
     coverage: float
     majority: float | None = None
+    reliability: Reliability[float] = field(default_factory=Reliability)
 
     def to_json_object(self) -> dict[str, object]:
         pass_at = {str(k): _or_null(value) for k, value in self.pass_at.items()}
-        return {name: _or_null(getattr(self, name)) for name in ("avg", "coverage", "majority")} | {"pass_at": pass_at}
+        return {
+            **{name: _or_null(getattr(self, name)) for name in ("avg", "coverage", "majority")},
+            "pass_at": pass_at,
+            "reliability": self.reliability.to_json_object(_or_null),
+        }
 
     @classmethod
     def from_json_object(cls, fields: Mapping[str, Any]) -> "AtBest":
@@ -50,6 +57,7 @@ class AtBest:
             pass_at={int(k): _number(value) for k, value in fields["pass_at"].items()},
             coverage=_number(fields["coverage"]),
             majority=None if majority is None else float(majority),
+            reliability=_reliability_from(fields, _number),
         )
 
 
@@ -60,7 +68,8 @@ class Summary:
     ``avg`` is Avg@n, the mean over problems of the share of correct samples. ``pass_at[k]`` is the mean of the unbiased
     Pass@k over the problems that have at least k samples, and ``num_undefined[k]`` says how many have fewer and take no
     part; where all have fewer the estimate is NaN. ``coverage`` is the share of problems with at least one correct
-    sample, at whatever n each has; ``majority`` is maj@n, None where the answers are not known.
+    sample, at whatever n each has; ``majority`` is maj@n, None where the answers are not known; ``reliability`` has
+    pass^k, G-Pass@k and Cover@τ, empty in what was written before they were estimated.
 
     ``num_not_judged`` counts the samples that were not judged. They count as wrong in every estimate; ``at_best`` has
     the means were they all right, None where all were judged. ``num_unreadable`` counts the problems whose gold answer
@@ -76,6 +85,7 @@ class Summary:
     num_undefined: dict[int, int]
     coverage: Estimate
     majority: Estimate | None = None
+    reliability: Reliability[Estimate] = field(default_factory=Reliability)
     num_not_judged: int = 0
     num_unreadable: int = 0
     at_best: AtBest | None = None
@@ -105,6 +115,7 @@ class Summary:
             "pass_at": {str(k): estimate.to_json_object() for k, estimate in self.pass_at.items()},
             "coverage": self.coverage.to_json_object(),
             "majority": None if self.majority is None else self.majority.to_json_object(),
+            "reliability": self.reliability.to_json_object(Estimate.to_json_object),
             "num_undefined": {str(k): count for k, count in self.num_undefined.items() if count},
             "num_not_judged": self.num_not_judged,
             "num_unreadable": self.num_unreadable,
@@ -139,6 +150,7 @@ class Summary:
             num_undefined={k: int(undefined.get(str(k), 0)) for k in pass_at},
             coverage=Estimate.from_json_object(fields["coverage"]),
             majority=None if majority is None else Estimate.from_json_object(majority),
+            reliability=_reliability_from(fields, Estimate.from_json_object),
             num_not_judged=int(fields.get("num_not_judged", 0)),
             num_unreadable=int(fields.get("num_unreadable", 0)),
             at_best=AtBest.from_json_object(fields["at_best"]) if "at_best" in fields else None,
@@ -147,6 +159,10 @@ class Summary:
             greedy_logp=_number(fields["greedy_logp"]) if "greedy_logp" in fields else None,
             benchmarks={name: cls.from_json_object(part) for name, part in fields.get("benchmarks", {}).items()},
         )
+
+
+def _reliability_from(fields: Mapping[str, Any], read: Callable[[Any], V]) -> Reliability[V]:
+    return Reliability.from_json_object(fields["reliability"], read) if "reliability" in fields else Reliability()
 
 
 def _counts_from(fields: Mapping[str, Any]) -> Counts | None:
@@ -201,9 +217,12 @@ def summarise(
     strata: Labels | None = None,
     majority_P: Numbers | None = None,
     best_majority_P: Numbers | None = None,
+    taus: Sequence[float] = TAUS,
     seed: int = 0,
 ) -> Summary:
     """Avg@n and Pass@k for every k of ``ks``, each with a 95 % bootstrap interval over problems (stratified).
+
+    And so pass^k, mG-Pass@k, and G-Pass@k_τ and Cover@τ for every τ of ``taus``.
 
     num_samples_P (all samples, n may differ), num_correct_P, num_open_P (those that were not judged, which count as
     wrong; none by default): integers, shape (P,). majority_P: maj@n of every problem (``metrics.vote``), where known,
@@ -221,7 +240,10 @@ def summarise(
     sampled_P = samples_P > 0
     voted_P = None if majority_P is None else np.where(sampled_P, np.asarray(majority_P), np.nan)
     best = _values(samples_P, correct_P + open_P, values.ks)
+    at_best = reliability_of(samples_P, correct_P + open_P, values.ks, taus)
     best_voted_P = None if best_majority_P is None else np.where(sampled_P, np.asarray(best_majority_P), np.nan)
+    reliable = reliability_of(samples_P, correct_P, values.ks, taus)
+    reliability = reliable.refilled(_estimates(reliable.flat(), labels_P, seed))
     return Summary(
         n_problems=int(samples_P.size),
         avg=avg,
@@ -229,12 +251,20 @@ def summarise(
         num_undefined={k: int(np.isnan(values_P).sum()) for k, values_P in zip(values.ks, values.pass_KP, strict=True)},
         coverage=coverage,
         majority=None if voted_P is None else _estimates([voted_P], labels_P, seed)[0],
+        reliability=replace(
+            reliability,
+            cover={
+                tau: cover(samples_P[sampled_P], correct_P[sampled_P], tau, strata=labels_P[sampled_P], seed=seed)
+                for tau in taus
+            },
+        ),
         num_not_judged=int(open_P.sum()),
         at_best=AtBest(
             avg=_mean(best.avg_P),
             pass_at={k: _mean(values_P) for k, values_P in zip(best.ks, best.pass_KP, strict=True)},
             coverage=_mean(best.solved_P),
             majority=None if best_voted_P is None else _mean(best_voted_P),
+            reliability=at_best.refilled(map(_mean, at_best.flat())),
         )
         if open_P.any()
         else None,
@@ -293,12 +323,14 @@ def _estimates(values_KP: Sequence[NDArray[np.float64]], labels_P: NDArray[Any],
     return [estimates[key] for key in keys]
 
 
-def summarise_tally(tally: Tally, ks: Iterable[int], *, seed: int = 0) -> Summary:
+def summarise_tally(tally: Tally, ks: Iterable[int], *, taus: Sequence[float] = TAUS, seed: int = 0) -> Summary:
     """``summarise`` of a whole tally, its intervals stratified by benchmark."""
-    return replace(_summary_of(tally, ks, seed, strata=tally.benchmarks), num_unreadable=len(tally.unreadable))
+    return replace(_summary_of(tally, ks, taus, seed, strata=tally.benchmarks), num_unreadable=len(tally.unreadable))
 
 
-def summaries_by_benchmark(tally: Tally, ks: Iterable[int], *, seed: int = 0) -> dict[str, Summary]:
+def summaries_by_benchmark(
+    tally: Tally, ks: Iterable[int], *, taus: Sequence[float] = TAUS, seed: int = 0
+) -> dict[str, Summary]:
     """A summary of every benchmark by its name. Empty where there is but one."""
     if len(tally.strata) < 2:
         return {}
@@ -307,13 +339,19 @@ def summaries_by_benchmark(tally: Tally, ks: Iterable[int], *, seed: int = 0) ->
     for name in tally.strata:
         num_unreadable = sum(benchmark == name for benchmark, _ in tally.unreadable)
         summaries[name or "no benchmark"] = replace(
-            _summary_of(tally, wanted, seed, part=name), num_unreadable=num_unreadable
+            _summary_of(tally, wanted, taus, seed, part=name), num_unreadable=num_unreadable
         )
     return summaries
 
 
 def _summary_of(
-    tally: Tally, ks: Iterable[int], seed: int, *, strata: Labels | None = None, part: str | None = None
+    tally: Tally,
+    ks: Iterable[int],
+    taus: Sequence[float],
+    seed: int,
+    *,
+    strata: Labels | None = None,
+    part: str | None = None,
 ) -> Summary:
     """The summary of a tally, or of the part of it that is of one benchmark."""
     of_it_P = np.array([part is None or name == part for name in tally.benchmarks], dtype=bool)
@@ -329,5 +367,6 @@ def _summary_of(
         strata=strata,
         majority_P=votes(tally.majority_P),
         best_majority_P=votes(tally.best_majority_P),
+        taus=taus,
         seed=seed,
     )
