@@ -24,6 +24,13 @@ from unsqueeze.training.irl_alone import IrlOutcome, irl_alone
 from unsqueeze.training.phase_report import PhaseReport
 from unsqueeze.training.probe import Probe
 from unsqueeze.training.saving_rehearsal import rehearse_saving
+from unsqueeze.training.trainer_checkpoint import (
+    check_trainer_checkpoint,
+    copy_but_weights,
+    is_adapter,
+    steps_of,
+    write_weights,
+)
 
 NUM_WATCHED = 16
 """Prompts on which the KL is watched."""
@@ -66,10 +73,11 @@ class IrlResult:
 
 
 def irl(
-    model: str | Path,
+    model: str | Path | None,
     demos: str | Path,
     *,
     out: str | Path,
+    into: str | Path | None = None,
     learning_rate: float = 5e-5,
     steps: int = 4,
     passes: float | None = None,
@@ -99,12 +107,21 @@ def irl(
     Demonstrations are the token ids of the file where it has them, else its words, encoded; with ``from_text`` always
     those. ``skip_bad`` leaves out those that cannot be learned from, which are otherwise an error that counts them.
     The checkpoint in ``out`` (which must not exist) is in Hugging Face format, with ``irl_report.json`` beside it.
+    ``into``, instead of ``model``, is a checkpoint folder of a trainer (TRL's, ms-swift's): ``out`` is then a copy of
+    it with the new weights, from which the trainer goes on with its optimizer, schedule, data and random state. A LoRA
+    adapter is trained as an adapter, and written as one.
     What is drawn from watched prompts ends at ``stop_strings`` and ``end_tokens``: by default those of the run that the
     model comes from.
     Raises Interrupted, with nothing written, if ``stop`` is asked.
     """
     if Path(out).exists():
         raise UserError(f"{out} exists already; name a folder that does not.")
+    if (model is None) == (into is None):
+        raise UserError("irl takes either a model or, with into, a trainer's checkpoint.")
+    if into is not None:
+        check_trainer_checkpoint(Path(into))
+        model = into
+    assert model is not None
     if dtype not in DTYPES:
         raise UserError(f"dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}.")
     if tokens_per_microbatch < 1:
@@ -112,7 +129,7 @@ def irl(
     model_settings = checked(
         ModelSettings,
         {
-            "path": checkpoint_of(str(model)),
+            "path": str(model) if into is not None else checkpoint_of(str(model)),
             "device": device,
             "compute_dtype": compute_dtype,
             "gradient_checkpointing": gradient_checkpointing,
@@ -135,7 +152,8 @@ def irl(
         "irl",
     )
     without_progress_bars()
-    policy = Policy.load(model_settings)
+    adapter = is_adapter(Path(model))
+    policy = Policy.load_adapter(model_settings, Path(model)) if adapter else Policy.load(model_settings)
     found = read_demonstrations(
         str(demos),
         policy.tokenizer,
@@ -161,7 +179,8 @@ def irl(
         ),
         max_batch_tokens=tokens_per_microbatch,
     )
-    rehearse_saving(policy, Path(out), dtype=DTYPES[dtype])
+    if into is None and not adapter:
+        rehearse_saving(policy, Path(out), dtype=DTYPES[dtype])
     outcome = irl_alone(
         policy,
         HfEngine(policy.model, policy.tokenizer),
@@ -177,6 +196,7 @@ def irl(
         "updates": outcome.updates,
         "model": model_settings.model_dump(mode="json"),
         "irl": settings.model_dump(mode="json", exclude={"every_passes", "every_steps", "k", "pool", "quantile"}),
+        "into": None if into is None else {"checkpoint": str(into), "global_step": steps_of(Path(into))},
         "demos": str(demos),
         "num_demonstrations": len(read),
         "num_by_ids": found.num_by_ids,
@@ -192,7 +212,12 @@ def irl(
         **provenance(),
     }
     with atomic_directory(Path(out)) as aside:
-        policy.save(aside, dtype=DTYPES[dtype])
+        if into is None and not adapter:
+            policy.save(aside, dtype=DTYPES[dtype])
+        else:
+            copy_but_weights(Path(model), aside)
+            weights = policy.adapter_weights() if adapter else dict(policy.exported_weights())
+            write_weights(Path(model), aside, weights)
         (aside / "irl_report.json").write_text(dumps(record, indent=2) + "\n", encoding="ascii")
     return IrlResult(
         Path(out),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unsqueeze.cli.options import EndTokensOption, ModelArgument, StopOption, begin, print_next
+from unsqueeze.cli.options import EndTokensOption, OptionalModelArgument, StopOption, begin, print_next
 from unsqueeze.errors import INTERRUPTED, Interrupted
 
 if TYPE_CHECKING:
@@ -16,9 +16,17 @@ if TYPE_CHECKING:
 
 
 def irl(
-    model: ModelArgument,
     demos: Annotated[str, typer.Option(help="The demonstrations: JSONL or Parquet, as unsqueeze select writes them.")],
     out: Annotated[Path, typer.Option(help="Where the new checkpoint goes; must not exist.")],
+    model: OptionalModelArgument = None,
+    into: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CHECKPOINT",
+            help="Instead of MODEL: a checkpoint folder of TRL or ms-swift. --out is then a copy of it with new "
+            "weights, from which that trainer goes on with its optimizer, schedule, data and random state.",
+        ),
+    ] = None,
     learning_rate: Annotated[
         float, typer.Option(help="AdamW's step size. One to two times that of RL is what moves a policy; see docs.")
     ] = 5e-5,
@@ -81,8 +89,9 @@ def irl(
       unsqueeze select rollouts.jsonl --out demos.jsonl
       unsqueeze irl ./checkpoint-200 --demos demos.jsonl --learning-rate 1e-6 --out ./checkpoint-200-irl
       unsqueeze irl ./checkpoint-200 --demos demos.jsonl --kl-budget 0.002 --steps 32 --out ./checkpoint-200-irl
+      unsqueeze irl --into trl-out/checkpoint-200 --demos demos.jsonl --out trl-out-irl/checkpoint-200
     """
-    console = begin(f"{model}: loading PyTorch and the model, to train it on {demos}")
+    console = begin(f"{model or into}: loading PyTorch and the model, to train it on {demos}")
     from rich.console import Console
 
     import unsqueeze as uq
@@ -96,6 +105,7 @@ def irl(
                 model,
                 demos,
                 out=out,
+                into=into,
                 learning_rate=learning_rate,
                 steps=steps,
                 passes=passes,
@@ -136,7 +146,10 @@ def irl(
         console,
         {
             shlex.join(["unsqueeze", "diagnose", str(path), "--task", "TASK"]): purpose
-            for path, purpose in ((model, "how squeezed it was, on a task of yours"), (out, "and how it is now"))
+            for path, purpose in (
+                (model or into, "how squeezed it was, on a task of yours"),
+                (out, "and how it is now"),
+            )
         },
     )
 

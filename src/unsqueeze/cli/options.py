@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 from rich.console import Console
@@ -85,6 +85,7 @@ ModelArgument = Annotated[
         "RUN/checkpoints/best is the best by the run's validation problems."
     ),
 ]
+OptionalModelArgument = Annotated[str | None, get_args(ModelArgument)[1]]
 TasksOption = Annotated[
     list[str] | None,
     typer.Option(

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import AutoTokenizer, PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from unsqueeze.config.recipe import ModelSettings
@@ -19,7 +19,7 @@ from unsqueeze.distributed.processes import ONE, Processes
 from unsqueeze.distributed.sharding import gathered, piece, shard, whole
 from unsqueeze.errors import UserError
 from unsqueeze.models import embedded_model_path
-from unsqueeze.policy.adapters import add_adapters
+from unsqueeze.policy.adapters import adapter_base, adapter_weights, add_adapters, put_adapter
 from unsqueeze.policy.batch import Row, TokenBatch, collate, in_order, logp_of_rows, own_microbatches, rows_of
 from unsqueeze.policy.context import context_length
 from unsqueeze.policy.export import exported_weights
@@ -94,6 +94,26 @@ class Policy:
             policy._shard(device)
         return policy
 
+    @classmethod
+    def load_adapter(cls, settings: ModelSettings, folder: Path) -> "Policy":
+        """Load the LoRA adapter of a folder with the model it names, to train the adapter further.
+
+        The tokenizer is the folder's, where it has one. UserError where they cannot be loaded or do not fit.
+        """
+        own = settings.model_copy(update={"path": adapter_base(folder)})
+        model, tokenizer = load_pretrained(own, resolve_model(own.path))
+        if (folder / "tokenizer_config.json").is_file():
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+        torch.nn.Module.to(model, resolve_device(settings.device))
+        adapters = put_adapter(model, folder)
+        with model_errors(own, "reading four tokens"):
+            policy = cls(
+                model, tokenizer, compute_dtype=DTYPES[settings.compute_dtype], adapters=adapters, settings=own
+            )
+        if settings.gradient_checkpointing:
+            recompute_activations(model)
+        return policy
+
     @property
     def path(self) -> str:
         """The folder, or the hub name, that the model was loaded from."""
@@ -162,6 +182,11 @@ class Policy:
     def has_adapters(self) -> bool:
         """Tell whether low-rank adapters are trained instead of the weights."""
         return self._adapters is not None
+
+    def adapter_weights(self) -> dict[str, Tensor]:
+        """Return the weights of the adapters under the names of an adapter's file."""
+        assert self._adapters is not None, "there are no adapters"
+        return adapter_weights(self._adapters)
 
     def without_adapters(self) -> contextlib.AbstractContextManager[Any]:
         """The base policy, for the duration."""
