@@ -323,10 +323,11 @@ def test_a_part_that_dies(
     path = tmp_path / "run"
     step = loop.rl_step
 
-    def last_good(run, optimizer, reference, batch, phase):
-        step(run, optimizer, reference, batch, phase)
+    def last_good(run, optimizer, reference, batch, phase, entropy_coefficient):
+        following = step(run, optimizer, reference, batch, phase, entropy_coefficient)
         if batch.step == 2:
             lose(run)
+        return following
 
     with monkeypatch.context() as patched:
         patched.setattr(hf, "decode", hf.decode)  # put back what ``lose`` takes away
@@ -431,11 +432,11 @@ def test_signals(
     path = tmp_path / "run"
     step = loop.rl_step
 
-    def interrupted(run, optimizer, reference, batch, phase):
+    def interrupted(run, optimizer, reference, batch, phase, entropy_coefficient):
         if batch.step == 2:
             for number in signals:
                 os.kill(os.getpid(), number)
-        step(run, optimizer, reference, batch, phase)
+        return step(run, optimizer, reference, batch, phase, entropy_coefficient)
 
     handler = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patched:

@@ -169,6 +169,7 @@ def row(**extra: Any) -> Row:
         logp_proximal=numbers,
         logp_ref=numbers,
         logp_behaviour=numbers,
+        distance_cost=numbers,
         **extra,
     )
 

@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file
 
-from lives import live, tiny_recipe
+from lives import differences, live, live_twice, tiny_recipe
 from unsqueeze.errors import UserError
 from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.training.rehearsal import rehearse
@@ -71,3 +72,75 @@ def test_what_does_not_fit_is_said_before_training(rl: dict[str, Any], message: 
     recipe = tiny_recipe(rl=rl)
     with pytest.raises(UserError, match=message):
         rehearse(recipe, load_parts(recipe))
+
+
+def test_the_entropy_bonus_follows_the_entropy_also_over_a_stop(tmp_path: Path) -> None:
+    """A random model's answers have more than 3 nats a token: at first the target is above them, then below."""
+    adaptive = {"target": 100.0, "delta": 0.01, "largest": 0.025}
+    recipe = tiny_recipe(rl={"adaptive_entropy": adaptive}, checkpoint={"every_steps": 1})
+    live(recipe, tmp_path / "whole")
+    live_twice(recipe, tmp_path / "stopped", 2)
+    assert differences(tmp_path / "whole", tmp_path / "stopped") == []
+    steps = metrics_of(tmp_path / "whole", "rl")
+    assert [record["entropy_coefficient"] for record in steps] == pytest.approx([0.0, 0.01, 0.02, 0.025])
+    below = tiny_recipe(rl={"adaptive_entropy": adaptive | {"target": 0.1}, "entropy_coefficient": 0.02})
+    live(below, tmp_path / "below")
+    assert [record["entropy_coefficient"] for record in metrics_of(tmp_path / "below", "rl")] == [0.0] * 4
+
+
+def test_without_a_bonus_that_is_ever_due_nothing_but_its_metric_is_there(tmp_path: Path) -> None:
+    live(tiny_recipe(), tmp_path / "plain")
+    live(tiny_recipe(rl={"adaptive_entropy": {"target": 0.1}}), tmp_path / "never")
+    plain, never = (metrics_of(tmp_path / name, "rl") for name in ("plain", "never"))
+    norms = [[record["grad_norm"] or 0.0 for record in steps] for steps in (never, plain)]
+    assert norms[0] == pytest.approx(norms[1], rel=1e-3)
+    assert [record["updated"] for record in never] == [record["updated"] for record in plain]
+
+
+@pytest.mark.parametrize("lora", [None, {"rank": 2}], ids=["weights", "lora"])
+def test_a_reset_gives_another_reference_and_survives_a_stop(tmp_path: Path, lora: dict[str, Any] | None) -> None:
+    rl = {"steps": 5, "kl_coefficient": 0.1, "reset": {"every_steps": 3}}
+    recipe = tiny_recipe(rl=rl, irl={"every_steps": 5}, checkpoint={"every_steps": 1}, model={"lora": lora})
+    live(recipe, tmp_path / "whole")
+    for step in (3, 4):  # just before the reset, and after it
+        live_twice(recipe, tmp_path / f"stopped-{step}", step)
+        assert differences(tmp_path / "whole", tmp_path / f"stopped-{step}") == []
+    steps = metrics_of(tmp_path / "whole", "rl")
+    assert steps[2]["kl_ref"] > 1e-6
+    assert steps[3]["kl_ref"] == pytest.approx(0, abs=1e-9)  # it is the policy itself
+    assert steps[4]["kl_ref"] > 1e-6
+    saved = {step: (checkpoint_of(tmp_path / "whole", step) / "reference.safetensors").exists() for step in (3, 4, 5)}
+    assert saved == {3: False, 4: True, 5: True}
+    [event] = [line for line in RunDirectory.open(tmp_path / "whole").journal.read() if line["event"] == "reset"]
+    assert (event["step"], event["optimizer"]) == (4, True)
+
+
+def checkpoint_of(path: Path, step: int) -> Path:
+    return RunDirectory.open(path).checkpoints.path(step) / "state"
+
+
+def test_a_reset_begins_the_optimizer_anew(tmp_path: Path) -> None:
+    for name, optimizer in (("anew", True), ("kept", False)):
+        rl = {"kl_coefficient": 0.1, "reset": {"every_steps": 2, "optimizer": optimizer}}
+        live(tiny_recipe(rl=rl, irl={"every_steps": 4}, checkpoint={"every_steps": 1}), tmp_path / name)
+    counts = {}
+    for name in ("anew", "kept"):
+        for step in (2, 3):
+            moments = load_file(checkpoint_of(tmp_path / name, step) / "optimizer-rl.safetensors")
+            counts[name, step] = {int(value) for key, value in moments.items() if key.endswith("/step")}
+    assert counts == {("anew", 2): {2}, ("kept", 2): {2}, ("anew", 3): {1}, ("kept", 3): {3}}
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"rl": {"reset": {"every_steps": 2, "optimizer": False}}}, "so that there is nothing to reset"),
+        ({"rl": {"reset": {"every_steps": 2}, "reference": "iteration"}}, "rl.reset is given and rl.reference is iter"),
+        ({"rl": {"reset": {"every_steps": 2}}, "irl": {"rank_by": "ratio"}}, "irl.rank_by is ratio.* and rl.reset"),
+        ({"rl": {"adaptive_entropy": {"target": 0.0}}}, "rl.adaptive_entropy.target"),
+        ({"rl": {"adaptive_entropy": {"target": 1.0}, "entropy_coefficient": 2.0}}, "cannot be above the largest"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(sections: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        tiny_recipe(**sections)

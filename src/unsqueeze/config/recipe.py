@@ -344,6 +344,22 @@ class CovarianceSettings(Settings):
         return self
 
 
+class AdaptiveEntropySettings(Settings):
+    target: float = Field(gt=0)
+    """H*, nats per token: there is a bonus while the entropy of the step's rollouts, the metric `entropy`, is below."""
+    delta: float = Field(0.005, gt=0)
+    """The coefficient grows by this with every step below the target, and shrinks by it with every one above."""
+    largest: float = Field(1.0, gt=0)
+    """The coefficient stays from 0 to this."""
+
+
+class ResetSettings(Settings):
+    every_steps: int = Field(ge=1)
+    """After so many RL steps, again and again, the reference of the KL term becomes the policy as it is."""
+    optimizer: bool = True
+    """AdamW's moments of RL are begun anew, too."""
+
+
 class RlSettings(OptimizerSettings):
     algorithm: str = "grpo"
     """grpo, dapo, gspo or dr_grpo, named settings of one surrogate; fields below override single ones."""
@@ -392,7 +408,11 @@ class RlSettings(OptimizerSettings):
     kl_coefficient: float | None = Field(None, ge=0)
     """β of the KL term towards the base policy."""
     entropy_coefficient: float | None = Field(None, ge=0)
-    """Weight of an entropy bonus."""
+    """Weight of an entropy bonus; with adaptive_entropy that of the first step."""
+    adaptive_entropy: AdaptiveEntropySettings | None = None
+    """Have the weight of the entropy bonus follow the entropy (arXiv 2505.22312); null leaves it as it is."""
+    reset: ResetSettings | None = None
+    """Begin anew with the reference policy and the optimizer every so many steps (ProRL, arXiv 2505.24864)."""
 
     @model_validator(mode="after")
     def _algorithm_is_known(self) -> Self:
@@ -409,6 +429,32 @@ class RlSettings(OptimizerSettings):
             raise ValueError(
                 f"rl.covariance.rule is kl_cov, which clips nothing, and rl.{clips[0]} is given; set it to null, or "
                 f"the rule to clip_cov"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _reset_has_something_to_reset(self) -> Self:
+        if self.reset is None:
+            return self
+        if self.reference == "iteration":
+            raise ValueError(
+                "rl.reset is given and rl.reference is iteration, whose reference is set with every RL phase; set "
+                "rl.reference to base, or rl.reset to null"
+            )
+        if not self.reset.optimizer and self.surrogate.kl_coefficient == 0:
+            raise ValueError(
+                "rl.reset.optimizer is false and rl.kl_coefficient is 0, so that there is nothing to reset; set "
+                "rl.kl_coefficient above 0, rl.reset.optimizer to true, or rl.reset to null"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _first_coefficient_is_allowed(self) -> Self:
+        adaptive, first = self.adaptive_entropy, self.surrogate.entropy_coefficient
+        if adaptive is not None and first > adaptive.largest:
+            raise ValueError(
+                f"rl.entropy_coefficient is {first:g} and rl.adaptive_entropy.largest is {adaptive.largest:g}; the "
+                f"first coefficient cannot be above the largest"
             )
         return self
 
@@ -636,6 +682,11 @@ class Recipe(Settings):
             )
             raise ValueError(
                 f"irl.k is {irl.k} but {name} is {most}; at most all {most} rollouts of {of} can be selected"
+            )
+        if irl.rank_by == "ratio" and self.rl.reset is not None:
+            raise ValueError(
+                "irl.rank_by is ratio, which compares with the base policy, and rl.reset puts another in its place; "
+                "set rl.reset to null, or irl.rank_by to present"
             )
         if irl.rank_by == "ratio" and self.rl.reference != "base":
             raise ValueError(

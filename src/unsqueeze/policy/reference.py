@@ -27,13 +27,21 @@ class Reference:
             else Policy.load(recipe.model, policy.processes, strategy=recipe.parallel.strategy)
         )
         self._adapters: Mapping[str, Tensor] | None = None
+        self._is_base = True
 
     def set_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Make the reference the policy that had these trained weights."""
+        self._is_base = False
         if self._copy is None:
             self._adapters = weights
         else:
             self._copy.put_weights(weights)
+
+    def weights(self) -> Mapping[str, Tensor] | None:
+        """This process's piece of every trained weight of the policy it was made; None while it is the base."""
+        if self._is_base or self._copy is None:
+            return self._adapters
+        return {name: piece(parameter.detach()) for name, parameter in self._copy.trainable()}
 
     def logp(self, rows: Sequence[Row], *, max_tokens: int, temperature: float = 1.0) -> list[NDArray[np.float32]]:
         """Return log-probs as ``Policy.logp`` does, under the reference policy."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from unsqueeze.config.recipe import CheckpointSettings
 from unsqueeze.policy.policy import DTYPES
+from unsqueeze.policy.reference import Reference
 from unsqueeze.store.best import best_checkpoint
 from unsqueeze.training.phase_report import PhaseStart
 from unsqueeze.training.run import Run
@@ -20,10 +21,17 @@ def is_due(settings: CheckpointSettings, step: int, *, last: bool, phase_end: bo
     return last or regular or (settings.keep_phase_ends and phase_end)
 
 
-def save_checkpoint(run: Run, cursor: Cursor, position: int, optimizers: Optimizers, start: PhaseStart | None) -> None:
+def save_checkpoint(
+    run: Run,
+    cursor: Cursor,
+    position: int,
+    optimizers: Optimizers,
+    start: PhaseStart | None,
+    reference: Reference | None = None,
+) -> None:
     """The policy in Hugging Face format and the state to go on from, complete or absent; older ones may go.
 
-    ``position`` counts the problems that were handed out.
+    ``position`` counts the problems that were handed out. ``reference``: one that belongs to the state.
     """
     if cursor.step in run.directory.checkpoints.steps():
         return
@@ -34,7 +42,7 @@ def save_checkpoint(run: Run, cursor: Cursor, position: int, optimizers: Optimiz
         metrics_lines=run.directory.metrics.num_lines(),
     )
 
-    state = whole_state(run.policy, optimizers, start)
+    state = whole_state(run.policy, optimizers, start, reference)
 
     def write(aside: Path) -> None:
         save_policy(aside / "policy", run.policy, DTYPES[run.recipe.checkpoint.dtype], state[WEIGHTS])

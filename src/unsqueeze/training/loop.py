@@ -19,7 +19,7 @@ from unsqueeze.training.gauges import gauge_start
 from unsqueeze.training.generate import generate, generation_steps
 from unsqueeze.training.irl_phase import irl_phase
 from unsqueeze.training.measure import finish_phase, first_rollouts, mean_nll, mean_nll_at, num_nll_rows, start_phase
-from unsqueeze.training.phase_report import PhaseReport, PhaseStart
+from unsqueeze.training.phase_report import PhaseReport, PhaseStart, snapshot
 from unsqueeze.training.resume import resume
 from unsqueeze.training.rl_step import rl_step
 from unsqueeze.training.run import Run
@@ -60,11 +60,16 @@ class Training:
         self.run = run
         self.reference = reference
         self.optimizers = make_optimizers(run)
-        self.cursor, self.start = resume(run, self.optimizers)
+        self.cursor, self.start = resume(run, self.optimizers, self._kept_reference)
         if self.start is not None:
             run.watch.stopwatch = self.start.stopwatch
         self.stream = ProblemStream(run.train_problems, seed=run.recipe.seed, position=self.cursor.problems_taken)
         self.reports: list[PhaseReport] = []
+
+    @property
+    def _kept_reference(self) -> Reference | None:
+        """The reference, where it belongs to the state of the run: others are known from elsewhere."""
+        return None if self.run.recipe.rl.reset is None else self.reference
 
     def rl(self, phase: Phase) -> None:
         """Take the RL steps of a phase that are not done yet, and report what they did."""
@@ -81,9 +86,18 @@ class Training:
                 batches = generate(run, self.stream, steps, phase=phase.number)
                 for batch in (batch for batch in batches if batch.step > self.cursor.step):
                     run.stop.check()
-                    rl_step(run, self.optimizers.rl, self.reference, batch, phase)
+                    self._reset(batch.step)
+                    coefficient = rl_step(
+                        run, self.optimizers.rl, self.reference, batch, phase, self.cursor.entropy_coefficient
+                    )
                     advance(1)
-                    self.cursor = replace(self.cursor, step=batch.step, phase=phase.number, phase_begun=True)
+                    self.cursor = replace(
+                        self.cursor,
+                        step=batch.step,
+                        phase=phase.number,
+                        phase_begun=True,
+                        entropy_coefficient=coefficient,
+                    )
                     if batch.step < phase.last_step:
                         self.finish_step()
         rows = first_rollouts(run, phase, num_nll_rows(run))
@@ -113,7 +127,20 @@ class Training:
             evaluate_policy(run, test_set(run), step=step)
         if is_due(run.recipe.checkpoint, step, last=is_last, phase_end=not self.cursor.phase_begun):
             evaluate_policy(run, validation_set(run), step=step)
-            save_checkpoint(run, self.cursor, self.stream.position, self.optimizers, self.start)
+            save_checkpoint(run, self.cursor, self.stream.position, self.optimizers, self.start, self._kept_reference)
+
+    def _reset(self, step: int) -> None:
+        """Before a step that follows a multiple of ``rl.reset.every_steps``: the policy as it is becomes the reference,
+        and the RL optimizer forgets.
+        """
+        settings = self.run.recipe.rl.reset
+        if settings is None or step == 1 or (step - 1) % settings.every_steps:
+            return
+        if self.reference is not None:
+            self.reference.set_weights(snapshot(self.run.policy))
+        if settings.optimizer:
+            self.optimizers.rl.state.clear()
+        self.run.directory.journal.append("reset", step=step, optimizer=settings.optimizer)
 
     def _begin(self, phase: Phase) -> PhaseStart:
         """Remember the policy as it is, unless a stopped run goes on inside the phase."""

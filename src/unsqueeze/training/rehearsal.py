@@ -175,7 +175,6 @@ def check_loss(
     policy: Policy, reference: Reference | None, prompt: Sequence[int], completion: Completion, recipe: Recipe
 ) -> None:
     """The loss of an RL step on one response, and its gradient. RunError if either is not finite."""
-    settings = recipe.rl.surrogate
     row = Row(
         prompt_tokens=int32(prompt),
         tokens=completion.tokens,
@@ -190,7 +189,8 @@ def check_loss(
         logp_ref = reference.logp([row], max_tokens=recipe.rl.tokens_per_microbatch, temperature=temperature)
         row = replace(row, logp_ref=logp_ref[0])
     batch = collate([row], pad=policy.pad, device=policy.device)
-    logp_NT, entropy_NT = policy.logprobs(batch, temperature=temperature, with_entropy=settings.entropy_coefficient > 0)
+    with_entropy = recipe.rl.adaptive_entropy is not None or recipe.rl.surrogate.entropy_coefficient > 0
+    logp_NT, entropy_NT = policy.logprobs(batch, temperature=temperature, with_entropy=with_entropy)
     with refused_as(f"rl.loss {recipe.rl.loss}"):
         output = surrogate_loss(logp_NT, entropy_NT, batch, settings=recipe.rl)
     check_gradient(policy, output, f"rl.loss {recipe.rl.loss}", recipe)

@@ -7,6 +7,7 @@ from typing import Any
 from unsqueeze.algos.schedule import Phase
 from unsqueeze.errors import RunError
 from unsqueeze.policy.policy import DTYPES
+from unsqueeze.policy.reference import Reference
 from unsqueeze.store.atomic import atomic_directory
 from unsqueeze.training.checkpoint import remove_old_checkpoints
 from unsqueeze.training.generate import generation_steps, stored_generation
@@ -16,15 +17,16 @@ from unsqueeze.training.state import WEIGHTS, Cursor, Optimizers, load_state, sa
 from unsqueeze.training.stored import policy_fault
 
 
-def resume(run: Run, optimizers: Optimizers) -> tuple[Cursor, PhaseStart | None]:
-    """Go on at the last checkpoint, with the metrics cut back to it, or at the very beginning.
+def resume(run: Run, optimizers: Optimizers, reference: Reference | None = None) -> tuple[Cursor, PhaseStart | None]:
+    """Go on at the last checkpoint, with the metrics cut back to it, or at the very beginning. ``reference``: one that
+    belongs to the state.
 
     Lines of metrics that are lost are warned of: nothing depends on them. RunError if a file needed from there on is
     damaged: it names the file and the newest checkpoint that is whole.
     """
     step = run.directory.checkpoints.latest()
     try:
-        cursor, start = restore(run, optimizers, step)
+        cursor, start = restore(run, optimizers, step, reference)
     except RunError as error:
         raise RunError(f"{error} {way_out(run, optimizers)}") from error
     kept = num_metrics(run, cursor)
@@ -74,15 +76,17 @@ def _write_policy_again(run: Run, step: int, optimizers: Optimizers) -> None:
     run.policy.processes.on_main(write)
 
 
-def restore(run: Run, optimizers: Optimizers, step: int | None) -> tuple[Cursor, PhaseStart | None]:
-    """Weights, optimizers and cursor of the checkpoint after ``step``; nothing on disk changes.
+def restore(
+    run: Run, optimizers: Optimizers, step: int | None, reference: Reference | None = None
+) -> tuple[Cursor, PhaseStart | None]:
+    """Weights, optimizers, reference and cursor of the checkpoint after ``step``; nothing on disk changes.
 
     RunError if the checkpoint, or a rollout its phase still needs, is damaged.
     """
     if step is None:
-        return Cursor(), None
+        return Cursor(entropy_coefficient=run.recipe.rl.surrogate.entropy_coefficient), None
     folder = run.directory.checkpoints.path(step) / "state"
-    cursor, start = load_state(folder, run.policy, optimizers)
+    cursor, start = load_state(folder, run.policy, optimizers, reference)
     phases = run.recipe.phases(len(run.train_problems))
     _check_place(folder / "state.json", cursor, step, phases)
     if cursor.phase_begun:

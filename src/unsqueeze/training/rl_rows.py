@@ -31,9 +31,10 @@ def trained_rollouts(
     """Return the rollouts that carry gradient, with advantages (Eq. 25) and weights over the WHOLE batch.
 
     The estimator says which responses are part of the batch. One of advantage 0 adds nothing to the gradient and is
-    left out, unless there is a KL or entropy term, or a choice among all tokens (``rl.covariance``; there is none where
-    all advantages are 0). The denominators count it all the same, so this saves time and changes nothing. Rollouts that
-    were not judged are no part of the batch: they are not in the denominators either.
+    left out, unless there is a KL or entropy term, or may be one in a later step (``rl.adaptive_entropy``), or tokens
+    are chosen among all (``rl.covariance``); in the latter two cases where another has an advantage. The denominators
+    count it all the same, so this saves time and changes nothing. Rollouts that were not judged are no part of the
+    batch: they are not in the denominators either.
     """
     surrogate = settings.surrogate
     rollouts_N = [rollout for group in groups for rollout in group.rollouts]
@@ -57,8 +58,9 @@ def trained_rollouts(
         max_tokens=max_tokens,
     )
     moves_N = advantages.moves_PG.flatten()
+    chosen_among = settings.covariance is not None or settings.adaptive_entropy is not None
     regularised = surrogate.kl_coefficient > 0 or surrogate.entropy_coefficient > 0
-    carries_gradient_N = trains_N if regularised or (settings.covariance is not None and moves_N.any()) else moves_N
+    carries_gradient_N = trains_N if regularised or (chosen_among and moves_N.any()) else moves_N
     return [
         Trained(
             rollout=rollouts_N[i],

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unsqueeze.algos.adaptive_entropy import applied_coefficient, next_coefficient
 from unsqueeze.algos.groups import Estimator
 from unsqueeze.algos.mismatch import truncated_importance
 from unsqueeze.algos.objectives import LossOutput
@@ -34,13 +35,23 @@ Loss = Callable[..., LossOutput]
 
 
 def rl_step(
-    run: Run, optimizer: torch.optim.Optimizer, reference: Reference | None, batch: StepBatch, phase: Phase
-) -> None:
+    run: Run,
+    optimizer: torch.optim.Optimizer,
+    reference: Reference | None,
+    batch: StepBatch,
+    phase: Phase,
+    entropy_coefficient: float,
+) -> float:
     """One RL optimizer step on judged groups; its line of metrics is on disk when this returns.
 
     A batch in which no group is informative has no gradient: the weights stay as they are, and the line says so.
+
+    Returns the coefficient of the entropy bonus for the next step: ``entropy_coefficient``, this step's, unless
+    ``rl.adaptive_entropy`` has it follow the entropy.
     """
-    settings = run.recipe.rl
+    sampled = rollout_metrics(batch.groups, run.estimator, run.recipe.rl)
+    applied, following = entropy_coefficients(run.recipe.rl, entropy_coefficient, sampled.get("entropy"))
+    settings = run.recipe.rl.model_copy(update={"entropy_coefficient": applied})
     begun = time.perf_counter()
     scores = trainer_scores(run)
     trained = trained_rollouts(batch.groups, settings, run.estimator, max_tokens=run.recipe.rollout.max_tokens)
@@ -78,17 +89,30 @@ def rl_step(
         phase=phase.number,
         step=batch.step,
         policy_version=run.policy.version,
-        **rollout_metrics(batch.groups, run.estimator, settings),
+        **sampled,
         **sampling_metrics(batch),
         **answer_shares(batch.sampled or batch.groups, boxed=run.needs_box),
         **gap,
         **held_back,
+        **({} if settings.adaptive_entropy is None else {"entropy_coefficient": applied}),
         **update_metrics(result),
         **asdict(batch.seconds),
         update_s=update_s,
         **gauges,
         **device_metrics(run.policy.device),
     )
+    return following
+
+
+def entropy_coefficients(settings: RlSettings, present: float, entropy: float | None) -> tuple[float, float]:
+    """The coefficient of the entropy bonus of this step and of the next, given that which is due and the entropy of the
+    step's rollouts (nats per token; None where there are none).
+    """
+    adaptive = settings.adaptive_entropy
+    if adaptive is None or entropy is None:
+        return present, present
+    following = next_coefficient(present, entropy, adaptive.target, delta=adaptive.delta, largest=adaptive.largest)
+    return applied_coefficient(present, entropy, adaptive.target), following
 
 
 def surrogate_loss(logp_NT: Tensor, entropy_NT: Tensor, batch: TokenBatch, *, settings: RlSettings) -> LossOutput:

@@ -7,6 +7,7 @@
     optimizer-irl.safetensors the same, where the IRL optimizer keeps its state from phase to phase
     phase_start.safetensors  inside a phase only: the weights, and samples of the policy, of the moment it began; an RL
                              phase that ends because the run does is not over
+    reference.safetensors    the weights of the reference policy, where ``rl.reset`` has made it another than the base
     state.json               step, phase, version, how many problems were handed out, lines of metrics, and the
                              SHA-256 of each file above and of what else state.json says
 """
@@ -34,6 +35,7 @@ from unsqueeze.errors import RunError
 from unsqueeze.plain_json import dumps
 from unsqueeze.policy.batch import Row
 from unsqueeze.policy.policy import Policy
+from unsqueeze.policy.reference import Reference
 from unsqueeze.training.phase_report import PhaseStart
 from unsqueeze.training.probe import ProbeSamples, RoundingFloor
 from unsqueeze.training.state_fields import checked_fields
@@ -41,6 +43,7 @@ from unsqueeze.training.watching import Stopwatch
 
 WEIGHTS = "weights.safetensors"
 PHASE_START = "phase_start.safetensors"
+REFERENCE = "reference.safetensors"
 STATE = "state.json"
 
 
@@ -48,7 +51,8 @@ STATE = "state.json"
 class Cursor:
     """Progress of training: RL steps done, the phase to go on with, and what goes with them.
 
-    ``phase_begun`` says whether that phase is under way, or is to begin.
+    ``phase_begun`` says whether that phase is under way, or is to begin. ``entropy_coefficient`` is that of the next
+    step's entropy bonus.
     """
 
     step: int = 0
@@ -57,6 +61,7 @@ class Cursor:
     policy_version: int = 0
     problems_taken: int = 0
     metrics_lines: int = 0
+    entropy_coefficient: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +85,19 @@ def save_policy(folder: Path, policy: Policy, dtype: torch.dtype, weights: Mappi
         write_sums(folder)
 
 
-def whole_state(policy: Policy, optimizers: Optimizers, start: PhaseStart | None) -> dict[str, dict[str, Tensor]]:
+def whole_state(
+    policy: Policy, optimizers: Optimizers, start: PhaseStart | None, reference: Reference | None = None
+) -> dict[str, dict[str, Tensor]]:
     """Return what goes into each safetensors file, in the main process; others lend their pieces, and get nothing."""
     files = {WEIGHTS: _trained(policy)}
     for kind, optimizer in optimizers.by_name().items():
         files[_optimizer(kind)] = _optimizer_tensors(policy, optimizer)
     if start is not None:
         files[PHASE_START] = _start_tensors(start, dict(policy.trainable()))
+    weights = None if reference is None else reference.weights()
+    if weights is not None:
+        parameters = dict(policy.trainable())
+        files[REFERENCE] = {name: from_piece(parameters[name], value) for name, value in weights.items()}
     return {file: _whole(tensors, policy) for file, tensors in files.items()}
 
 
@@ -117,8 +128,10 @@ def digest_of(fields: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps({**fields, "sha256": others}, sort_keys=True).encode()).hexdigest()
 
 
-def load_state(folder: Path, policy: Policy, optimizers: Optimizers) -> tuple[Cursor, PhaseStart | None]:
-    """Bring policy and optimizer back to where ``save_state`` left them. RunError if the folder is damaged.
+def load_state(
+    folder: Path, policy: Policy, optimizers: Optimizers, reference: Reference | None = None
+) -> tuple[Cursor, PhaseStart | None]:
+    """Bring policy, optimizer and reference back to where ``save_state`` left them. RunError if the folder is damaged.
 
     The main process reads, one tensor at a time, and each process keeps what it holds of it: any number of processes
     goes on from what any other number has saved.
@@ -127,14 +140,13 @@ def load_state(folder: Path, policy: Policy, optimizers: Optimizers) -> tuple[Cu
     with _damage(folder):
         files = {WEIGHTS, *map(_optimizer, optimizers.by_name())}
         fields = policy.processes.on_main(lambda: _read_fields(folder, files))
+        has_reference = REFERENCE in fields.pop("files")
         numbers = fields.pop("phase_start")
         cursor = Cursor(**fields)
         start = _load_start(folder, numbers, policy) if numbers is not None else None
-        loaded = {
-            name: piece(_placed(tensor, parameters, name))
-            for name, tensor in _read_tensors(folder / WEIGHTS, policy.processes)
-        }
-        policy.put_weights(loaded)
+        policy.put_weights(_read_weights(folder / WEIGHTS, policy))
+        if reference is not None and has_reference:
+            reference.set_weights(_read_weights(folder / REFERENCE, policy))
         for kind, optimizer in optimizers.by_name().items():
             _restore_optimizer(parameters, optimizer, _read_tensors(folder / _optimizer(kind), policy.processes))
     policy.version = cursor.policy_version
@@ -165,7 +177,7 @@ def _damage(path: Path) -> Iterator[None]:
 
 
 def _read_fields(folder: Path, files: set[str]) -> dict[str, Any]:
-    """The content of state.json, once every file is what it was when it was written.
+    """The content of state.json, once every file is what it was when it was written; with the names of the ``files``.
 
     ``files`` are those of a state between phases.
     """
@@ -175,7 +187,7 @@ def _read_fields(folder: Path, files: set[str]) -> dict[str, Any]:
         own = digest_of(fields)
         digests = fields.pop("sha256")
         needed = files | {STATE} | ({PHASE_START} if fields["phase_begun"] else set())
-        if digests.keys() != needed:
+        if digests.keys() - {REFERENCE} != needed:
             raise ValueError(f"sha256 is not of {', '.join(sorted(needed))}")
         if digests.pop(STATE) != own:
             raise ValueError("its fields are not what was written")
@@ -183,7 +195,7 @@ def _read_fields(folder: Path, files: set[str]) -> dict[str, Any]:
         for name, digest in digests.items():
             if sha256_of(folder / name) != digest:
                 raise ValueError(f"{name} is not what was written")
-    return fields
+    return fields | {"files": tuple(digests)}
 
 
 def _placed(tensor: Tensor, parameters: Mapping[str, Tensor], name: str) -> Tensor:
@@ -191,6 +203,12 @@ def _placed(tensor: Tensor, parameters: Mapping[str, Tensor], name: str) -> Tens
     if tensor.shape != parameters[name].shape:
         raise ValueError(f"{name} has shape {tuple(tensor.shape)}, not {tuple(parameters[name].shape)}")
     return like(parameters[name], tensor)
+
+
+def _read_weights(path: Path, policy: Policy) -> dict[str, Tensor]:
+    """This process's piece of every trained weight of a file."""
+    parameters = dict(policy.trainable())
+    return {name: piece(_placed(tensor, parameters, name)) for name, tensor in _read_tensors(path, policy.processes)}
 
 
 def _read_tensors(path: Path, processes: Processes) -> Iterator[tuple[str, Tensor]]:

@@ -1,5 +1,6 @@
 """Check each field of a checkpoint's ``state.json``: the file is plain text, and somebody may have edited it."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -44,6 +45,7 @@ FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(
         ("step", "phase", "policy_version", "problems_taken", "metrics_lines"), (_is_count, "a whole number from 0")
     ),
+    "entropy_coefficient": (lambda value: _is_number(value) and 0 <= value < math.inf, "a number from 0"),
     "phase_begun": (lambda value: isinstance(value, bool), "true or false"),
     "phase_start": (_is_start, f"null, or the numbers version, {', '.join(START_NUMBERS)}"),
     "sha256": (lambda value: isinstance(value, dict), "an object of one digest a file"),
