@@ -197,6 +197,32 @@ def test_gold_answers_that_cannot_be_read_are_named(command, tmp_path: Path):
     assert f"sums:{len(rows)} ('???')" in err
 
 
+@pytest.mark.usefixtures("shared_workers")
+def test_records_without_a_problem_are_left_out_where_that_is_asked_for(command, tmp_path: Path):
+    rows = [{"problem": "1", "answer": None}, *MATH, {"answer": "4"}, {"problem": "2", "answer": " "}]
+    path = tmp_path / "sums.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = evaluation(tmp_path / "out", "--template", "{problem}", task=str(path))
+    code, _, err = command(*asked)
+    assert code == 2
+    assert "sums.jsonl, line 1: the field 'answer' is null" in err
+    assert "--skip-bad" in err
+    assert not (tmp_path / "out").exists()
+    code, _, err = command(*asked, "--skip-bad")
+    assert code == 0, err
+    assert f"sums: 3 records of {path} hold no problem and are left out: {path}, line 1: the field" in err
+    assert summary(tmp_path / "out")["skipped_records"] == {"sums": 3}
+    assert summary(tmp_path / "out")["n_problems"] == len(MATH)
+    report = tmp_path / "diagnosis.json"
+    asked = ["diagnose", "countdown-0.4m", "--task", str(path), "--template", "{problem}", "--n", "2", "--limit", "1"]
+    code, _, err = command(*asked, "--out", str(report))
+    assert code == 2
+    code, _, err = command(*asked, "--out", str(report), "--skip-bad")
+    assert code == 0, err
+    assert "sums: 1 record of" in err  # the first problem is found before the others are reached
+    assert json.loads(report.read_text())["skipped_records"] == {"sums": 1}
+
+
 def test_a_k_above_n_is_refused_before_a_sample_is_drawn(command, tmp_path: Path):
     code, printed, err = command(*evaluation(tmp_path / "out", "--k", "1,8", n=4))
     assert (code, printed) == (2, "")

@@ -220,7 +220,7 @@ def test_what_is_no_single_bad_record_is_never_left_out(tmp_path: Path) -> None:
         ([row([{"role": "system", "content": "Be brief."}, USER])], "a system message"),
         (
             BAD,
-            r"the file holds no problem; data\.skip_bad leaves out all 4, the first: .*line 1: the field 'answer' is",
+            r"the file holds no problem; all 4 are left out, the first: .*line 1: the field 'answer' is",
         ),
     ]
     for rows, message in refused:

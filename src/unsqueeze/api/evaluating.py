@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from unsqueeze.errors import UserError
-from unsqueeze.evaluation.benchmarks import Benchmark, Where, hub_commits, load_benchmarks, own_benchmark
+from unsqueeze.evaluation.benchmarks import (
+    Benchmark,
+    Where,
+    hub_commits,
+    load_benchmarks,
+    own_benchmark,
+    skipped_records,
+)
 from unsqueeze.evaluation.diagnose import Diagnosis, Similarity, diagnose_benchmark
 from unsqueeze.evaluation.draw import num_missing
 from unsqueeze.evaluation.entropy import mean_entropy
@@ -64,6 +71,7 @@ def evaluate(
     problem_field: str = "problem",
     answer_field: str = "answer",
     limit: int | None = None,
+    skip_bad: bool = False,
     seed: int = 0,
     progress: Progress | None = None,
     stop: StopRequest | None = None,
@@ -73,6 +81,7 @@ def evaluate(
     ``model`` is a path, a hub name, a run or a checkpoint, or what ``load_model`` or ``served`` gave. Settings that are
     not given are those of the run that the model comes from, else the defaults of recipes. ``verifier`` is an object
     with ``verify(problems, responses)``, or a function of a problem and a response; by default the task's own.
+    ``skip_bad`` leaves out records that hold no problem (their answer is null, or no text), and warns of them.
 
     ``taus`` are the success rates of Cover@τ and G-Pass@k. Samples are stored in ``out`` as they come (default: a
     temporary directory). The same call again goes on where it stopped: a larger ``n`` adds samples, another ``credit``
@@ -82,7 +91,13 @@ def evaluate(
         raise UserError(f"n is {n}; give 1 or more samples.")
     wanted = powers_of_two_up_to(n) if ks is None else check_ks(ks, n)
     shares = TAUS if taus is None else check_taus(taus)
-    where = Where(data_dir=Path(data_dir), limit=limit, problem_field=problem_field, answer_field=answer_field)
+    where = Where(
+        data_dir=Path(data_dir),
+        limit=limit,
+        problem_field=problem_field,
+        answer_field=answer_field,
+        skip_bad=skip_bad,
+    )
     benchmarks = benchmarks_of(tasks, where)
     source = as_source(model)
     shown = progress or Silent()
@@ -156,6 +171,7 @@ def diagnose(
     problem_field: str = "problem",
     answer_field: str = "answer",
     limit: int | None = None,
+    skip_bad: bool = False,
     seed: int = 0,
     progress: Progress | None = None,
     stop: StopRequest | None = None,
@@ -170,7 +186,13 @@ def diagnose(
         raise UserError(f"n is {n}; give 2 or more samples, similarity compares them.")
     if ngram < 1:
         raise UserError(f"ngram is {ngram}; give 1 or more words.")
-    where = Where(data_dir=Path(data_dir), limit=limit, problem_field=problem_field, answer_field=answer_field)
+    where = Where(
+        data_dir=Path(data_dir),
+        limit=limit,
+        problem_field=problem_field,
+        answer_field=answer_field,
+        skip_bad=skip_bad,
+    )
     benchmarks = benchmarks_of(tasks, where)
     source, shown, asking = as_source(model), progress or Silent(), stop or StopRequest()
     settings = settle(
@@ -214,6 +236,7 @@ def diagnose(
         "model": source.name,
         **source.told(),
         "hub_commits": hub_commits(benchmarks),
+        **({"skipped_records": skipped} if (skipped := skipped_records(benchmarks)) else {}),
         "n": n,
         **settings.drawn,
         "settings": begun.record["settings"],

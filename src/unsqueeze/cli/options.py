@@ -64,6 +64,14 @@ SkipBadOption = Annotated[
     bool,
     typer.Option("--skip-bad", help="Leave out lines that cannot be read, instead of stopping; they are counted."),
 ]
+SkipBadRecordsOption = Annotated[
+    bool,
+    typer.Option(
+        "--skip-bad",
+        help="Leave out records of a task that hold no problem, such as an answer of null, instead of stopping; they "
+        "are counted.",
+    ),
+]
 KsOption = Annotated[
     str | None,
     typer.Option("--k", metavar="K,K,…", help="The k of Pass@k. Default: 1, 2, 4, … and n, the most samples."),
@@ -200,6 +208,7 @@ def asking(
     problem_field: ProblemFieldOption = "problem",
     answer_field: AnswerFieldOption = "answer",
     limit: LimitOption = None,
+    skip_bad: SkipBadRecordsOption = False,
     seed: Annotated[int, typer.Option(help="Seed of the samples and of the intervals.")] = 0,
 ) -> None:
     """Options of asking a model."""

@@ -14,11 +14,13 @@ from unsqueeze.tasks.files import load_file_problems
 from unsqueeze.tasks.hub import PREFIX, HubSource, load_hub_problems, parse_source
 from unsqueeze.tasks.known import KNOWN, KnownSet, find_known, format_of
 from unsqueeze.tasks.problem import Problem, content_sha256
-from unsqueeze.tasks.records import Reader, or_plain, plain
+from unsqueeze.tasks.records import BadRecordError, Reader, or_plain, plain
 from unsqueeze.tasks.styles import Asks
 from unsqueeze.tasks.task import Task, task_named
 from unsqueeze.verify.choice import gold_letter
+from unsqueeze.wording import counted, verb
 
+MOST_NAMED = 5
 PREFIXES = (PREFIX, gym.PREFIX)
 
 
@@ -37,6 +39,8 @@ class Benchmark:
     sha256: str | None
     asks: Asks
     commit: str | None = None
+    skipped: tuple[str, ...] = ()
+    """What is wrong with the records that were left out (``Where.skip_bad``)."""
 
     @property
     def option_orders(self) -> dict[str, str]:
@@ -47,12 +51,16 @@ class Benchmark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Where:
-    """Places in which tasks are looked for, and the fields of those whose format is not known by their name."""
+    """Places in which tasks are looked for, and the fields of those whose format is not known by their name.
+
+    ``skip_bad`` leaves out records that hold no problem, which are otherwise an error.
+    """
 
     data_dir: Path
     limit: int | None = None
     problem_field: str = "problem"
     answer_field: str = "answer"
+    skip_bad: bool = False
 
     @property
     def reader(self) -> Reader:
@@ -68,7 +76,10 @@ def load_benchmarks(tasks: Sequence[str], where: Where) -> list[Benchmark]:
         )
     if where.limit is not None and where.limit < 1:
         raise UserError(f"limit is {where.limit}; give 1 or more problems.")
-    benchmarks = [load_benchmark(task, where) for task in tasks]
+    try:
+        benchmarks = [load_benchmark(task, where) for task in tasks]
+    except BadRecordError as error:
+        raise UserError(f"{error} Or leave such records out, counted, with --skip-bad (skip_bad=True).") from error
     names = [benchmark.name for benchmark in benchmarks]
     for name in names:
         if names.count(name) > 1:
@@ -87,12 +98,12 @@ def load_benchmark(task: str, where: Where) -> Benchmark:
         name, _, revision = task.removeprefix(PREFIX).partition("@")
         if known := find_known(name):
             source = replace(known.hub, revision=revision or None)
-            return _from_hub(source, known.name, or_plain(known.reader), known.id_field, where.limit)
+            return _from_hub(source, known.name, or_plain(known.reader), known.id_field, where)
         source = parse_source(task)
         reader, id_field = format_of(source, where.problem_field, where.answer_field)
-        return _from_hub(source, source.name, reader, id_field, where.limit)
+        return _from_hub(source, source.name, reader, id_field, where)
     if Path(task).is_file():
-        return _from_file(Path(task), stem(Path(task)), where.reader, None, where.limit)
+        return _from_file(Path(task), stem(Path(task)), where.reader, None, where)
     if known := find_known(task):
         return _load_known(known, where)
     path = _find_file((task, task.lower().replace("-", "_")), where.data_dir)
@@ -100,7 +111,7 @@ def load_benchmark(task: str, where: Where) -> Benchmark:
         raise UserError(
             f"task {task}: neither a known name (eval --list-tasks), nor a file, nor found as {_looked(task, where)}."
         )
-    return _from_file(path, path.stem, where.reader, None, where.limit)
+    return _from_file(path, path.stem, where.reader, None, where)
 
 
 def _made(task: Task, limit: int | None) -> Benchmark:
@@ -120,9 +131,9 @@ def _load_known(known: KnownSet, where: Where) -> Benchmark:
     """Load from the data directory, else from the hub."""
     reader = or_plain(known.reader)
     if path := _find_file(known.file_names, where.data_dir):
-        return _from_file(path, known.name, reader, known.id_field, where.limit)
+        return _from_file(path, known.name, reader, known.id_field, where)
     try:
-        return _from_hub(known.hub, known.name, reader, known.id_field, where.limit)
+        return _from_hub(known.hub, known.name, reader, known.id_field, where)
     except UserError as error:
         raise UserError(
             f"task {known.name}: put its problems at {where.data_dir / known.name}.jsonl, a line of `problem` and "
@@ -130,14 +141,16 @@ def _load_known(known: KnownSet, where: Where) -> Benchmark:
         ) from error
 
 
-def _from_file(path: Path, name: str, reader: Reader, id_field: str | None, limit: int | None) -> Benchmark:
-    problems = load_file_problems(path, reader=reader, id_field=id_field, limit=limit)
-    return _benchmark(name, problems, str(path), sha256_of(path))
+def _from_file(path: Path, name: str, reader: Reader, id_field: str | None, where: Where) -> Benchmark:
+    skipped: list[str] | None = [] if where.skip_bad else None
+    problems = load_file_problems(path, reader=reader, id_field=id_field, limit=where.limit, skipped=skipped)
+    return _benchmark(name, problems, str(path), sha256_of(path), skipped=skipped)
 
 
-def _from_hub(source: HubSource, name: str, reader: Reader, id_field: str | None, limit: int | None) -> Benchmark:
-    loaded = load_hub_problems(source, reader=reader, id_field=id_field, name=name)
-    return _benchmark(name, loaded.problems[:limit], str(source), loaded.sha256, loaded.commit)
+def _from_hub(source: HubSource, name: str, reader: Reader, id_field: str | None, where: Where) -> Benchmark:
+    skipped: list[str] | None = [] if where.skip_bad else None
+    loaded = load_hub_problems(source, reader=reader, id_field=id_field, name=name, skipped=skipped)
+    return _benchmark(name, loaded.problems[: where.limit], str(source), loaded.sha256, loaded.commit, skipped)
 
 
 def _from_gym(task: str, limit: int | None) -> Benchmark:
@@ -155,7 +168,12 @@ def _from_gym(task: str, limit: int | None) -> Benchmark:
 
 
 def _benchmark(
-    name: str, problems: Iterable[Problem], source: str, sha256: str, commit: str | None = None
+    name: str,
+    problems: Iterable[Problem],
+    source: str,
+    sha256: str,
+    commit: str | None = None,
+    skipped: Sequence[str] | None = None,
 ) -> Benchmark:
     """Letters are asked for where every gold answer is one."""
     there = tuple(problems)
@@ -168,6 +186,7 @@ def _benchmark(
         sha256=sha256,
         asks="choice" if letters else "math",
         commit=commit,
+        skipped=tuple(skipped or ()),
     )
 
 
@@ -194,6 +213,21 @@ def own_benchmark(name: str, problems: Sequence[Problem], source: str) -> Benchm
 def hub_commits(benchmarks: Iterable[Benchmark]) -> dict[str, str]:
     """The commits that benchmarks of the hub were read at, by name."""
     return {each.name: each.commit for each in benchmarks if each.commit is not None}
+
+
+def skipped_records(benchmarks: Iterable[Benchmark]) -> dict[str, int]:
+    """How many records were left out of each benchmark that any were left out of, by name."""
+    return {each.name: len(each.skipped) for each in benchmarks if each.skipped}
+
+
+def describe_skipped(benchmark: Benchmark) -> str:
+    """Say how many records are left out, and what is wrong with the first of them."""
+    told, count = benchmark.skipped, len(benchmark.skipped)
+    more = f" And {count - MOST_NAMED:,} more." if count > MOST_NAMED else ""
+    return (
+        f"{benchmark.name}: {counted(count, 'record')} of {benchmark.source} {verb(count, 'holds', 'hold')} no problem "
+        f"and {verb(count, 'is', 'are')} left out: {' '.join(told[:MOST_NAMED])}{more}"
+    )
 
 
 def _find_file(names: Sequence[str], data_dir: Path) -> Path | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from unsqueeze.evaluation.benchmarks import Benchmark, hub_commits
+from unsqueeze.evaluation.benchmarks import Benchmark, describe_skipped, hub_commits, skipped_records
 from unsqueeze.evaluation.draw import num_missing, rejudge
 from unsqueeze.evaluation.eval_directory import EvalDirectory
 from unsqueeze.evaluation.models import Source
@@ -106,6 +106,11 @@ def begin(
     directory = EvalDirectory(folder)
     identity = {**source.identity(), **settings.drawn, "seed": seed}
     told = {**source.told(), "hub_commits": hub_commits(benchmarks)}
+    if skipped := skipped_records(benchmarks):
+        told["skipped_records"] = skipped
+    for benchmark in benchmarks:
+        if benchmark.skipped:
+            progress.warn(describe_skipped(benchmark))
     directory.open({**identity, "benchmarks": records}, told=told)
     try:
         for each in asked:
@@ -143,7 +148,7 @@ def evaluate_source(
     ):
         directory, asked = ready.directory, ready.asked
         for each in asked:
-            if (found := unreadable_of(each.benchmark.problems, each.verifier)).problems:
+            if (found := unreadable_of(each.benchmark.problems, each.verifier, progress)).problems:
                 progress.warn(f"{each.benchmark.name}: {found.describe()}")
         missing = num_missing(directory.samples, asked, n)
         if missing:

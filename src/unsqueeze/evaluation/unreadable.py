@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from unsqueeze.progress import Progress, Silent
 from unsqueeze.tasks.problem import Problem
 from unsqueeze.verify.verdict import Verifier
 
 MOST_NAMED = 5
+AT_A_TIME = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +32,23 @@ class Unreadable:
         )
 
 
-def unreadable_of(problems: Sequence[Problem], verifier: Verifier) -> Unreadable:
-    """Find the problems whose gold answer the verifier cannot read; none where it does not tell."""
+def unreadable_of(
+    problems: Sequence[Problem],
+    verifier: Verifier,
+    progress: Progress = Silent(),  # noqa: B008 - stateless
+) -> Unreadable:
+    """Find the problems whose gold answer the verifier cannot read; none where it does not tell.
+
+    Of equal gold answers one is read. A hundred thousand take seconds: ``progress`` is told of every thousand.
+    """
     find = getattr(verifier, "unreadable_golds", None)
-    places = find([problem.answer for problem in problems]) if find is not None else []
-    return Unreadable([problems[place] for place in places], len(problems))
+    if find is None:
+        return Unreadable([], len(problems))
+    golds = list(dict.fromkeys(problem.answer for problem in problems))
+    unreadable: set[str] = set()
+    with progress.work("reading gold answers", len(golds)) as advance:
+        for start in range(0, len(golds), AT_A_TIME):
+            part = golds[start : start + AT_A_TIME]
+            unreadable.update(part[place] for place in find(part))
+            advance(len(part))
+    return Unreadable([problem for problem in problems if problem.answer in unreadable], len(problems))

@@ -155,9 +155,7 @@ def problems_of(
 
 def none_left(source: str, needed: str, skipped: Sequence[str] | None) -> UserError:
     """Return the error of a source without a problem, with what was wrong with its first record."""
-    told = (
-        f"data.skip_bad leaves out all {len(skipped):,}, the first: {skipped[0]}" if skipped else f"it needs {needed}."
-    )
+    told = f"all {len(skipped):,} are left out, the first: {skipped[0]}" if skipped else f"it needs {needed}."
     return UserError(f"{source}: the file holds no problem; {told}")
 
 

@@ -113,7 +113,7 @@ def check_arms(
         data = next((other.data for other in checked.values() if _have_same_data(other.recipe, arm)), None)
         with processes.agreeing():
             parts = load_parts(arm, processes, own, data, progress)
-        estimate, unreadable = preflight(arm, parts, paths[name])
+        estimate, unreadable = preflight(arm, parts, paths[name], progress)
         checked[name] = CheckedArm(
             recipe=arm,
             estimate=estimate,

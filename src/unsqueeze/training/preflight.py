@@ -19,6 +19,7 @@ from unsqueeze.cost.workload import Lengths
 from unsqueeze.errors import UserError
 from unsqueeze.evaluation.unreadable import Unreadable
 from unsqueeze.policy.policy import DTYPES
+from unsqueeze.progress import Progress, Silent
 from unsqueeze.training.rehearsal import rehearse
 from unsqueeze.training.saving_rehearsal import rehearse_saving
 from unsqueeze.training.setup import Parts
@@ -27,11 +28,16 @@ NUM_LONGEST, NUM_SPREAD = 16, 64
 """Prompts whose tokens are counted: those of the most characters, for the longest, and some in regular distances."""
 
 
-def preflight(recipe: Recipe, parts: Parts, path: Path) -> tuple[Estimate, Unreadable]:
+def preflight(
+    recipe: Recipe,
+    parts: Parts,
+    path: Path,
+    progress: Progress = Silent(),  # noqa: B008 - stateless
+) -> tuple[Estimate, Unreadable]:
     """Find out what can be found out in seconds about a run in the directory ``path``: what it will need, and which
     gold answers cannot be read. UserError or RunError.
     """
-    unreadable = rehearse(recipe, parts)
+    unreadable = rehearse(recipe, parts, progress)
     estimate = estimate_parts(recipe, parts)
     parts.policy.processes.on_main(lambda: check_disk(path, estimate.disk.total))
     rehearse_saving(parts.policy, path, dtype=DTYPES[recipe.checkpoint.dtype])

@@ -24,6 +24,7 @@ from unsqueeze.policy.batch import Row, collate
 from unsqueeze.policy.loading import model_errors
 from unsqueeze.policy.policy import Policy
 from unsqueeze.policy.reference import Reference
+from unsqueeze.progress import Progress, Silent
 from unsqueeze.rollout.engines import make_engine
 from unsqueeze.rollout.types import Completion, Engine, Sampling
 from unsqueeze.seeds import prompt_seeds
@@ -44,7 +45,11 @@ NUM_TOKENS = 4
 """Length of the one generation."""
 
 
-def rehearse(recipe: Recipe, parts: Parts) -> Unreadable:
+def rehearse(
+    recipe: Recipe,
+    parts: Parts,
+    progress: Progress = Silent(),  # noqa: B008 - stateless
+) -> Unreadable:
     """Try verifier, generation and loss; return the problems whose gold answer cannot be read, where they are few.
 
     UserError or RunError saying what does not work.
@@ -55,7 +60,7 @@ def rehearse(recipe: Recipe, parts: Parts) -> Unreadable:
     if sampler.engine == "vllm":
         sampler = sampler.model_copy(update={"engine": "hf"})
     with parts.policy.processes.agreeing():
-        unreadable = check_verifier(recipe, parts)
+        unreadable = check_verifier(recipe, parts, progress)
     check_estimator(parts.own.estimator or estimator_of(recipe.rl), recipe)
     prompt = parts.prompts.tokens(parts.data.train[0])
     with closing(make_engine(sampler, parts.policy)) as engine, leaving_no_trace(parts.policy):
@@ -70,7 +75,7 @@ def rehearse(recipe: Recipe, parts: Parts) -> Unreadable:
     return unreadable
 
 
-def check_verifier(recipe: Recipe, parts: Parts) -> Unreadable:
+def check_verifier(recipe: Recipe, parts: Parts, progress: Progress) -> Unreadable:
     """Give the verifier gold answers; of one that is not the task's the form of a right answer is not known, so that
     it is only tried, where it is a function.
     """
@@ -79,7 +84,7 @@ def check_verifier(recipe: Recipe, parts: Parts) -> Unreadable:
     if given is None:
         with closing(make_verifier(parts.task, recipe.verify)) as verifier:
             if recipe.verify.verifier is None or not is_place(recipe.verify.verifier):
-                unreadable = check_readable(verifier, problems, recipe)
+                unreadable = check_readable(verifier, problems, recipe, progress)
                 without = {problem.id for problem in unreadable.problems}
                 readable = [problem for problem in data.train if problem.id not in without]
                 check_gold_answers(verifier, readable or data.train, recipe, parts.task)
@@ -91,9 +96,14 @@ def check_verifier(recipe: Recipe, parts: Parts) -> Unreadable:
     return Unreadable([], len(problems))
 
 
-def check_readable(verifier: Verifier, problems: Sequence[Problem], recipe: Recipe) -> Unreadable:
+def check_readable(
+    verifier: Verifier,
+    problems: Sequence[Problem],
+    recipe: Recipe,
+    progress: Progress = Silent(),  # noqa: B008 - stateless
+) -> Unreadable:
     """Return the problems whose gold answer cannot be read. UserError if their share is above the recipe's."""
-    unreadable = unreadable_of(problems, verifier)
+    unreadable = unreadable_of(problems, verifier, progress)
     most = recipe.verify.max_unreadable
     if unreadable.share > most:
         raise UserError(
