@@ -3,12 +3,12 @@
 import json
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 Reply = tuple[int, Any]
-"""Status and JSON object; status 0 hangs up without an answer."""
+"""Status and JSON object, or an iterator of bytes; status 0 hangs up without an answer."""
 Script = Callable[[str, dict[str, Any]], Reply]
 """From path and body to the reply."""
 
@@ -70,12 +70,26 @@ class OpenAiServer:
                         outer._at_once -= 1
 
             def _send(self, status: int, value: Any) -> None:
+                if isinstance(value, Iterator):
+                    self._send_parts(status, value)
+                    return
                 data = json.dumps(value).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)
+
+            def _send_parts(self, status: int, parts: Iterator[bytes]) -> None:
+                """Send what may be endless, until it ends or nobody reads it."""
+                self.close_connection = True
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Connection", "close")
+                self.end_headers()
+                with suppress(OSError):
+                    for part in parts:
+                        self.wfile.write(part)
 
             def log_message(self, format: str, *args: Any) -> None: ...
 

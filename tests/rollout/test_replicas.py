@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from openai_server import Reply, serving
 from unsqueeze.errors import RunError, UserError
+from unsqueeze.rollout import replicas as replicas_room
 from unsqueeze.rollout.api_key import API_KEY
 from unsqueeze.rollout.replicas import Patience, RefusedError, Replicas, Request, _words, base_url
 
@@ -180,6 +182,38 @@ def test_a_url_that_is_none_is_refused_without_its_password(url: str):
     with pytest.raises(UserError, match=r"is no URL of a server; .* write %2F for /") as caught:
         base_url(url)
     assert "heim" not in str(caught.value)
+
+
+def endless(sent: list[int], lead: bytes) -> Iterator[bytes]:
+    """JSON that never ends, a KB at a time."""
+    yield lead
+    while True:
+        sent[0] += 1024
+        yield b"x" * 1024
+
+
+def test_an_answer_without_an_end_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch):
+    """What is read is bounded by the tokens that were asked for; it is said at once, and not tried again."""
+    monkeypatch.setattr(replicas_room, "_MOST_BYTES", 2**20)
+    sent = [0]
+    with serving(lambda path, body: (200, endless(sent, b'{"choices": [{"text": "'))) as server:
+        replicas = Replicas([server.url], patience=QUICK)
+        with pytest.raises(RunError, match=r"answered with more than 3 MB.*the rest was not read"):
+            list(replicas.stream([Request("/completions", {"max_tokens": 512})]))
+        assert len(server.asked) == 1
+        assert sent[0] < 50 * 2**20  # what the system's buffers hold beyond the 3 MB
+        server.gets["/v1/models"] = lambda: endless(sent, b'{"data": "')
+        with pytest.raises(RunError, match="more than 1 MB"):
+            replicas.send_to_all("GET", "/models")
+
+
+def test_a_long_answer_of_many_tokens_is_read(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(replicas_room, "_MOST_BYTES", 1000)
+    logprobs = [{"token": "\u00e9" * 8, "bytes": [195, 169] * 8, "logprob": -0.123456, "top_logprobs": []}] * 200
+    with serving(lambda path, body: (200, {"content": logprobs})) as server:
+        asked = Request("/chat/completions", {"max_tokens": 200})
+        (answer,) = dict(Replicas([server.url], patience=QUICK).stream([asked])).values()
+        assert answer == {"content": logprobs}
 
 
 def test_leaving_gives_up_what_is_under_way():

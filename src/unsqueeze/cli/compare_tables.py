@@ -1,20 +1,22 @@
 """Tables of what changed between two sides, for ``unsqueeze compare``."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from unsqueeze.cli.options import chance
 from unsqueeze.cli.showing import interval_of, intervals, percentages
-from unsqueeze.metrics.comparison import Comparison, Contrast
-from unsqueeze.metrics.intervals import Estimate
-from unsqueeze.metrics.turnover import Turnover
 from unsqueeze.tables import Column, Table
+
+if TYPE_CHECKING:
+    from unsqueeze.metrics.comparison import Comparison, Contrast
+    from unsqueeze.metrics.intervals import Estimate
+    from unsqueeze.metrics.turnover import Turnover
 
 SHORT_KS = (8, 32, 128)
 """Of many ks, those that tell how pass^k and mG-Pass@k changed."""
 
 
-def contrast_table(comparisons: Mapping[tuple[str, str], Comparison], see: float, *, in_short: bool = False) -> Table:
+def contrast_table(comparisons: Mapping[tuple[str, str], "Comparison"], see: float, *, in_short: bool = False) -> Table:
     """Return a line a metric: the means of both sides, the difference with its interval and p, in points.
 
     ``see`` is a difference in points to say the needed problems for. Of several comparisons, or where not ``in_short``,
@@ -49,7 +51,7 @@ def contrast_table(comparisons: Mapping[tuple[str, str], Comparison], see: float
     return Table(columns, rows, title=f"{second} − {first}", caption=caption)
 
 
-def named_contrasts(comparison: Comparison, *, in_short: bool) -> Iterator[tuple[str, Contrast]]:
+def named_contrasts(comparison: "Comparison", *, in_short: bool) -> Iterator[tuple[str, "Contrast"]]:
     """The metrics of a comparison by their names."""
     found = comparison.reliability
     yield "Avg@n", comparison.avg
@@ -66,7 +68,7 @@ def named_contrasts(comparison: Comparison, *, in_short: bool) -> Iterator[tuple
             yield from ((f"G-Pass@{k} (τ = {tau:g})", contrast) for k, contrast in by_k.items())
 
 
-def turnover_table(turnover: Turnover) -> Table:
+def turnover_table(turnover: "Turnover") -> Table:
     """Return a line a bin of the first side's success rate: how many problems, and what became of them."""
     number = Column("", show=lambda value: f"{value:.1f}")
     columns = [
@@ -90,7 +92,7 @@ def turnover_table(turnover: Turnover) -> Table:
     return Table(columns, rows, caption=caption)
 
 
-def _row(contrast: Contrast, see: float) -> list[Any]:
+def _row(contrast: "Contrast", see: float) -> list[Any]:
     difference = contrast.paired.difference
     return [
         100 * contrast.first,
@@ -102,14 +104,14 @@ def _row(contrast: Contrast, see: float) -> list[Any]:
     ]
 
 
-def describe_solved(comparison: Comparison) -> str:
+def describe_solved(comparison: "Comparison") -> str:
     """Say how many problems one side alone solved with any of its samples."""
     what = "problems" if comparison.num_seeds == 1 else "pairs of a problem and a seed"
     gained, lost = comparison.num_gained, comparison.num_lost
     return f"Solved by a sample of the second alone: {gained} {what}; of the first alone: {lost}."
 
 
-def between(difference: Estimate) -> str:
+def between(difference: "Estimate") -> str:
     """Write the interval of a difference, in points; a dash where there is none."""
     return "–" if difference.low != difference.low else f"{signed(difference.low)} … {signed(difference.high)}"
 

@@ -1,21 +1,24 @@
 """Tables of what samples add up to, for ``unsqueeze score`` and ``unsqueeze eval``."""
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from unsqueeze.cli.showing import estimate_of, interval_of, intervals, percentages, short_estimates
-from unsqueeze.metrics.intervals import Estimate
-from unsqueeze.metrics.reliability_summary import Reliability
-from unsqueeze.metrics.summary import Summary
 from unsqueeze.tables import Column, Table
 from unsqueeze.wording import counted
 
+if TYPE_CHECKING:
+    from unsqueeze.metrics.intervals import Estimate
+    from unsqueeze.metrics.summary import Summary
 
-class Line(NamedTuple):
+
+@dataclass(frozen=True, slots=True)
+class Line:
     """One metric: its name, its estimate, and what it would be were all right that was not judged."""
 
     name: str
-    estimate: Estimate
+    estimate: "Estimate"
     at_best: float | None
 
     @property
@@ -25,7 +28,7 @@ class Line(NamedTuple):
         return [self.name, 100 * self.estimate.mean, interval_of(self.estimate), best]
 
 
-def first_lines(summary: Summary, max_samples: int) -> Iterator[Line]:
+def first_lines(summary: "Summary", max_samples: int) -> Iterator[Line]:
     """Avg@n, Pass@k, coverage, maj@n and Cover@τ."""
     best = summary.at_best
     yield Line(f"Avg@{max_samples}", summary.avg, best.avg if best else None)
@@ -38,20 +41,21 @@ def first_lines(summary: Summary, max_samples: int) -> Iterator[Line]:
         yield Line(f"Cover@{tau:g}", estimate, best.reliability.cover.get(tau) if best else None)
 
 
-def further_lines(summary: Summary) -> Iterator[Line]:
+def further_lines(summary: "Summary") -> Iterator[Line]:
     """pass^k, mG-Pass@k and G-Pass@k_τ."""
     found = summary.reliability
-    best: Reliability[float] = summary.at_best.reliability if summary.at_best else Reliability()
+    best = summary.at_best.reliability if summary.at_best else None
     for k, estimate in found.pass_hat.items():
-        yield Line(f"pass^{k}", estimate, best.pass_hat.get(k))
+        yield Line(f"pass^{k}", estimate, best.pass_hat.get(k) if best else None)
     for k, estimate in found.mean_g_pass_at.items():
-        yield Line(f"mG-Pass@{k}", estimate, best.mean_g_pass_at.get(k))
+        yield Line(f"mG-Pass@{k}", estimate, best.mean_g_pass_at.get(k) if best else None)
     for tau, by_k in found.g_pass_at.items():
         for k, estimate in by_k.items():
-            yield Line(f"G-Pass@{k} (τ = {tau:g})", estimate, best.g_pass_at.get(tau, {}).get(k))
+            at_best = best.g_pass_at.get(tau, {}).get(k) if best else None
+            yield Line(f"G-Pass@{k} (τ = {tau:g})", estimate, at_best)
 
 
-def first_table(title: str, summary: Summary, max_samples: int) -> Table:
+def first_table(title: str, summary: "Summary", max_samples: int) -> Table:
     """Return a line a metric, with its interval."""
     columns = [Column("metric", left=True), percentages(), intervals()]
     if summary.at_best is not None:
@@ -61,7 +65,7 @@ def first_table(title: str, summary: Summary, max_samples: int) -> Table:
     return Table(columns, rows, title=title, caption=caption)
 
 
-def reliability_table(summary: Summary) -> Table:
+def reliability_table(summary: "Summary") -> Table:
     """Return a line a k: pass^k and mG-Pass@k with their intervals, and G-Pass@k at every τ."""
     found = summary.reliability
     columns = [Column("k"), short_estimates("pass^k, %"), short_estimates("mG-Pass@k, %")]
@@ -74,7 +78,7 @@ def reliability_table(summary: Summary) -> Table:
     return Table(columns, rows, caption=caption)
 
 
-def long_table(summaries: Mapping[str, Summary]) -> Table:
+def long_table(summaries: Mapping[str, "Summary"]) -> Table:
     """Return every metric of every summary, its benchmarks before it, a line each.
 
     The arms' names and the benchmarks' have columns where there are any.

@@ -24,6 +24,11 @@ _TICK_S = 0.5
 _ATTEMPTS_AT_ALL = 3
 _LARGEST_PORT = 65535
 _MAY_PASS = {408, 409, 425, 429}
+_MOST_BYTES = 16 * 2**20
+_BYTES_PER_TOKEN = 4096
+"""A token with its text, its bytes as numbers and its log-prob in JSON takes some hundred bytes."""
+_OF_THE_WIRE = ("content-encoding", "content-length", "transfer-encoding")
+"""Headers of how a response was sent, which are not true of what it holds."""
 _COMING_UP = {408, 425, 429, 502, 503, 504}
 """What a server that is starting or busy, or what stands before it, answers to anything at all."""
 
@@ -59,6 +64,10 @@ class RefusedError(UserError):
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+
+class TooLongError(RunError):
+    """The server answered with more than what was asked for can take. No repeat will change that."""
 
 
 class _Replica:
@@ -195,6 +204,8 @@ class Replicas:
             rest_s = self._patience.wait_s(attempt)
             try:
                 response = await self._send(client, method, url, body)
+            except TooLongError as error:
+                return error
             except httpx2.RequestError as error:
                 failure = _words(error)
                 if attempt + 1 < _ATTEMPTS_AT_ALL:
@@ -211,10 +222,23 @@ class Replicas:
         self, client: httpx2.AsyncClient, method: str, url: str, body: dict[str, Any] | None
     ) -> httpx2.Response:
         """Send one request and take the whole response in. ``ReadTimeout`` where that takes longer than patience lasts,
-        however steadily it trickles in.
+        however steadily it trickles in; TooLongError where it is longer than what was asked for can be.
         """
+        most = most_bytes(body)
         with anyio.move_on_after(self._patience.timeout_s):
-            return await client.request(method, url, json=body)
+            async with client.stream(method, url, json=body) as response:
+                content = bytearray()
+                async for part in response.aiter_bytes():
+                    content += part
+                    if len(content) > most:
+                        raise TooLongError(
+                            f"{without_credentials(url)} answered with more than {most / 2**20:.0f} MB, more than "
+                            "what was asked for can take; the rest was not read. Is it an OpenAI-compatible server?"
+                        )
+                headers = {name: value for name, value in response.headers.items() if name not in _OF_THE_WIRE}
+                return httpx2.Response(
+                    response.status_code, headers=headers, content=bytes(content), request=response.request
+                )
         raise httpx2.ReadTimeout(f"the response was not there within {self._patience.timeout_s:g} s")
 
     def _client(self) -> httpx2.AsyncClient:
@@ -223,6 +247,14 @@ class Replicas:
             timeout=httpx2.Timeout(self._patience.timeout_s, connect=10.0, pool=None),
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=self._concurrency),
         )
+
+
+def most_bytes(body: dict[str, Any] | None) -> int:
+    """The most bytes that an answer to a request may have: what its tokens can take at their longest spelling, with
+    log-probs, and some for all else.
+    """
+    tokens = (body or {}).get("max_tokens")
+    return _MOST_BYTES + (_BYTES_PER_TOKEN * tokens if isinstance(tokens, int) else 0)
 
 
 def base_url(text: str) -> str:
