@@ -25,10 +25,11 @@ from unsqueeze.api.health import generation
 from unsqueeze.config.recipe import ModelSettings
 from unsqueeze.errors import Interrupted
 from unsqueeze.evaluation.entropy import mean_entropy
-from unsqueeze.policy import optimize
+from unsqueeze.policy import policy as policy_module
 from unsqueeze.policy.batch import Row, TokenBatch, collate
 from unsqueeze.policy.optimize import make_optimizer, optimizer_step
 from unsqueeze.policy.policy import Policy
+from unsqueeze.policy.shared_prompts import SharedPrompts
 from unsqueeze.progress import StopRequest
 from unsqueeze.rollout import decode, hf, sampling
 from unsqueeze.rollout.hf import HfEngine
@@ -161,28 +162,29 @@ def test_prompts_of_two_lengths_and_weights_that_are_handed_over(model: Callable
 
 def row(**extra: Any) -> Row:
     numbers = np.array([-0.5, -0.25], dtype=np.float32)
-    return Row(
-        prompt_tokens=np.array([1, 4], dtype=np.int32),
-        tokens=np.array([5, 2], dtype=np.int32),
-        weight=0.5,
-        advantage=1.0,
-        logp_proximal=numbers,
-        logp_ref=numbers,
-        logp_behaviour=numbers,
-        distance_cost=numbers,
-        **extra,
-    )
+    fields = {
+        "prompt_tokens": np.array([1, 4], dtype=np.int32),
+        "tokens": np.array([5, 2], dtype=np.int32),
+        "weight": 0.5,
+        "advantage": 1.0,
+        "logp_proximal": numbers,
+        "logp_ref": numbers,
+        "logp_behaviour": numbers,
+        "distance_cost": numbers,
+    }
+    return Row(**(fields | extra))
 
 
 def step_on(collating: Callable[..., TokenBatch]) -> None:
     """One RL step with every term of the loss, on batches that ``collating`` makes."""
     settings = tiny_recipe(rl={"kl_coefficient": 0.1, "entropy_coefficient": 0.01}).rl
     policy = Policy(tiny_llama().to("cuda"), tiny_tokenizer())
-    with mock.patch.object(optimize, "collate", collating):
+    short = row(prompt_tokens=np.array([1], dtype=np.int32))
+    with mock.patch.object(policy_module, "collate", collating):
         optimizer_step(
             policy,
             make_optimizer(policy, settings),
-            [row(), row()],
+            [row(), row(), short, short],
             partial(surrogate_loss, settings=settings),
             tokens_per_microbatch=64,
             max_grad_norm=1.0,
@@ -190,14 +192,30 @@ def step_on(collating: Callable[..., TokenBatch]) -> None:
         )
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(TokenBatch)])
-def test_a_part_of_a_batch_that_stays_on_the_cpu_is_found(name: str) -> None:
+def parts_of(made: TokenBatch, read_whole: bool) -> TokenBatch | SharedPrompts:
+    if read_whole:
+        return made
+    assert made.shared is not None
+    return made.shared
+
+
+@pytest.mark.parametrize(
+    ("name", "read_whole"),
+    [(field.name, True) for field in fields(TokenBatch) if field.name != "shared"]
+    + [(field.name, False) for field in fields(SharedPrompts)],
+)
+def test_a_part_of_a_batch_that_stays_on_the_cpu_is_found(name: str, read_whole: bool) -> None:
+    def whole(rows: Sequence[Row], **keywords: Any) -> TokenBatch:
+        return collate(rows, **(keywords | {"share_prompts": not read_whole}))
+
     def forgetful(rows: Sequence[Row], **keywords: Any) -> TokenBatch:
-        made = collate(rows, **keywords)
-        return replace(made, **{name: getattr(made, name).cpu()})
+        made = whole(rows, **keywords)
+        parts = parts_of(made, read_whole)
+        forgotten = replace(parts, **{name: getattr(parts, name).cpu()})
+        return forgotten if isinstance(forgotten, TokenBatch) else replace(made, shared=forgotten)
 
     with pretended_cuda():
-        step_on(collate)
+        step_on(whole)
         with pytest.raises(RuntimeError, match="device"):
             step_on(forgetful)
 
