@@ -86,6 +86,23 @@ def test_the_same_again_makes_nothing_and_another_suite_shares_runs(made: tuple[
     assert shared.tables["results"].rows[1][1:] == result.tables["results"].rows[1][1:]
 
 
+def test_free_points_are_made_of_finished_runs(made: tuple[Path, Any, list[LabPlan]]) -> None:
+    out, _, _ = made
+    points = {"mean": {"of": "grpo", "share": 0.5}, "hot": {"of": "grpo", "temperature": 1.3}}
+    result = uq.lab(SUITE | {"name": "free", "points": points}, out=out, jobs=2)
+    assert result is not None
+    assert not result.failed
+    assert [row[0] for row in result.tables["results"].rows] == ["base", "grpo", "sps", "mean", "hot"]
+    record = read_record(out / "free" / "lab.json")
+    free = [run for run in record["runs"] if run["role"] == "point"]
+    assert [run["settings"] for run in free] == [
+        {"of": "grpo", "share": 0.5, "temperature": 0.7},
+        {"of": "grpo", "share": 1.0, "temperature": 1.3},
+    ]
+    asked = [read_record(out / "free" / run["path"] / "eval.json") for run in free]
+    assert [each["temperature"] for each in asked] == [0.7, 1.3]
+
+
 def test_a_plan_may_be_refused_and_writes_nothing(made: tuple[Path, Any, list[LabPlan]], tmp_path: Path) -> None:
     out, _, _ = made
     assert uq.lab(SUITE | {"name": "refused"}, out=out, on_planned=lambda plan: False) is None
@@ -113,6 +130,7 @@ LONG = SUITE | {
 }
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_comes_to_the_same_numbers(tmp_path: Path) -> None:
     def kill(live: Live) -> None:
         # Children of this process that are at a run; the one that is seen is the only one there is.
@@ -131,6 +149,7 @@ def test_a_killed_run_goes_on_and_comes_to_the_same_numbers(tmp_path: Path) -> N
     assert _run_of(tmp_path / "killed").samples(30).equals(_run_of(tmp_path / "whole").samples(30))
 
 
+@pytest.mark.slow
 def test_a_stop_is_granted_and_the_same_call_goes_on(tmp_path: Path) -> None:
     stop = StopRequest()
     with pytest.raises(Interrupted):

@@ -6,23 +6,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from unsqueeze.labs.grid import Cell, PlannedRun
+from unsqueeze.evaluation.summarise import tally_of as tally_of_samples
+from unsqueeze.labs.grid import Cell, Job, PlannedPoint
+from unsqueeze.labs.pool import Pool
 from unsqueeze.metrics.summary import Summary
 from unsqueeze.metrics.tally import Key, Tally
+from unsqueeze.store.records import read_record
 from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.store.samples import SAMPLE_SCHEMA
 from unsqueeze.store.table import read_table
-from unsqueeze.verify.verdict import of_unreadable_gold
 
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
     """A finished run with its evaluations by the RL step they followed."""
 
-    run: PlannedRun
+    run: Job
     path: Path
     tallies: Mapping[int, Tally]
     summaries: Mapping[int, Summary]
@@ -53,44 +54,25 @@ class Gathered:
         }
 
 
-def gather(run: PlannedRun, path: Path, seconds: float) -> Gathered:
-    """Read the evaluations of a finished run. RunError naming what is damaged."""
-    evals = RunDirectory.open(path).evals
-    steps = evals.steps()
-    return Gathered(
-        run=run,
-        path=path,
-        tallies={step: tally_of(evals.samples_path(step)) for step in steps},
-        summaries={step: evals.summary(step) for step in steps},
-        seconds=seconds,
-    )
+def gather(job: Job, pool: Pool) -> Gathered:
+    """Read the evaluations of a finished run; those of a free point are the base model and it. RunError naming what is
+    damaged.
+    """
+    path = pool.path(job)
+    evals = RunDirectory.open(pool.path(job.of) if isinstance(job, PlannedPoint) else path).evals
+    steps = [0] if isinstance(job, PlannedPoint) else evals.steps()
+    tallies = {step: tally_of(evals.samples_path(step)) for step in steps}
+    summaries = {step: evals.summary(step) for step in steps}
+    if isinstance(job, PlannedPoint):
+        last = job.recipe.rl.steps
+        tallies[last] = tally_of(path / "samples.parquet")
+        summaries[last] = Summary.from_json_object(read_record(path / "summary.json"))
+    return Gathered(run=job, path=path, tallies=tallies, summaries=summaries, seconds=pool.seconds(job) or 0.0)
 
 
 def tally_of(path: Path) -> Tally:
     """Count the stored samples of one evaluation, problem by problem. RunError naming the file if it is damaged."""
-    table = read_table(path, SAMPLE_SCHEMA).select(["benchmark", "problem_id", "verdict", "correct", "reason"])
-    columns = {name: table[name] for name in ("benchmark", "problem_id")}
-    counts = (
-        table.append_column("right", pc.fill_null(table["correct"], False).cast("int64"))
-        .append_column("open", pc.is_null(table["correct"]).cast("int64"))
-        .group_by(list(columns), use_threads=False)
-        .aggregate([("right", "sum"), ("open", "sum"), ("right", "count")])
-    )
-    unjudged = table.filter(pc.is_null(table["correct"]))
-    unreadable = {
-        (row["benchmark"], row["problem_id"])
-        for row in unjudged.to_pylist()
-        if of_unreadable_gold(row["verdict"], row["reason"])
-    }
-    rows = [row for row in counts.to_pylist() if (row["benchmark"], row["problem_id"]) not in unreadable]
-    return Tally(
-        problem_ids=tuple(row["problem_id"] for row in rows),
-        benchmarks=tuple(row["benchmark"] for row in rows),
-        num_samples_P=np.array([row["right_count"] for row in rows], dtype=np.int64),
-        num_correct_P=np.array([row["right_sum"] for row in rows], dtype=np.int64),
-        num_open_P=np.array([row["open_sum"] for row in rows], dtype=np.int64),
-        unreadable=tuple(sorted(unreadable)),
-    )
+    return tally_of_samples(read_table(path, SAMPLE_SCHEMA))
 
 
 @dataclass(frozen=True)

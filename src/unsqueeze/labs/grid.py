@@ -58,13 +58,63 @@ class PlannedRun:
     @property
     def folder(self) -> str:
         """The name of its run directory, which runs of other suites with the same recipe share."""
-        variant = f"-{self.cell.variant}" if self.cell.variant else ""
-        return f"{self.cell.arm}{variant}-seed-{self.seed}-{self.digest[:12]}"
+        return _folder(self)
 
     @property
     def label(self) -> str:
         factor = f" ×{self.factor:g}" if self.role == "search" else ""
         return f"{self.cell.label}{factor}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class PlannedPoint:
+    """The evaluation of a free point: a policy made of a finished run, sampled at a temperature."""
+
+    cell: Cell
+    of: PlannedRun
+    share: float
+    temperature: float
+
+    role: Role = "reported"
+
+    @property
+    def seed(self) -> int:
+        return self.of.seed
+
+    @property
+    def factor(self) -> float:
+        return self.of.factor
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe of the run, which its evaluation follows but for the temperature."""
+        return self.of.recipe
+
+    @cached_property
+    def digest(self) -> str:
+        return _digest({"of": self.of.digest, "share": self.share, "temperature": self.temperature})
+
+    @property
+    def begins(self) -> str:
+        """A hash of its own: it is evaluated once, and shares nothing."""
+        return self.digest
+
+    @property
+    def folder(self) -> str:
+        return _folder(self)
+
+    @property
+    def label(self) -> str:
+        return f"{self.cell.label}, seed {self.seed}"
+
+
+Job = PlannedRun | PlannedPoint
+"""Work of one process."""
+
+
+def _folder(job: Job) -> str:
+    variant = f"-{job.cell.variant}" if job.cell.variant else ""
+    return f"{job.cell.arm}{variant}-seed-{job.seed}-{job.digest[:12]}"
 
 
 def _digest(plain: Mapping[str, Any]) -> str:
@@ -109,6 +159,35 @@ class Grid:
             if cell in chosen
         ]
 
+    def points(self, runs: Sequence[PlannedRun]) -> list[PlannedPoint]:
+        """The free points of these runs."""
+        return [
+            PlannedPoint(
+                cell=Cell(name, run.cell.variant),
+                of=run,
+                share=point.share,
+                temperature=run.recipe.evaluation.temperature if point.temperature is None else point.temperature,
+            )
+            for run in runs
+            for name, point in self.suite.points.items()
+            if point.of == run.cell.arm
+        ]
+
+    @property
+    def rows(self) -> list[Cell]:
+        """Arms and free points, variant by variant, in the order of their tables."""
+        arms = {cell.arm for cell in self.cells}
+        points = [name for name, point in self.suite.points.items() if point.of in arms]
+        variants = list(dict.fromkeys(cell.variant for cell in self.cells))
+        return [
+            cell
+            for variant in variants
+            for cell in (
+                *(cell for cell in self.cells if cell.variant == variant),
+                *(Cell(name, variant) for name in points),
+            )
+        ]
+
     def as_given(self) -> dict[Cell, float]:
         """Every cell with a factor of 1: the learning rate of its recipe."""
         return dict.fromkeys(self.cells, 1.0)
@@ -141,6 +220,9 @@ def grid_of(suite: Suite, overrides: Sequence[str] = (), only: Sequence[str] | N
         cells |= {Cell(arm, variant): resolved for arm, resolved in arms_of(recipe, where).items()}
     if suite.control is not None and suite.control not in arms:
         raise UserError(f"suite {suite.name}: control is {suite.control!r}, and the arms are {', '.join(arms)}.")
+    for name, point in suite.points.items():
+        if point.of not in arms:
+            raise UserError(f"suite {suite.name}: point {name!r} is of {point.of!r}; the arms are {', '.join(arms)}.")
     if suite.learning_rates is not None:
         _check_search(suite, cells)
     return Grid(suite, cells)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from unsqueeze.errors import Interrupted
 from unsqueeze.labs.choose import Choice, Point, choose
 from unsqueeze.labs.gather import Gathered, Results, gather, gathered_by_cell
-from unsqueeze.labs.grid import Cell, Grid, PlannedRun
+from unsqueeze.labs.grid import Cell, Grid, Job, PlannedRun
 from unsqueeze.labs.pool import Pool
 from unsqueeze.labs.record import awaited_entry, choice_entries, run_entry, write_lab, write_results
 from unsqueeze.labs.runner import Live, Runner
@@ -54,7 +54,7 @@ class LabPlan:
 
     grid: Grid
     folder: Path
-    runs: Sequence[PlannedRun]
+    runs: Sequence[Job]
     """All of them; those that are reported with the learning rate of the recipe where it is still to be chosen."""
     num_done: int
     jobs: int
@@ -98,7 +98,8 @@ class Lab:
 
     def plan(self) -> LabPlan:
         """Find out what is left to do and how long it will take, by a short run that is timed. Writes nothing."""
-        runs = [*self.grid.search(), *self.grid.reported(self.grid.as_given())]
+        reported = self.grid.reported(self.grid.as_given())
+        runs: list[Job] = [*self.grid.search(), *reported, *self.grid.points(reported)]
         left = list({run.digest: run for run in runs if not self.pool.is_done(run)}.values())
         seconds = None
         if left:
@@ -149,12 +150,15 @@ class Lab:
             self._run(searched)
             self._choose(searched)
         factors = {cell: choice.factor for cell, choice in self._choices.items()} if searched else self.grid.as_given()
-        self._run(self.grid.reported(factors))
+        reported = self.grid.reported(factors)
+        self._run(reported)
+        finished = {live.run.digest for live in self._lives if live.state == "finished"}
+        self._run(self.grid.points([run for run in reported if run.digest in finished]))
 
     def _results(self) -> LabResult:
         """Gather what is finished of the reported runs."""
         gathered = self._gather([live.run for live in self._lives if live.run.role == "reported"])
-        found = Results(gathered_by_cell(gathered, list(self.grid.cells)), self.grid.control)
+        found = Results(gathered_by_cell(gathered, self.grid.rows), self.grid.control)
         tables: dict[str, Table] = {
             name: VIEWS[name](found) for name in self.grid.suite.tables if gathered or not self.grid.cells
         }
@@ -165,7 +169,7 @@ class Lab:
         chosen = {cell.label: choice.factor for cell, choice in self._choices.items()}
         return LabResult(self.folder, tables, chosen, failed, len(gathered))
 
-    def _run(self, runs: Sequence[PlannedRun]) -> None:
+    def _run(self, runs: Sequence[Job]) -> None:
         lives = [Live(run) for run in runs]
         self._lives += lives
         runner = Runner(self.pool, self.slots, on_change=self._write, on_look=self._show)
@@ -204,11 +208,9 @@ class Lab:
         summaries = [validation.summary(step) for step in validation.steps()]
         return [(each.avg.mean, each.pass_at[each.max_k].mean) for each in summaries]
 
-    def _gather(self, runs: Sequence[PlannedRun]) -> list[Gathered]:
+    def _gather(self, runs: Sequence[Job]) -> list[Gathered]:
         finished = {live.run.digest for live in self._lives if live.state == "finished"}
-        return [
-            gather(run, self.pool.path(run), self.pool.seconds(run) or 0.0) for run in runs if run.digest in finished
-        ]
+        return [gather(run, self.pool) for run in runs if run.digest in finished]
 
     def _show(self) -> None:
         self.watcher.show(self._lives, self._left_s())

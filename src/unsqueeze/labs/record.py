@@ -7,7 +7,7 @@ from typing import Any
 
 from unsqueeze.labs.choose import Choice
 from unsqueeze.labs.gather import Gathered
-from unsqueeze.labs.grid import Cell, Grid, PlannedRun, learning_rate
+from unsqueeze.labs.grid import Cell, Grid, Job, PlannedPoint, learning_rate
 from unsqueeze.labs.pool import Pool
 from unsqueeze.labs.runner import Live
 from unsqueeze.store.records import write_record
@@ -24,7 +24,7 @@ def run_entry(grid: Grid, live: Live, pool: Pool, folder: Path) -> dict[str, Any
     return {
         **_named(run),
         "learning_rate": _rate(grid, run),
-        "settings": dict((grid.suite.arms or {}).get(run.cell.arm, {})),
+        "settings": _settings(grid, run),
         "path": os.path.relpath(path, folder),
         "log": os.path.relpath(pool.log(run), folder),
         "status": live.state,
@@ -32,17 +32,24 @@ def run_entry(grid: Grid, live: Live, pool: Pool, folder: Path) -> dict[str, Any
     }
 
 
-def _named(run: PlannedRun) -> dict[str, Any]:
+def _settings(grid: Grid, job: Job) -> dict[str, Any]:
+    """What tells the arm from the others: settings of its recipe, or what a free point is made of."""
+    if isinstance(job, PlannedPoint):
+        return {"of": job.of.cell.arm, "share": job.share, "temperature": job.temperature}
+    return dict((grid.suite.arms or {}).get(job.cell.arm, {}))
+
+
+def _named(run: Job) -> dict[str, Any]:
     return {
         "arm": run.cell.arm,
         "variant": run.cell.variant or None,
         "seed": run.seed,
         "factor": run.factor,
-        "role": run.role,
+        "role": "point" if isinstance(run, PlannedPoint) else run.role,
     }
 
 
-def _rate(grid: Grid, run: PlannedRun) -> float:
+def _rate(grid: Grid, run: Job) -> float:
     rates = grid.suite.learning_rates
     return learning_rate(run.recipe, "rl.learning_rate" if rates is None else rates.setting)
 

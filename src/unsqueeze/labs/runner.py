@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from unsqueeze.errors import INTERRUPTED
-from unsqueeze.labs.grid import PlannedRun
+from unsqueeze.labs.grid import Job
 from unsqueeze.labs.pool import Pool
 from unsqueeze.progress import StopRequest
 from unsqueeze.store.atomic import make_folder
@@ -28,7 +28,7 @@ MOST_LIVES = 3
 class Live:
     """What is known of a run while a lab works: its state, what its process last said, why it failed."""
 
-    run: PlannedRun
+    run: Job
     state: State = "waiting"
     told: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
@@ -122,12 +122,7 @@ class Runner:
         if self.pool.is_done(live.run):  # the same run stood in the list under another name
             live.state, live.was_there = "finished", True
             return
-        lenders = self.pool.lenders(live.run, (other.run for other in lives))
-        order = {
-            "recipe": live.run.recipe.model_dump(),
-            "path": str(self.pool.path(live.run)),
-            "begun": {str(self.pool.path(lender)): lender.recipe.model_dump() for lender in lenders[:1]},
-        }
+        order = self.pool.order(live.run, (other.run for other in lives))
         with self.pool.log(live.run).open("a", encoding="utf-8") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "unsqueeze.labs.worker"],
@@ -189,10 +184,11 @@ class Runner:
         )
 
 
-def _size(pool: Pool, run: PlannedRun) -> float:
-    """Bytes of the journal and the metrics of a run: they grow as it gets on."""
-    folder = pool.path(run)
-    return float(sum(path.stat().st_size for path in folder.glob("*.jsonl")))
+def _size(pool: Pool, job: Job) -> float:
+    """Bytes of the journal and the metrics of a run, parts of an evaluation: they grow as it gets on."""
+    folder = pool.path(job)
+    files = [*folder.glob("*.jsonl"), *folder.glob("parts/*.parquet")]
+    return float(sum(path.stat().st_size for path in files))
 
 
 def _listen(process: "subprocess.Popen[str]", live: Live) -> None:

@@ -50,6 +50,23 @@ class LearningRates(Settings):
     """Settings of the runs of the search alone, such as a small test set, which they do not need."""
 
 
+class FreePoint(Settings):
+    """A policy that needs no training of its own: made of the runs of an arm, and evaluated as they are."""
+
+    of: str
+    """The arm whose last checkpoints it is made of."""
+    share: float = Field(1.0, gt=0, le=1)
+    """Share of the trained weights; the rest is the base model's, weight by weight."""
+    temperature: float | None = Field(None, ge=0)
+    """Temperature of the samples; null: that of the arm's evaluations."""
+
+    @model_validator(mode="after")
+    def _differs_from_the_arm(self) -> Self:
+        if self.share == 1 and self.temperature is None:
+            raise ValueError("a free point needs a share below 1 or a temperature, else it is the arm itself")
+        return self
+
+
 class Suite(Settings):
     """A whole suite."""
 
@@ -72,6 +89,8 @@ class Suite(Settings):
     """A name for each arm, with the settings in which it differs; null: the arms of the recipe."""
     variants: dict[ArmName, Options] | None = Field(None, min_length=1)
     """Settings in which every arm is run, such as sizes of the training set: a name for each; null: as it is."""
+    points: dict[ArmName, FreePoint] = Field(default_factory=dict)
+    """Rivals that cost no training, by name: weights averaged with the base model, other temperatures of sampling."""
     control: str | None = None
     """The arm that all others are compared with at equal seeds; null: the first."""
     learning_rates: LearningRates | None = None
@@ -89,6 +108,8 @@ class Suite(Settings):
             )
         if self.control is not None and self.arms is not None and self.control not in self.arms:
             raise ValueError(f"control is {self.control!r}, and the arms are {', '.join(self.arms)}; name one of them")
+        if twice := sorted({*self.points} & {*(self.arms or {})}):
+            raise ValueError(f"{twice[0]!r} is both an arm and a free point; give one of them another name")
         if self.learning_rates is not None:
             both = sorted({*self.seeds} & {*self.learning_rates.seeds})
             if both:

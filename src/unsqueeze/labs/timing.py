@@ -11,7 +11,7 @@ from typing import Any
 from unsqueeze.config.load import check_recipe, merged
 from unsqueeze.config.recipe import Recipe
 from unsqueeze.errors import Interrupted, RunError
-from unsqueeze.labs.grid import Cell, PlannedRun
+from unsqueeze.labs.grid import Cell, Job, PlannedPoint, PlannedRun
 from unsqueeze.labs.pool import Pool
 from unsqueeze.labs.runner import Live, Runner
 from unsqueeze.progress import StopRequest
@@ -68,13 +68,16 @@ def run_seconds(recipe: Recipe, pace: Pace, *, base: bool, num_train: int, num_t
     )
 
 
-def planned_seconds(runs: Sequence[PlannedRun], pace: Pace, sizes: Mapping[str, int]) -> dict[str, float]:
+def planned_seconds(runs: Sequence[Job], pace: Pace, sizes: Mapping[str, int]) -> dict[str, float]:
     """Estimate the seconds of every run by its digest; equal evaluations before training are made by the first."""
     begun: set[str] = set()
     seconds: dict[str, float] = {}
     for run in runs:
-        if run.digest not in seconds:
-            data = run.recipe.data
+        data = run.recipe.data
+        if isinstance(run, PlannedPoint):
+            num_samples = (data.num_test or sizes["test"]) * run.recipe.evaluation.n
+            seconds[run.digest] = pace.start_s + num_samples * pace.evaluated_s
+        elif run.digest not in seconds:
             seconds[run.digest] = run_seconds(
                 run.recipe,
                 pace,

@@ -1,8 +1,9 @@
-"""The process of one training run of a lab: ``python -m unsqueeze.labs.worker``, told on standard input what to do.
+"""The process of one run of a lab: ``python -m unsqueeze.labs.worker``, told on standard input what to do.
 
-The first line of standard input is a JSON object with ``recipe``, ``path``, and ``begun``, runs that may lend their
-evaluation before training. Standard output says in JSON lines what the run is at; standard error is its log. The end of
-standard input asks to stop at the next safe point: so a worker also stops when the lab that started it is gone.
+The first line of standard input is a JSON object with ``work``, ``recipe`` and ``path``; to ``train`` has ``begun``, runs
+that may lend their evaluation before training, and to ``evaluate`` a free point ``run``, ``share`` and ``temperature``.
+Standard output says in JSON lines what the run is at; standard error is its log. The end of standard input asks to stop
+at the next safe point: so a worker also stops when the lab that started it is gone.
 """
 
 import json
@@ -95,6 +96,21 @@ def train(order: Mapping[str, Any], stop: StopRequest) -> None:
     train_arm(path.name, recipe, path, progress, stop, begun_here=begun, data=checked.data, parts=checked.parts)
 
 
+def evaluate(order: Mapping[str, Any], stop: StopRequest) -> None:
+    """Evaluate the free point of an order, or go on with it."""
+    from unsqueeze.labs.point import evaluate_point
+
+    evaluate_point(
+        check_recipe(order["recipe"], f"of {order['path']}"),
+        Path(order["run"]),
+        Path(order["path"]),
+        share=order["share"],
+        temperature=order["temperature"],
+        progress=TellingProgress(),
+        stop=stop,
+    )
+
+
 def main() -> int:
     """Do what standard input says; return the exit code of a command (docs/commands.md)."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the lab's to hear
@@ -107,7 +123,7 @@ def main() -> int:
 
     threading.Thread(target=watch, daemon=True).start()
     try:
-        train(order, stop)
+        {"train": train, "evaluate": evaluate}[order["work"]](order, stop)
     except Interrupted:
         return INTERRUPTED
     except UnsqueezeError as error:

@@ -1,0 +1,78 @@
+"""The evaluation of a free point: a run's last policy, mixed with the base model or sampled at another temperature."""
+
+from pathlib import Path
+
+import torch
+
+from unsqueeze.config.load import check_recipe, merged
+from unsqueeze.config.recipe import ModelSettings, Recipe
+from unsqueeze.evaluation.benchmarks import own_benchmark
+from unsqueeze.evaluation.evaluate import evaluate_source
+from unsqueeze.evaluation.models import LoadedModel
+from unsqueeze.evaluation.settings import Given, checkpoint_of, settle
+from unsqueeze.labs.gather import tally_of
+from unsqueeze.metrics.summary import powers_of_two_up_to
+from unsqueeze.policy.loading import without_progress_bars
+from unsqueeze.policy.policy import Policy
+from unsqueeze.progress import Progress, StopRequest
+from unsqueeze.rollout.engines import make_engine
+from unsqueeze.store.run_directory import RunDirectory
+from unsqueeze.training.setup import load_parts
+
+
+def evaluate_point(
+    recipe: Recipe,
+    run: Path,
+    out: Path,
+    *,
+    share: float,
+    temperature: float,
+    progress: Progress,
+    stop: StopRequest,
+) -> None:
+    """Evaluate θ = (1 − share)·θ_base + share·θ_run on the run's held-out problems, as the run does, into ``out``."""
+    without_progress_bars()
+    path = checkpoint_of(str(run))
+    changes = {
+        "model": {"path": path, "lora": None},
+        "rl": {"kl_coefficient": 0.0},  # no reference is needed
+        "irl": None,
+    }
+    parts = load_parts(check_recipe(merged(recipe.model_dump(), changes), f"of {run}"), progress=progress)
+    if share < 1:
+        mix(parts.policy, Policy.load(ModelSettings(**recipe.model.model_dump() | {"lora": None})), share)
+    engine = make_engine(recipe.rollout, parts.policy)
+    engine.sync(parts.policy)
+    source = LoadedModel(
+        name=f"{share:g} of {path}" + (f", {1 - share:g} of {recipe.model.path}" if share < 1 else ""),
+        path=parts.policy.path,
+        policy=parts.policy,
+        engine=engine,
+        engine_name=recipe.rollout.engine,
+        max_rows=recipe.rollout.max_rows,
+        compute_dtype=recipe.model.compute_dtype,
+        run=RunDirectory.open(run),
+    )
+    evals = RunDirectory.open(run).evals
+    name = tally_of(evals.samples_path(0)).benchmarks[0]  # so that problems are told to be the same
+    evaluate_source(
+        source,
+        [own_benchmark(name, parts.data.test, "run")],
+        settle(Given(temperature=temperature), source.run),
+        out=out,
+        n=recipe.evaluation.n,
+        ks=powers_of_two_up_to(recipe.evaluation.n),
+        seed=recipe.seed,
+        model=source.name,
+        verifier=None,
+        progress=progress,
+        stop=stop,
+    )
+
+
+@torch.no_grad()
+def mix(policy: Policy, base: Policy, share: float) -> None:
+    """Set every weight of ``policy`` to (1 − share) of the base's and ``share`` of its own, in place."""
+    others = dict(base.trainable())
+    for name, parameter in policy.trainable():
+        parameter.copy_(torch.lerp(others[name].to(parameter.device), parameter, share))
