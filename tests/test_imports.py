@@ -185,9 +185,10 @@ except SystemExit as end:
         HELP.format(arguments=["--version"]),
         HELP.format(arguments=["train", "--help"]),
         HELP.format(arguments=["train", "smoke", "--dry-run"]),
+        HELP.format(arguments=["lab"]),
         "import unsqueeze as uq; uq.plan('paper/1.5b-3k-sps-grpo')",
     ],
-    ids=["package", "config", "help", "version", "train-help", "dry-run", "plan"],
+    ids=["package", "config", "help", "version", "train-help", "dry-run", "labs", "plan"],
 )
 def test_what_must_be_instant_loads_nothing_heavy(code: str) -> None:
     heavy = {"torch", "transformers", "pyarrow", "pandas", "sympy", "math_verify", "trl", "jaxtyping"}
