@@ -11,6 +11,7 @@ from unsqueeze.evaluation.evaluate import evaluate_source
 from unsqueeze.evaluation.models import LoadedModel
 from unsqueeze.evaluation.settings import Given, checkpoint_of, settle
 from unsqueeze.labs.gather import tally_of
+from unsqueeze.metrics.cover import TAUS
 from unsqueeze.metrics.summary import powers_of_two_up_to
 from unsqueeze.policy.loading import without_progress_bars
 from unsqueeze.policy.policy import Policy
@@ -62,6 +63,7 @@ def evaluate_point(
         out=out,
         n=recipe.evaluation.n,
         ks=powers_of_two_up_to(recipe.evaluation.n),
+        taus=TAUS,
         seed=recipe.seed,
         model=source.name,
         verifier=None,
