@@ -4,8 +4,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
+import numpy as np
+
+from unsqueeze.metrics.cover import TAUS, cover
 from unsqueeze.metrics.histogram import accuracy_histogram
 from unsqueeze.metrics.intervals import Estimate
+from unsqueeze.metrics.plane import upper_hull_at
+from unsqueeze.metrics.reliability import needed_successes
 from unsqueeze.metrics.summary import Summary
 from unsqueeze.report.figures import Axis, Choice, Figure, Series, Span
 from unsqueeze.report.model import BASE, Checkpoint, Report, RunRecord, Side
@@ -100,37 +105,31 @@ def _points(
 
 
 def _hull(side: Side, k: int) -> list[tuple[float, float]]:
-    """Return the upper right hull of all points of a side: what mixtures of its checkpoints reach.
+    """Return the upper hull of all points of a side, which mixtures of its checkpoints reach (``metrics.plane``).
 
-    Empty for fewer than two points on it.
+    Empty for a single point.
     """
-    points = sorted(
-        {
-            (each.summary.avg.mean, each.summary.pass_at[k].mean)
-            for run in side.measured
-            for each in run.checkpoints
-            if math.isfinite(each.summary.pass_at[k].mean)
-        }
-    )
-    hull: list[tuple[float, float]] = []
-    for point in points:
-        while hull and (point[1] >= hull[-1][1] or (len(hull) > 1 and _turns_up(hull[-2], hull[-1], point))):
-            hull.pop()
-        hull.append(point)
-    return hull if len(hull) > 1 else []
-
-
-def _turns_up(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> bool:
-    """Whether b lies on or below the line from a to c."""
-    return (b[0] - a[0]) * (c[1] - a[1]) >= (b[1] - a[1]) * (c[0] - a[0])
+    means = [
+        (each.summary.avg.mean, each.summary.pass_at[k].mean)
+        for run in side.measured
+        for each in run.checkpoints
+        if math.isfinite(each.summary.pass_at[k].mean)
+    ]
+    at = np.array(sorted({avg for avg, _ in means}))
+    if len(at) < 2:
+        return []
+    points = np.broadcast_to(np.array(means).T[:, None, :], (2, len(at), len(means)))
+    return list(zip(at.tolist(), upper_hull_at(at, points[0], points[1]).tolist(), strict=True))
 
 
 def pass_at_k(report: Report) -> Figure:
     """Pass@k against k of the base and of what every side ended with, and where lines cross."""
     curves: dict[str, tuple[int, list[Summary]]] = {}
+    seeds: set[int | None] = set()
     for number, side in enumerate(report.sides):
         for run in side.measured:
-            if run.before is not None:
+            if run.before is not None and run.seed not in seeds:  # arms of one seed begin with the same evaluation
+                seeds.add(run.seed)
                 curves.setdefault(BASE, (-1, []))[1].append(run.before.summary)
             if run.last is not None and run.last.step != 0:
                 curves.setdefault(side.name, (number, []))[1].append(run.last.summary)
@@ -361,39 +360,55 @@ def _before_and_after(report: Report) -> dict[str, tuple[int, Checkpoint]]:
     return found
 
 
-def cover(report: Report) -> list[Figure]:
-    """Cover@τ: the share of problems whose answers are right at least τ of the time (arXiv 2510.08325)."""
+def models(report: Report) -> list[dict[str, object]]:
+    """Return of which run and step the bars of the histogram are, by their names."""
+    found: list[dict[str, object]] = []
+    for side in report.sides:
+        run = next(iter(side.measured), None)
+        if run is None or run.last is None:
+            continue
+        if run.before is not None and not any(each["name"] == BASE for each in found):
+            found.append({"name": BASE, "run": run.label, "step": run.before.step})
+        found.append({"name": side.name, "run": run.label, "step": run.last.step})
+    return found
+
+
+def cover_at_tau(report: Report) -> list[Figure]:
+    """Cover@τ: the share of problems whose answers are right at least τ of the time (``metrics.cover``)."""
     found = _before_and_after(report)
     if not found:
         return []
     series = []
     for name, (color, checkpoint) in found.items():
         assert checkpoint.tally is not None
-        tally = checkpoint.tally
-        shares = sorted(
-            int(c) / int(n) for c, n in zip(tally.num_correct_P, tally.num_samples_P, strict=True) if int(n)
-        )
-        taus = [place / 100 for place in range(1, 101)]
-        series.append(
+        some_P = checkpoint.tally.num_samples_P > 0
+        samples_P, correct_P = checkpoint.tally.num_samples_P[some_P], checkpoint.tally.num_correct_P[some_P]
+        if not some_P.any():
+            continue
+        taus = [place / 50 for place in range(1, 51)]
+        needed_TP = [[needed_successes(tau, int(n)) for n in samples_P] for tau in taus]
+        shares = [_percent(float((correct_P >= np.array(needed_P)).mean())) for needed_P in needed_TP]
+        at_taus = [cover(samples_P, correct_P, tau) for tau in TAUS]
+        series += [
+            Series(name=name, kind="line", color=color, x=[100 * tau for tau in taus], y=shares),
             Series(
                 name=name,
-                kind="line",
+                kind="points",
                 color=color,
-                x=[100 * tau for tau in taus],
-                y=[100 * sum(share >= tau for share in shares) / len(shares) for tau in taus],
-                text=[
-                    f"{name}: {100 * sum(s >= tau for s in shares) / len(shares):.1f} % of problems are solved at "
-                    f"least {100 * tau:.0f} % of the time"
-                    for tau in taus
-                ],
-            )
-        )
+                x=[100 * tau for tau in TAUS],
+                y=[_percent(each.mean) for each in at_taus],
+                low=[_percent(each.low) for each in at_taus],
+                high=[_percent(each.high) for each in at_taus],
+                text=[f"{name}: Cover@{tau:g} {_in_words(each)}" for tau, each in zip(TAUS, at_taus, strict=True)],
+                in_legend=False,
+            ),
+        ]
     return [
         Figure(
             name="cover",
             title="Cover@τ: problems that are solved at least so often",
             says="Share of problems whose answers are right at least τ of the time: at the left breadth, at the right "
-            "reliability.",
+            "reliability. Bars: 95 % intervals that hold for the true success rates.",
             x=Axis(title="τ, %", percent=True),
             y=Axis(title="Cover@τ, %", percent=True),
             series=series,
@@ -476,7 +491,7 @@ def all_figures(report: Report) -> list[Figure]:
         *over_steps(report),
         *reward_over_steps(report),
         *histogram(report),
-        *cover(report),
+        *cover_at_tau(report),
         *gauges(report),
     ]
 

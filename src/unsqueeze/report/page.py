@@ -17,22 +17,24 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
 from unsqueeze import __version__
+from unsqueeze.metrics.histogram import accuracy_histogram
 from unsqueeze.plain_json import dumps
-from unsqueeze.report.charts import all_figures, plane
+from unsqueeze.report.charts import NUM_INNER_BINS, all_figures, models, plane
 from unsqueeze.report.figures import BASE_DARK, BASE_LIGHT, COLORS_DARK, COLORS_LIGHT
 from unsqueeze.report.model import Report
+from unsqueeze.report.rollouts import Packed
 from unsqueeze.report.statements import details, headline
-from unsqueeze.report.tables import all_tables, contrast_rows
+from unsqueeze.report.tables import all_tables, contrast_rows, moved_problems
 from unsqueeze.tables import WRITERS, Table
 
-SCRIPTS = ("data.js", "text.js", "figures.js", "page.js")
+SCRIPTS = ("data.js", "text.js", "figures.js", "rollouts.js", "browser.js", "page.js")
 """The page's own scripts, each after those that it imports from."""
 
 RELOAD_S = 15
 """Seconds after which the page of a run that goes on loads itself again."""
 
 
-def render(report: Report) -> bytes:
+def render(report: Report, rollouts: Packed) -> bytes:
     """Return the page."""
     tables = all_tables(report)
     charts, figures = plane(report), all_figures(report)
@@ -50,6 +52,10 @@ def render(report: Report) -> bytes:
         },
         "colors": {"light": [BASE_LIGHT, *COLORS_LIGHT], "dark": [BASE_DARK, *COLORS_DARK]},
         "reload_s": RELOAD_S if report.is_live else None,
+        "rollouts": rollouts.to_json_object(),
+        "models": models(report),
+        "moved": [each.to_json_object() for each in moved_problems(report)],
+        "bins": [each.label for each in accuracy_histogram([1], [1], NUM_INNER_BINS)],
     }
     page = (
         environment()
@@ -76,13 +82,25 @@ def render(report: Report) -> bytes:
             ],
             table=lambda name: _table(name, tables),
             section=lambda name, open: _section(name, tables, is_open=open),
-            browser=None,
+            browser=Markup(
+                environment()
+                .from_string(asset("browser.html.j2"))
+                .render(moved=moved_problems(report), left_out=rollouts.left_out, has_math=has_math(rollouts))
+            )
+            if rollouts.groups
+            else None,
             data=_json(data),
-            blocks=[],
+            blocks=rollouts.blocks.items(),
             scripts=[_script(text) for text in (_plotly(), asset("katex.min.js"), own_script())],
         )
     )
     return page.encode("utf-8", errors="replace")
+
+
+def has_math(rollouts: Packed) -> bool:
+    """Tell whether the problems hold LaTeX."""
+    words = [*rollouts.prompts.values(), *rollouts.golds.values()]
+    return any("\\" in each or each.count("$") > 1 for each in words)
 
 
 def environment() -> Environment:

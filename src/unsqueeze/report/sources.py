@@ -1,12 +1,12 @@
 """What a report is asked of: runs, folders of arms, laboratories, evaluations and files of samples, by their names."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from unsqueeze.errors import UserError
+from unsqueeze.errors import RunError, UserError
 from unsqueeze.evaluation.sides import sides_of
+from unsqueeze.store.records import read_record
 
 LAB_FILE = "lab.json"
 
@@ -38,29 +38,28 @@ def named_sources(arguments: Sequence[str]) -> tuple[dict[str, list[str]], list[
 
 
 def _of_laboratory(folder: Path) -> tuple[dict[str, list[str]], list[str]]:
-    """Return the runs of a laboratory by arm; of those that are not there, why."""
+    """Return the reported runs of a laboratory by arm; of those that are not done, how they stand (docs/lab.md)."""
     path = folder / LAB_FILE
     try:
-        runs = json.loads(path.read_bytes())["runs"]
-        # Runs that only chose a learning rate are no result.
-        entries = [(_name_in(each), str(each["path"]), each) for each in runs if each.get("role") != "search"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} does not say which runs a laboratory has ({error!r}); give its runs.") from None
+        entries = [
+            (_arm(each), each["path"], each) for each in read_record(path)["runs"] if each.get("role") == "reported"
+        ]
+    except (RunError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} does not say which runs a laboratory has ({error}); give its runs.") from None
     sides: dict[str, list[str]] = {}
     notes = []
     for arm, place, entry in entries:
-        if (folder / place / "run.json").is_file():
+        if place is not None and (folder / place / "run.json").is_file():
             sides.setdefault(arm, []).append(str(folder / place))
-        if entry.get("status") not in (None, "done", "finished"):
+        if entry.get("status") != "finished":
             why = f": {entry['error']}" if entry.get("error") else ""
-            notes.append(f"{arm}, seed {entry.get('seed')}: {entry['status']}{why}")
+            notes.append(f"{arm}, seed {entry.get('seed')} is {entry.get('status')}{why}")
     if not sides:
-        raise UserError(f"{folder} is a laboratory without a run so far; wait for the first, or name other runs.")
+        raise UserError(f"{folder} is a laboratory without a reported run so far; wait for the first.")
     return sides, notes
 
 
-def _name_in(entry: Mapping[str, Any]) -> str:
-    """Return the name of an entry's side: its arm, and its variant where the suite has several."""
+def _arm(entry: Mapping[str, Any]) -> str:
     variant = entry.get("variant")
     return f"{entry['arm']}, {variant}" if variant else str(entry["arm"])
 

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from unsqueeze.metrics.comparison import Contrast
@@ -249,6 +249,12 @@ class Moved:
     problem: str
     before: tuple[int, int]
     after: tuple[int, int]
+    before_run: str
+    before_step: int | None
+    after_step: int | None
+
+    def to_json_object(self) -> dict[str, Any]:
+        return asdict(self)
 
     @property
     def change(self) -> float:
@@ -267,7 +273,16 @@ def moved_problems(report: Report) -> list[Moved]:
             continue
         then, now = _counts(before.tally), _counts(after.tally)
         found += [
-            Moved(run=run.label, benchmark=key[0], problem=key[1], before=then[key], after=counts)
+            Moved(
+                run=run.label,
+                benchmark=key[0],
+                problem=key[1],
+                before=then[key],
+                after=counts,
+                before_run=run.label if run.before else first.label if first else "",
+                before_step=before.step,
+                after_step=after.step,
+            )
             for key, counts in now.items()
             if key in then
         ]

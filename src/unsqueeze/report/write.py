@@ -5,6 +5,7 @@ from pathlib import Path
 
 from unsqueeze.report.gather import gather
 from unsqueeze.report.page import render
+from unsqueeze.report.rollouts import packed
 from unsqueeze.store.outputs import output_file
 
 REPORT_FILE = "report.html"
@@ -19,7 +20,8 @@ def write_report(sources: str | Path | Sequence[str | Path], *, out: str | Path 
     """
     named = [str(sources)] if isinstance(sources, str | Path) else [str(each) for each in sources]
     target = default_place(named) if out is None else Path(out)
-    page = render(gather(named))
+    report = gather(named)
+    page = render(report, packed(report))
     with output_file(target) as path:
         path.write_bytes(page)
     return target

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from unsqueeze.algos.aggregation import token_weights
-from unsqueeze.algos.groups import Estimator
+from unsqueeze.algos.groups import Advantages, Estimator
 from unsqueeze.algos.overlong import overlong_punishment
 from unsqueeze.config.recipe import RlSettings
 from unsqueeze.policy.batch import Row
@@ -38,15 +38,10 @@ def trained_rollouts(
     """
     surrogate = settings.surrogate
     rollouts_N = [rollout for group in groups for rollout in group.rollouts]
-    lengths_N = torch.tensor([len(rollout.completion.tokens) for rollout in rollouts_N], dtype=torch.int64)
-    rewards = rewards_PG(groups)
     if not rollouts_N:
         return []
-    if settings.overlong is not None:
-        rewards = rewards + overlong_punishment(
-            lengths_N, max_tokens=max_tokens, soft_cache_length=settings.overlong.soft_cache_length
-        ).view_as(rewards)
-    advantages = estimate(estimator, estimated_groups(groups, rewards), surrogate)
+    lengths_N = lengths_of(groups)
+    advantages = advantages_of(groups, settings, estimator, max_tokens=max_tokens)
     trains_N, values_N = advantages.trains_PG.flatten(), advantages.values.flatten(0, 1)
     if not trains_N.any():
         return []
@@ -69,6 +64,25 @@ def trained_rollouts(
         )
         for i in carries_gradient_N.nonzero().flatten().tolist()
     ]
+
+
+def advantages_of(
+    groups: Sequence[Group], settings: RlSettings, estimator: Estimator, *, max_tokens: int
+) -> Advantages:
+    """Return the advantages of judged groups, of which there is at least one, a punishment for length included."""
+    rewards = rewards_PG(groups)
+    if settings.overlong is not None:
+        rewards = rewards + overlong_punishment(
+            lengths_of(groups), max_tokens=max_tokens, soft_cache_length=settings.overlong.soft_cache_length
+        ).view_as(rewards)
+    return estimate(estimator, estimated_groups(groups, rewards), settings.surrogate)
+
+
+def lengths_of(groups: Sequence[Group]) -> torch.Tensor:
+    """Return the number of tokens of every rollout, shape (N,)."""
+    return torch.tensor(
+        [len(rollout.completion.tokens) for group in groups for rollout in group.rollouts], dtype=torch.int64
+    )
 
 
 def rl_rows(trained: Sequence[Trained], *, trainer_scores: bool) -> list[Row]:

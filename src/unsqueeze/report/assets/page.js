@@ -1,13 +1,11 @@
 /* Starts the page: figures, the slider, what is saved, the theme. */
+import { follow, startBrowser } from "./browser.js";
 import { report } from "./data.js";
 import { draw, numbersOf, svgOf, theme } from "./figures.js";
 import { element } from "./text.js";
 
 /** The figure that stands in each place now, by its element. @type {Map<HTMLElement, any>} */
 const standing = new Map();
-
-/** Who is told where a click upon a figure leads. @type {((key: string) => void)[]} */
-const leads = [];
 
 /** @param {string} name @param {string} content @param {string} type */
 function save(name, content, type) {
@@ -20,7 +18,7 @@ function save(name, content, type) {
 function show(box, figure) {
   standing.set(box, figure);
   const plot = /** @type {HTMLElement} */ (box.querySelector(".plot"));
-  return draw(plot, figure, (key) => leads.forEach((lead) => lead(key)));
+  return draw(plot, figure, (key) => void follow(key));
 }
 
 /** @param {HTMLElement} box */
@@ -127,7 +125,7 @@ function startTables() {
 function startReloading() {
   if (!report.reload_s) return;
   setTimeout(() => {
-    if (document.querySelector("dialog[open]")) startReloading();
+    if (document.querySelector("#group-view .card")) startReloading();
     else location.reload();
   }, 1000 * report.reload_s);
 }
@@ -136,4 +134,5 @@ startTheme();
 startPlane();
 startFigures();
 startTables();
+startBrowser();
 startReloading();
