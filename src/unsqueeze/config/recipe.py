@@ -472,6 +472,13 @@ class RlSettings(OptimizerSettings):
         return Surrogate(**(fields | given | unclipped))
 
 
+class HoldSettings(Settings):
+    gauge: Literal["entropy", "greedy_logp"] = "entropy"
+    """The gauge of squeezing on watched prompts: the entropy, or the log-prob of greedy answers."""
+    share: float = Field(gt=0)
+    """The share of its value before training that it is held at: both are nearer to 0 the more a policy is squeezed."""
+
+
 class IrlSettings(OptimizerSettings):
     every_passes: float | None = Field(None, gt=0)
     """An RL phase lasts this many passes over the data. Neither this nor every_steps: one pass.
@@ -505,10 +512,16 @@ class IrlSettings(OptimizerSettings):
     kl_budget: float | None = Field(None, gt=0)
     """Stop as soon as watched prompts (of the validation problems; without any, of the training problems) have moved
     by this many nats per token; steps or passes bound it from above."""
+    hold: HoldSettings | None = None
+    """Take updates only while a gauge is under a share of what it was before training, so that a phase is as strong as
+    the squeezing asks for; steps or passes bound it from above."""
     kl_guard: float = Field(0.0, ge=0)
     """Weight of a KL penalty (k3) towards the policy at the start of the phase, on the demonstrations."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     """Course of the learning rate over the steps of one phase; the latter two fall towards zero."""
+    phase_schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """Course of the learning rate from one IRL phase to the next, over all of the run; the latter two fall towards
+    zero, and a run that is given more steps goes on by its new number of phases."""
     optimizer_state: Literal["fresh", "persistent"] = "fresh"
     """AdamW's moments: anew with every phase, or kept."""
     batch_size: int = Field(512, ge=1)

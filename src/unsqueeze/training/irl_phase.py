@@ -20,6 +20,7 @@ from unsqueeze.policy.batch import Row, TokenBatch
 from unsqueeze.policy.optimize import StepResult, make_optimizer, optimizer_step
 from unsqueeze.policy.policy import Policy
 from unsqueeze.training.gauges import gauge_step
+from unsqueeze.training.holding import in_band
 from unsqueeze.training.phase_report import PhaseStart
 from unsqueeze.training.run import Run
 
@@ -31,10 +32,11 @@ def irl_phase(
 
     Without an ``optimizer`` that lives on from phase to phase, a fresh one is made.
     """
-    settings = run.recipe.irl
-    assert settings is not None
+    settings = settings_of_phase(run, phase)
     total = settings.num_updates(len(demonstrations))
     done = None
+    if in_band(run):
+        return
     run.engine.rest()
     with run.progress.work(f"phase {phase.number}: IRL", total) as advance:
         for done in irl_updates(
@@ -47,15 +49,29 @@ def irl_phase(
             kl_moved=lambda: run.probe.kl_moved(run.policy, start.samples),
             check_stop=run.stop.check,
         ):
-            is_last = done.number == total or done.met_budget(settings)
+            held = in_band(run)
+            is_last = done.number == total or done.met_budget(settings) or held
             gauges = gauge_step(run, phase, phase.last_step) if is_last else {}
             run.record(kind="irl", phase=phase.number, step=phase.last_step, **done.to_record(), **gauges)
             advance(1)
+            if held:
+                break
+            if settings.hold is not None:
+                run.engine.rest()  # the gauge was sampled
     if done is not None and done.budget_unspent(settings, total):
         run.progress.warn(
             f"IRL phase {phase.number} took all its {total} updates without spending irl.kl_budget "
             f"{settings.kl_budget:g} nats/token on {run.watched_set} prompts; raise irl.steps or irl.learning_rate."
         )
+
+
+def settings_of_phase(run: Run, phase: Phase) -> IrlSettings:
+    """Return the settings of an IRL phase, whose learning rate follows from its place among those of the run."""
+    settings = run.recipe.irl
+    assert settings is not None
+    numbers = [one.number for one in run.recipe.phases(len(run.train_problems)) if one.kind == "irl"]
+    share = rate_share(settings.phase_schedule, numbers.index(phase.number) + 1, len(numbers))
+    return settings.model_copy(update={"learning_rate": settings.learning_rate * share})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,9 +155,9 @@ def irl_updates(
             return
 
 
-def rate_share(schedule: str, update: int, total: int) -> float:
-    """The share of the learning rate at ``update`` of ``total`` (from 1): 1 at first, falling towards 0 at the end."""
-    done = (update - 1) / total
+def rate_share(schedule: str, number: int, total: int) -> float:
+    """The share of the learning rate of update or phase ``number`` of ``total`` (from 1): 1 at first, falling to 0."""
+    done = (number - 1) / total
     if schedule == "linear":
         return 1 - done
     if schedule == "cosine":

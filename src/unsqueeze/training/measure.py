@@ -12,6 +12,7 @@ from unsqueeze.policy.batch import Row
 from unsqueeze.policy.policy import Policy
 from unsqueeze.rollout.types import Engine
 from unsqueeze.training.gauges import measure
+from unsqueeze.training.holding import in_band
 from unsqueeze.training.outcomes import answer_shares
 from unsqueeze.training.phase_report import PhaseReport, PhaseStart, snapshot, weight_change
 from unsqueeze.training.probe import Probe
@@ -62,7 +63,8 @@ def finish_phase(run: Run, phase: Phase, start: PhaseStart, own_rows: Sequence[R
                 on_scored=advance,
             )
         answers = answers_of(run, phase) if report.did_nothing else None
-    report = replace(report, measuring_s=start.stopwatch.seconds, answers=answers)
+        needless = phase.kind == "irl" and report.num_updates == 0 and in_band(run)
+    report = replace(report, measuring_s=start.stopwatch.seconds, answers=answers, in_band=needless)
     run.progress.gauge(report.greedy_logp_after)
     run.directory.journal.append("phase_finished", **report.to_json_object(), watched=run.watched_set)
     run.tracking.phase_report(report.to_json_object())

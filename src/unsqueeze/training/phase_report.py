@@ -57,6 +57,8 @@ class PhaseReport:
     greedy_logp_after: float
     measuring_s: float
     num_watched: int
+    in_band: bool = False
+    """No update was asked for: the gauge that ``irl.hold`` names was within its band."""
     answers: Mapping[str, float] | None = None
     """Of a phase that did nothing: shares of the rollouts it learned from (``outcomes.answer_shares``)."""
 
@@ -83,8 +85,8 @@ class PhaseReport:
         return [cls.from_json_object(event) for event in done.values()]
 
     def warning(self) -> str | None:
-        """One sentence no one can miss, where the phase did nothing."""
-        if not self.did_nothing:
+        """One sentence no one can miss, where the phase did nothing and was to do something."""
+        if not self.did_nothing or self.in_band:
             return None
         if self.num_updates == 0:
             reason = "no group held both right and wrong answers" if self.kind == "rl" else "there was nothing to learn"
