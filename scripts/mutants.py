@@ -25,7 +25,7 @@ SETTINGS = """
 source_paths = ["src"]
 only_mutate = ["src/unsqueeze/{room}/*"]
 pytest_add_cli_args_test_selection = ["tests/{room}"]
-pytest_add_cli_args = ["-m", "not slow and not gpu and not vllm", "-p", "no:cacheprovider"]
+pytest_add_cli_args = ["-m", "not slow and not gpu and not vllm and not swift", "-p", "no:cacheprovider"]
 also_copy = {needed}
 # A process that has run tests has threads of torch, and does not survive being forked.
 process_isolation = "forkserver"
