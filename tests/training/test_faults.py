@@ -323,8 +323,8 @@ def test_a_part_that_dies(
     path = tmp_path / "run"
     step = loop.rl_step
 
-    def last_good(run, optimizer, reference, batch, phase, entropy_coefficient):
-        following = step(run, optimizer, reference, batch, phase, entropy_coefficient)
+    def last_good(run, optimizer, reference, batch, *others):
+        following = step(run, optimizer, reference, batch, *others)
         if batch.step == 2:
             lose(run)
         return following
@@ -432,11 +432,11 @@ def test_signals(
     path = tmp_path / "run"
     step = loop.rl_step
 
-    def interrupted(run, optimizer, reference, batch, phase, entropy_coefficient):
+    def interrupted(run, optimizer, reference, batch, *others):
         if batch.step == 2:
             for number in signals:
                 os.kill(os.getpid(), number)
-        return step(run, optimizer, reference, batch, phase, entropy_coefficient)
+        return step(run, optimizer, reference, batch, *others)
 
     handler = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patched:

@@ -360,6 +360,15 @@ class ResetSettings(Settings):
     """AdamW's moments of RL are begun anew, too."""
 
 
+class DphSettings(Settings):
+    coefficient: float = Field(0.02, gt=0)
+    """η, the weight of the pull."""
+    rollouts: int = Field(8, ge=1)
+    """Rollouts of the base policy for each training problem, drawn and judged before training."""
+    rows: int = Field(32, ge=1)
+    """Right ones of them that every RL step learns from, drawn anew with every step."""
+
+
 class RlSettings(OptimizerSettings):
     algorithm: str = "grpo"
     """grpo, dapo, gspo or dr_grpo, named settings of one surrogate; fields below override single ones."""
@@ -411,6 +420,8 @@ class RlSettings(OptimizerSettings):
     """Weight of an entropy bonus; with adaptive_entropy that of the first step."""
     adaptive_entropy: AdaptiveEntropySettings | None = None
     """Have the weight of the entropy bonus follow the entropy (arXiv 2505.22312); null leaves it as it is."""
+    dph: DphSettings | None = None
+    """Hold the policy to the base on right rollouts of the base, by a mass-covering divergence (arXiv 2509.07430)."""
     reset: ResetSettings | None = None
     """Begin anew with the reference policy and the optimizer every so many steps (ProRL, arXiv 2505.24864)."""
 
@@ -604,7 +615,7 @@ def _not_of_a_run(name: str) -> str:
 
 _IN_A_RUN = (
     "lock", "run.json", "journal.jsonl", "metrics.jsonl", "tracking.json", "report.html",
-    "rollouts", "demos", "checkpoints", "evals", "validation",
+    "rollouts", "base_rollouts", "demos", "checkpoints", "evals", "validation",
 )  # fmt: skip
 """An arm of such a name could not be told from a run in the folder of the arms."""
 

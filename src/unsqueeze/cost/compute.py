@@ -137,11 +137,14 @@ def estimate_duration(
     if workload.validations:
         problems = workload.samples_per_validation // recipe.evaluation.validation_n
         evaluations += workload.validations * speed.generate_s(problems, recipe.evaluation.validation_n)
+    dph = rl.dph
+    base_rows = 0 if dph is None else dph.rows
+    of_base = 0.0 if dph is None else speed.generate_s(workload.base_rollouts // dph.rollouts, dph.rollouts)
     return Duration(
-        generating=workload.generations * speed.generate_s(prompts_per_generation, rl.group_size),
-        judging=workload.rollouts / judges,
+        generating=workload.generations * speed.generate_s(prompts_per_generation, rl.group_size) + of_base,
+        judging=(workload.rollouts + workload.base_rollouts) / judges,
         scoring=scored_steps * speed.pass_s(workload.rollouts_per_step, 1.0),
-        updating=workload.rl_steps * speed.update_s(workload.rollouts_per_step, num_trained),
+        updating=workload.rl_steps * speed.update_s(workload.rollouts_per_step + base_rows, num_trained),
         irl=workload.irl_updates * speed.update_s(workload.demonstrations_per_update, num_trained),
         evaluating=evaluations + workload.evaluation_samples / judges,
         saving=workload.checkpoints * checkpoint_bytes / CHECKPOINT_BYTES_PER_S,

@@ -54,7 +54,8 @@ def estimate_disk(
     return Disk(
         checkpoint=checkpoint,
         checkpoints=checkpoint * (workload.checkpoints_kept + being_written),
-        rollouts=round(workload.rollouts * (per_rollout + ROW_BYTES)) + workload.generations * FILE_BYTES,
+        rollouts=round((workload.rollouts + workload.base_rollouts) * (per_rollout + ROW_BYTES))
+        + workload.generations * FILE_BYTES,
         evaluations=round(workload.evaluation_samples * (per_sample + ROW_BYTES))
         + (workload.evaluations + workload.validations) * FILE_BYTES,
         metrics=(workload.rl_steps + workload.irl_updates) * LINE_BYTES,

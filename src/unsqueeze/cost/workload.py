@@ -33,6 +33,7 @@ class Workload:
     rl_steps: int
     rollouts_per_step: int
     rollouts_per_generation: int
+    base_rollouts: int
     generations: int
     irl_updates: int
     demonstrations_per_update: int
@@ -78,6 +79,7 @@ def count_workload(recipe: Recipe, *, num_train: int, num_test: int, num_validat
         rl_steps=rl.steps,
         rollouts_per_step=rollouts_per_step,
         rollouts_per_generation=rollouts_per_step * min(rl.steps_per_generation, rl.steps),
+        base_rollouts=0 if rl.dph is None else num_train * rl.dph.rollouts,
         generations=sum(math.ceil(length / rl.steps_per_generation) for length in lengths),
         irl_updates=sum(irl.num_updates(count) for count in demonstrations) if irl else 0,
         demonstrations_per_update=min(irl.batch_size, max(demonstrations, default=0)) if irl else 0,

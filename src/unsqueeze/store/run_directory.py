@@ -6,6 +6,7 @@ RUN/
   journal.jsonl          what happened, in order
   metrics.jsonl          a line an optimizer step, with its phase
   rollouts/*.parquet     every rollout ever generated
+  base_rollouts/*        rollouts of the base policy that RL steps hold to, where the recipe asks for them
   demos/*.parquet        what L2TE chose
   checkpoints/step-*/    policy and state
   evals/step-*           samples and summary on the test problems
@@ -104,6 +105,10 @@ class RunDirectory:
     @property
     def rollouts(self) -> RolloutWriter:
         return RolloutWriter(self.path / "rollouts")
+
+    @property
+    def base_rollouts(self) -> RolloutWriter:
+        return RolloutWriter(self.path / "base_rollouts")
 
     @property
     def demos(self) -> DemoWriter:

@@ -66,6 +66,11 @@ class SharedDirectory(RunDirectory):
         return SharedRollouts(self._own(lambda own: own.rollouts), self.path / "rollouts", self._processes)
 
     @property
+    def base_rollouts(self) -> RolloutWriter:
+        own = self._own(lambda own: own.base_rollouts)
+        return SharedRollouts(own, self.path / "base_rollouts", self._processes)
+
+    @property
     def demos(self) -> DemoWriter:
         return SharedDemos(self._own(lambda own: own.demos), self.path / "demos", self._processes)
 

@@ -148,7 +148,7 @@ def sample_round(run: Run, stream: ProblemStream, count: int, step: int, phase: 
     groups = [
         Group(
             problem=problem,
-            rollouts=_rollouts(run, problem, prompts[i], completions[i], first_group + i, phase, step),
+            rollouts=rollouts_of(run, problem, prompts[i], completions[i], first_group + i, phase, step),
             judgements=tuple(judgements[i * group_size : (i + 1) * group_size]),
         )
         for i, problem in enumerate(problems)
@@ -206,7 +206,7 @@ def sampled_version(run: Run) -> int:
     return run.policy.version
 
 
-def _rollouts(
+def rollouts_of(
     run: Run,
     problem: Problem,
     prompt: Sequence[int],
@@ -215,6 +215,7 @@ def _rollouts(
     phase: int,
     step: int,
 ) -> tuple[Rollout, ...]:
+    """The rollouts of one prompt, drawn from the policy as it is."""
     return tuple(
         Rollout(
             problem_id=problem.id,

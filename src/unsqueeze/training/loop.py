@@ -12,6 +12,7 @@ from unsqueeze.algos.schedule import Phase, cycles
 from unsqueeze.policy.batch import Row
 from unsqueeze.policy.optimize import make_optimizer
 from unsqueeze.policy.reference import Reference
+from unsqueeze.training.base_rollouts import right_base_rows
 from unsqueeze.training.checkpoint import is_due, save_checkpoint
 from unsqueeze.training.demonstrations import choose_demonstrations
 from unsqueeze.training.evaluation import evaluate_policy, test_set, validation_set
@@ -64,6 +65,7 @@ class Training:
         if self.start is not None:
             run.watch.stopwatch = self.start.stopwatch
         self.stream = ProblemStream(run.train_problems, seed=run.recipe.seed, position=self.cursor.problems_taken)
+        self.base_rows = right_base_rows(run)
         self.reports: list[PhaseReport] = []
 
     @property
@@ -88,7 +90,13 @@ class Training:
                     run.stop.check()
                     self._reset(batch.step)
                     coefficient = rl_step(
-                        run, self.optimizers.rl, self.reference, batch, phase, self.cursor.entropy_coefficient
+                        run,
+                        self.optimizers.rl,
+                        self.reference,
+                        batch,
+                        phase,
+                        self.cursor.entropy_coefficient,
+                        self.base_rows,
                     )
                     advance(1)
                     self.cursor = replace(

@@ -21,6 +21,7 @@ from unsqueeze.policy.batch import Row, TokenBatch
 from unsqueeze.policy.optimize import StepResult, optimizer_step
 from unsqueeze.policy.reference import Reference
 from unsqueeze.rollout.types import Group, StopReason
+from unsqueeze.training.base_rollouts import beside_step
 from unsqueeze.training.covariance import hold_back
 from unsqueeze.training.gauges import are_due, gauge_step
 from unsqueeze.training.generate import StepBatch, by_verdicts
@@ -41,10 +42,12 @@ def rl_step(
     batch: StepBatch,
     phase: Phase,
     entropy_coefficient: float,
+    base_rows: Sequence[Row] = (),
 ) -> float:
     """One RL optimizer step on judged groups; its line of metrics is on disk when this returns.
 
-    A batch in which no group is informative has no gradient: the weights stay as they are, and the line says so.
+    A batch in which no group is informative has no gradient: the weights stay as they are, and the line says so; unless
+    there are ``base_rows``, right rollouts of the base policy, of which ``rl.dph`` draws some for every step.
 
     Returns the coefficient of the entropy bonus for the next step: ``entropy_coefficient``, this step's, unless
     ``rl.adaptive_entropy`` has it follow the entropy.
@@ -63,7 +66,8 @@ def rl_step(
     if reference is not None and settings.surrogate.kl_coefficient > 0:
         rows = with_reference(rows, reference, run)
     result = None
-    if rows:
+    beside = beside_step(run, base_rows, batch.step)
+    if rows or beside:
         run.engine.rest()
         result = optimizer_step(
             run.policy,
@@ -75,8 +79,9 @@ def rl_step(
             temperature=run.recipe.rollout.temperature,
             with_entropy=settings.surrogate.entropy_coefficient > 0,
             keep_logp=scores,
+            beside=beside,
         )
-    gap = sampler_metrics(rows, result, settings) if result is not None and scores else {}
+    gap = sampler_metrics(rows, result, settings) if result is not None and rows and scores else {}
     if gap and batch.step == phase.first_step and run.policy.compute_dtype is torch.bfloat16:
         warning = rounding_warning(gap["sampler_outside_clip"], settings)
         if warning is not None:
@@ -96,6 +101,7 @@ def rl_step(
         **held_back,
         **({} if settings.adaptive_entropy is None else {"entropy_coefficient": applied}),
         **update_metrics(result),
+        **beside_metrics(beside, result),
         **asdict(batch.seconds),
         update_s=update_s,
         **gauges,
@@ -206,6 +212,18 @@ def device_metrics(device: torch.device) -> dict[str, float]:
     if device.type != "cuda":
         return {}
     return {"peak_device_mb": torch.cuda.max_memory_allocated(device) / 2**20}
+
+
+def beside_metrics(beside: Sequence[tuple[Sequence[Row], Any]], result: StepResult | None) -> dict[str, Any]:
+    """Count the rollouts of the base policy that the update learned from, and their tokens and seconds."""
+    if not beside or result is None:
+        return {}
+    rows = [row for part, _ in beside for row in part]
+    return {
+        "num_base_rows": len(rows),
+        "base_tokens": sum(len(row.tokens) for row in rows),
+        "base_s": result.beside_s,
+    }
 
 
 def update_metrics(result: StepResult | None) -> dict[str, Any]:
