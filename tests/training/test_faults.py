@@ -25,7 +25,7 @@ from lives import Told, differences, live, tiny_recipe
 from unsqueeze.cli.progress import TerminalProgress
 from unsqueeze.device_errors import device_errors
 from unsqueeze.errors import RunError, UserError
-from unsqueeze.policy import optimize, policy
+from unsqueeze.policy import policy
 from unsqueeze.progress import Interrupted, StopRequest
 from unsqueeze.rollout import hf
 from unsqueeze.store.demos import DemoWriter
@@ -364,8 +364,8 @@ def run_out_in_python(*_: Any, **__: Any) -> None:
     [
         ("evaluate_policy", hf, "decode", run_out_on_a_gpu, "generating 256 .*CUDA out", {"rollout": {"max_rows": 3}}),
         ("generate", hf, "prefill", allocate_too_much, "generating 256 .*allocate", {"rollout": {"max_rows": 3}}),
-        ("rl_step", optimize, "collate", allocate_too_much, "gradients", {"rl": {"tokens_per_microbatch": 60}}),
-        ("irl_phase", optimize, "collate", run_out_on_a_gpu, "gradients", {"rl": {"tokens_per_microbatch": 60}}),
+        ("rl_step", policy, "collate", allocate_too_much, "gradients", {"rl": {"tokens_per_microbatch": 60}}),
+        ("irl_phase", policy, "collate", run_out_on_a_gpu, "gradients", {"rl": {"tokens_per_microbatch": 60}}),
         pytest.param(
             *("finish_phase", policy, "collate", allocate_too_much, "log-probs", {"rl": {"tokens_per_microbatch": 60}}),
             marks=pytest.mark.slow,

@@ -44,6 +44,7 @@ pytestmark = pytest.mark.usefixtures("judged_by_hash")
 LORA = {"rank": 2, "target_modules": "all-linear"}
 RUNS: dict[str, dict[str, Any]] = {
     "plain, KL to the base, IRL with guard and budget, cut off sampling": {
+        "data": {"seed": 1},  # the two differ by rounding; with the problems of seed 0 it decides a draw of a gauge
         "rollout": {"top_k": 7, "top_p": 0.9, "temperature": 0.8, "stop": ["="], "max_tokens": 8},
         "rl": {"kl_coefficient": 0.1, "entropy_coefficient": 0.01},
         "irl": {"kl_guard": 0.1, "kl_budget": 1e-7},
