@@ -27,6 +27,8 @@ class Gathered:
     path: Path
     tallies: Mapping[int, Tally]
     summaries: Mapping[int, Summary]
+    samples: Mapping[int, Path]
+    """The file of the samples of each."""
     seconds: float
     """Seconds of all processes that worked on it."""
 
@@ -61,13 +63,20 @@ def gather(job: Job, pool: Pool) -> Gathered:
     path = pool.path(job)
     evals = RunDirectory.open(pool.path(job.of) if isinstance(job, PlannedPoint) else path).evals
     steps = [0] if isinstance(job, PlannedPoint) else evals.steps()
-    tallies = {step: tally_of(evals.samples_path(step)) for step in steps}
+    samples = {step: evals.samples_path(step) for step in steps}
     summaries = {step: evals.summary(step) for step in steps}
     if isinstance(job, PlannedPoint):
         last = job.recipe.rl.steps
-        tallies[last] = tally_of(path / "samples.parquet")
+        samples[last] = path / "samples.parquet"
         summaries[last] = Summary.from_json_object(read_record(path / "summary.json"))
-    return Gathered(run=job, path=path, tallies=tallies, summaries=summaries, seconds=pool.seconds(job) or 0.0)
+    return Gathered(
+        run=job,
+        path=path,
+        tallies={step: tally_of(file) for step, file in samples.items()},
+        summaries=summaries,
+        samples=samples,
+        seconds=pool.seconds(job) or 0.0,
+    )
 
 
 def tally_of(path: Path) -> Tally:
@@ -81,6 +90,8 @@ class Results:
 
     cells: Mapping[Cell, Sequence[Gathered]]
     control: str
+    subject: str = ""
+    """The arm that is held against each rival."""
 
     @property
     def variants(self) -> list[str]:

@@ -223,6 +223,8 @@ def grid_of(suite: Suite, overrides: Sequence[str] = (), only: Sequence[str] | N
     for name, point in suite.points.items():
         if point.of not in arms:
             raise UserError(f"suite {suite.name}: point {name!r} is of {point.of!r}; the arms are {', '.join(arms)}.")
+    if suite.subject is not None and suite.subject not in arms:
+        raise UserError(f"suite {suite.name}: subject is {suite.subject!r}, and the arms are {', '.join(arms)}.")
     if suite.learning_rates is not None:
         _check_search(suite, cells)
     return Grid(suite, cells)

@@ -158,7 +158,7 @@ class Lab:
     def _results(self) -> LabResult:
         """Gather what is finished of the reported runs."""
         gathered = self._gather([live.run for live in self._lives if live.run.role == "reported"])
-        found = Results(gathered_by_cell(gathered, self.grid.rows), self.grid.control)
+        found = Results(gathered_by_cell(gathered, self.grid.rows), self.grid.control, self.grid.suite.subject or "")
         tables: dict[str, Table] = {
             name: VIEWS[name](found) for name in self.grid.suite.tables if gathered or not self.grid.cells
         }

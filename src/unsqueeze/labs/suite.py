@@ -14,7 +14,18 @@ from unsqueeze.config.refusal import refusal
 from unsqueeze.errors import UserError
 
 TableName = Literal[
-    "results", "differences", "steps", "plane", "histogram", "similarity", "time", "greedy", "squeezing"
+    "results",
+    "differences",
+    "steps",
+    "plane",
+    "duels",
+    "turnover",
+    "reliability",
+    "histogram",
+    "similarity",
+    "time",
+    "greedy",
+    "squeezing",
 ]
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -93,6 +104,8 @@ class Suite(Settings):
     """Rivals that cost no training, by name: weights averaged with the base model, other temperatures of sampling."""
     control: str | None = None
     """The arm that all others are compared with at equal seeds; null: the first."""
+    subject: str | None = None
+    """The arm that table `duels` holds against each of the others."""
     learning_rates: LearningRates | None = None
     """The search of each arm's learning rate; null: that of the recipe."""
     tables: tuple[TableName, ...] = ("results", "differences")
@@ -108,6 +121,8 @@ class Suite(Settings):
             )
         if self.control is not None and self.arms is not None and self.control not in self.arms:
             raise ValueError(f"control is {self.control!r}, and the arms are {', '.join(self.arms)}; name one of them")
+        if (self.subject is None) == ("duels" in self.tables):
+            raise ValueError("subject names the arm of table duels, so give both or neither")
         if twice := sorted({*self.points} & {*(self.arms or {})}):
             raise ValueError(f"{twice[0]!r} is both an arm and a free point; give one of them another name")
         if self.learning_rates is not None:

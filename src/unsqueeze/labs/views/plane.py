@@ -1,10 +1,11 @@
-"""A row an arm: its path in the plane (Avg@n, Pass@n), over problems and seeds."""
+"""Paths in the plane (Avg@n, Pass@n), over problems and seeds: of every arm, and of one against each rival."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from unsqueeze.labs.gather import Gathered, Results, counts_of, shared_keys
+from unsqueeze.labs.grid import Cell
 from unsqueeze.labs.views.cells import estimate_column, interval, name_column
 from unsqueeze.metrics.plane import Path, Plane
 from unsqueeze.metrics.tally import Key
@@ -20,14 +21,10 @@ def plane(found: Results) -> Table:
     most = found.most_samples
     rows = []
     for variant in found.variants:
-        cells = found.of_variant(variant)
-        seeds = sorted(set.intersection(*({run.run.seed for run in runs} for runs in cells.values()))) if cells else []
+        cells, seeds = shared_seeds(found.of_variant(variant))
         if not seeds:
             continue
-        keys = shared_keys([tally for runs in cells.values() for run in runs for tally in run.tallies.values()])
-        paths = {
-            cell.arm: path_of([run for run in runs if run.run.seed in seeds], keys) for cell, runs in cells.items()
-        }
+        paths = paths_of(cells)
         drawn = Plane(paths, most)
         for cell in cells:
             summary = drawn.summary(cell.arm)
@@ -62,6 +59,61 @@ def plane(found: Results) -> Table:
         f"base included, over (0, 0). Gap: Pass@{most} at the end, less that of the upper hull of {found.control}'s "
         "path at the same Avg; none outside of its range.",
     )
+
+
+def duels(found: Results) -> Table:
+    """One arm, the suite's ``subject``, against every other: hypervolumes, and its end on the hull of their paths."""
+    most, subject = found.most_samples, found.subject
+    rows = []
+    for variant in found.variants:
+        cells, seeds = shared_seeds(found.of_variant(variant))
+        paths = paths_of(cells) if seeds else {}
+        if subject not in paths:
+            continue
+        drawn = Plane(paths, most)
+        for cell in cells:
+            if cell.arm != subject:
+                compared = drawn.compare(subject, cell.arm)
+                last = compared.last
+                rows.append(
+                    [
+                        cell.label,
+                        interval(compared.hypervolume),
+                        interval(last.gap),
+                        last.where,
+                        None if last.to_end is None else interval(last.to_end),
+                        len(seeds),
+                    ]
+                )
+    return Table(
+        columns=[
+            name_column("against"),
+            estimate_column("hypervolume", signed=True),
+            estimate_column("gap at equal Avg", signed=True),
+            Column("Avg within its range"),
+            estimate_column("else, to its end", signed=True),
+            Column("seeds"),
+        ],
+        rows=rows,
+        title=f"{subject} against each rival",
+        caption=f"{subject} less the rival, mean over seeds with 95 % intervals over problems and seeds, in points. "
+        f"Gap: Pass@{most} at the end of {subject}, less that of the upper hull of the rival's path at the same Avg; "
+        "where that Avg is outside of the rival's range, less that of the rival's end on that side.",
+    )
+
+
+def shared_seeds(cells: Mapping[Cell, Sequence[Gathered]]) -> tuple[dict[Cell, list[Gathered]], list[int]]:
+    """Return the runs at the seeds that all cells have, and those seeds."""
+    if not cells:
+        return {}, []
+    seeds = set.intersection(*({run.run.seed for run in runs} for runs in cells.values()))
+    return {cell: [run for run in runs if run.run.seed in seeds] for cell, runs in cells.items()}, sorted(seeds)
+
+
+def paths_of(cells: Mapping[Cell, Sequence[Gathered]]) -> dict[str, Path]:
+    """Return the path of every arm of one variant, on the problems that all evaluations have."""
+    keys = shared_keys([tally for runs in cells.values() for run in runs for tally in run.tallies.values()])
+    return {cell.arm: path_of(runs, keys) for cell, runs in cells.items()}
 
 
 def path_of(runs: Sequence[Gathered], keys: Sequence[Key]) -> Path:

@@ -8,7 +8,6 @@ import pyarrow.compute as pc
 from unsqueeze.labs.gather import Results
 from unsqueeze.labs.views.cells import name_column, spread, spread_column
 from unsqueeze.metrics.diversity import num_distinct, trajectory_similarity
-from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.store.samples import SAMPLE_SCHEMA
 from unsqueeze.store.table import read_table
 from unsqueeze.tables import Column, Table
@@ -23,11 +22,11 @@ def similarity(found: Results) -> Table:
     for variant in found.variants:
         for i, (cell, runs) in enumerate(found.of_variant(variant).items()):
             if i == 0:
-                base = [_measured(run.path, 0) for run in runs]
+                base = [_measured(run.samples[0]) for run in runs]
                 rows.append(
                     [f"base, {variant}" if variant else "base", *map(spread, zip(*base, strict=True)), len(runs)]
                 )
-            ends = [_measured(run.path, run.last) for run in runs]
+            ends = [_measured(run.samples[run.last]) for run in runs]
             rows.append([cell.label, *map(spread, zip(*ends, strict=True)), len(runs)])
     return Table(
         columns=[
@@ -44,9 +43,9 @@ def similarity(found: Results) -> Table:
     )
 
 
-def _measured(path: Path, step: int) -> tuple[float, float]:
+def _measured(path: Path) -> tuple[float, float]:
     """Mean similarity and number of different right answers of one evaluation."""
-    table = read_table(RunDirectory.open(path).evals.samples_path(step), SAMPLE_SCHEMA)
+    table = read_table(path, SAMPLE_SCHEMA)
     table = table.filter(pc.field("index") < ANSWERS).select(["benchmark", "problem_id", "text", "correct"])
     answers: dict[tuple[str, str], list[tuple[str, bool]]] = {}
     for row in table.to_pylist():
