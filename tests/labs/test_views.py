@@ -121,8 +121,8 @@ def test_histogram_counts_problems(found: Results) -> None:
 
 def test_turnover_against_the_base_by_hand(found: Results) -> None:
     rows = cells(VIEWS["turnover"](found))
-    # k = 2. Of the two problems with 1 of 4, the base solves each with chance C(3,1)/C(4,2) = 1/2 with two samples. GRPO
-    # lost both at the first seed and one at the second; the others it always solves.
+    # k = 2. Of the two problems with 1 of 4, the base solves each with chance C(3,1)/C(4,2) = 1/2 with two samples.
+    # GRPO lost both at the first seed and one at the second; the others it always solves.
     assert rows["grpo"][0][0] == pytest.approx((2 + 1) / 2 * 0.5 / 4)
     assert rows["grpo"][3] == pytest.approx(1.0)
 
