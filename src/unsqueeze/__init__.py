@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from unsqueeze import losses, testing
     from unsqueeze.algos.surrogate import ALGORITHMS
+    from unsqueeze.api.averaging import average
     from unsqueeze.api.converting import convert
     from unsqueeze.api.demonstrations import irl
     from unsqueeze.api.evaluating import diagnose, evaluate
@@ -46,6 +47,7 @@ _PLACES = {
     "Summary": "unsqueeze.metrics.summary",
     "Task": "unsqueeze.tasks.task",
     "Verdict": "unsqueeze.verify.verdict",
+    "average": "unsqueeze.api.averaging",
     "check": "unsqueeze.api.training",
     "compare": "unsqueeze.api.judging",
     "compare_all": "unsqueeze.api.judging",
@@ -87,6 +89,7 @@ __all__ = [
     "Task",
     "Verdict",
     "__version__",
+    "average",
     "check",
     "compare",
     "compare_all",

@@ -35,6 +35,7 @@ LARGE = [*TORCH, "sympy", "numpy", "yaml"]
         (["compare", "none.jsonl", "other.jsonl"], LARGE),
         (["export", "none", "--out", "other"], LARGE),
         (["convert", "none", "--out", "other"], LARGE),
+        (["average", "none", "other", "--out", "out"], LARGE),
         (["doctor"], LARGE),
     ],
     ids=lambda value: value[0],

@@ -4,11 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from safetensors.torch import load_file
 
 from lives import differences, live, live_twice, tiny_recipe
+from unsqueeze.config.load import arms_of, check_recipe
 from unsqueeze.errors import UserError
+from unsqueeze.extensions import ADVANTAGES
 from unsqueeze.store.run_directory import RunDirectory
+from unsqueeze.training.estimating import estimator_of
 from unsqueeze.training.rehearsal import rehearse
 from unsqueeze.training.setup import load_parts
 
@@ -144,3 +148,18 @@ def test_a_reset_begins_the_optimizer_anew(tmp_path: Path) -> None:
 def test_settings_that_do_not_go_together_are_refused(sections: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         tiny_recipe(**sections)
+
+
+def test_the_recipes_of_the_page_are_recipes_and_name_every_estimator() -> None:
+    page = (Path(__file__).parents[2] / "docs/algorithms.md").read_text()
+    snippets = [yaml.safe_load(block.partition("```")[0]) for block in page.split("```yaml\n")[1:]]
+    recipes = [
+        recipe
+        for snippet in snippets
+        for recipe in arms_of(check_recipe({"name": "x", **snippet}, "docs/algorithms.md"), "x").values()
+    ]
+    assert len(recipes) >= 14
+    named = {recipe.rl.surrogate.advantage for recipe in recipes}
+    assert named == set(ADVANTAGES)
+    for recipe in recipes:
+        assert callable(estimator_of(recipe.rl))

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from unsqueeze import __version__
+from unsqueeze.cli.average import average
 from unsqueeze.cli.compare import compare
 from unsqueeze.cli.convert import convert
 from unsqueeze.cli.diagnose import diagnose
@@ -71,6 +72,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "diagnose": diagnose,
     "export": export,
     "convert": convert,
+    "average": average,
     "doctor": doctor,
 }
 for name, command in COMMANDS.items():
