@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from unsqueeze.evaluation.result import Evaluation
     from unsqueeze.metrics.passk import pass_at_k
     from unsqueeze.metrics.summary import Summary
-    from unsqueeze.report.write import write_report
+    from unsqueeze.report.plotting import plot
+    from unsqueeze.report.write import write_figures, write_report
     from unsqueeze.tasks.problem import Problem
     from unsqueeze.tasks.task import Task
     from unsqueeze.training.callbacks import Callback
@@ -68,11 +69,13 @@ _PLACES = {
     "open_run": "unsqueeze.api.runs",
     "pass_at_k": "unsqueeze.metrics.passk",
     "plan": "unsqueeze.api.planning",
+    "plot": "unsqueeze.report.plotting",
     "score": "unsqueeze.api.judging",
     "select": "unsqueeze.api.selecting",
     "served": "unsqueeze.evaluation.models",
     "suites": "unsqueeze.api.lab",
     "train": "unsqueeze.api.training",
+    "write_figures": "unsqueeze.report.write",
     "write_report": "unsqueeze.report.write",
 }
 """The module of each public name, loaded when the name is first asked for: ``import unsqueeze`` is instant."""
@@ -111,12 +114,14 @@ __all__ = [
     "open_run",
     "pass_at_k",
     "plan",
+    "plot",
     "score",
     "select",
     "served",
     "suites",
     "testing",
     "train",
+    "write_figures",
     "write_report",
 ]
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,8 @@ from rich.console import Console
 from rich.live import Live as Drawn
 from rich.table import Table as Rows
 
-from unsqueeze.cli.options import OverridesOption, begin, notes, print_next
+from unsqueeze.cli.options import LiveOption, OverridesOption, begin, notes
+from unsqueeze.cli.picture import followed, picture
 from unsqueeze.errors import INTERRUPTED, Interrupted, UserError
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ def lab(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Runs at a time. Default: one a GPU; without any, one a core.")
     ] = None,
+    live: LiveOption = False,
     form: Annotated[str, typer.Option("--format", help="Of the tables: markdown, csv or latex.")] = "markdown",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the runs and how long they will take, and stop.")
@@ -71,9 +74,11 @@ def lab(
 
     def planned(plan: "LabPlan") -> bool:
         _print_plan(console, plan, every=dry_run)
+        if not dry_run:
+            stack.enter_context(followed(out / plan.grid.suite.name, wanted=live))
         return not dry_run
 
-    with TableOfRuns(console) as watcher:
+    with ExitStack() as stack, TableOfRuns(console) as watcher:
         try:
             result = labs.lab(
                 suite,
@@ -97,7 +102,7 @@ def lab(
             f"{name}: learning rate ×{factor:g}, chosen on validation problems", markup=False, highlight=False
         )
     if result.num_runs:
-        print_next(console, {f"unsqueeze report {result.path}": "the picture of it"})
+        picture(result.path, watcher.say, watcher.warn)
     if result.failed:
         for name, reason in result.failed.items():
             console.print(f"failed: {name}: {reason}", markup=False, highlight=False, soft_wrap=True)

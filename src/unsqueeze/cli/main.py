@@ -22,6 +22,7 @@ from unsqueeze.cli.export import export
 from unsqueeze.cli.irl import irl
 from unsqueeze.cli.lab import lab
 from unsqueeze.cli.plan import plan
+from unsqueeze.cli.plot import plot
 from unsqueeze.cli.report import report
 from unsqueeze.cli.score import score
 from unsqueeze.cli.select import select
@@ -66,6 +67,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "score": score,
     "compare": compare,
     "report": report,
+    "plot": plot,
     "select": select,
     "irl": irl,
     "eval": evaluate,

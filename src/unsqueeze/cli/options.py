@@ -46,6 +46,10 @@ OverridesOption = Annotated[
     typer.Option("--set", metavar="a.b=v", help="Change one setting, for example --set rl.steps=100. Repeatable."),
 ]
 
+LiveOption = Annotated[
+    bool, typer.Option("--live", help="Write report.html again while training goes on; the page reloads itself.")
+]
+
 WorkersOption = Annotated[int | None, typer.Option(help="Processes that judge. Default: 2.")]
 TimeoutOption = Annotated[
     float | None, typer.Option("--timeout", help="Seconds one answer may take. Default: the run's, else 10.")

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from unsqueeze.cli.options import ListRecipesOption, OverridesOption, RecipeArgument, begin, print_next
+from unsqueeze.cli.options import ListRecipesOption, LiveOption, OverridesOption, RecipeArgument, begin, print_next
+from unsqueeze.cli.picture import followed, picture
 from unsqueeze.distributed.join import AlreadyTold, joined, leave, place_in
 from unsqueeze.distributed.launch import run_processes
 from unsqueeze.distributed.processes import Processes
@@ -48,6 +49,7 @@ def train(
             min=1, help="Processes of this machine that share the work, one a GPU. torchrun and srun work as well."
         ),
     ] = 1,
+    live: LiveOption = False,
     list_settings: Annotated[
         bool,
         typer.Option(
@@ -60,7 +62,8 @@ def train(
 
     Without an argument this runs [bold]quickstart[/bold]: SPS and its control without IRL, from the same seed, on the
     embedded Countdown model, in minutes on two CPU cores. Everything a run does is in its directory: rollouts, metrics,
-    checkpoints in Hugging Face format, evaluations.
+    checkpoints in Hugging Face format, evaluations, and at its end report.html to look at, which [bold]--live[/bold]
+    writes while it trains, too.
 
     Before the first step everything is tried once, in seconds: data, prompts, model, the verifier on gold answers, a
     generation, a loss, room on the disk. [bold]--check[/bold] stops there.
@@ -95,10 +98,12 @@ def train(
         command = [sys.executable, "-m", "unsqueeze", "train", recipe, "--run", str(directory)]
         command += [f"--set={override}" for override in overrides or []]
         command += ["--resume"] * resume + ["--check"] * check
-        raise typer.Exit(run_processes(command, processes))
+        with followed(directory, wanted=live):
+            status = run_processes(command, processes)
+        raise typer.Exit(status)
 
     try:
-        with joined() as together:
+        with followed(directory, wanted=live and (place is None or place.rank == 0)), joined() as together:
             if not train_together(recipe, overrides or [], directory, together, resume=resume, check=check):
                 leave(together, INTERRUPTED)
     except AlreadyTold as told:
@@ -135,5 +140,6 @@ def train_together(
             return False
     if processes.is_main:  # the others may not see its disk
         print_results(console, progress, trained)
+        picture(directory, progress.say, progress.warn)
         print_next(console, next_after(recipe, overrides, directory, trained))
     return True

@@ -34,8 +34,8 @@ RELOAD_S = 15
 """Seconds after which the page of a run that goes on loads itself again."""
 
 
-def render(report: Report, rollouts: Packed) -> bytes:
-    """Return the page."""
+def render(report: Report, rollouts: Packed, *, live: bool = False) -> bytes:
+    """Return the page; one that is ``live`` reloads itself."""
     tables = all_tables(report)
     charts, figures = plane(report), all_figures(report)
     has_plane = bool(charts.figures)
@@ -51,7 +51,7 @@ def render(report: Report, rollouts: Packed) -> bytes:
             "comparisons": contrast_rows([*report.against_first, *report.against_base]),
         },
         "colors": {"light": [BASE_LIGHT, *COLORS_LIGHT], "dark": [BASE_DARK, *COLORS_DARK]},
-        "reload_s": RELOAD_S if report.is_live else None,
+        "reload_s": RELOAD_S if live else None,
         "rollouts": rollouts.to_json_object(),
         "models": models(report),
         "moved": [each.to_json_object() for each in moved_problems(report)],
@@ -67,7 +67,7 @@ def render(report: Report, rollouts: Packed) -> bytes:
             css=Markup(asset("page.css")),
             headline=headline(report),
             details=details(report),
-            live=report.is_live,
+            live=live,
             has_plane=has_plane,
             plane_title="What training did: right answers, and solved problems",
             figures=figures,
