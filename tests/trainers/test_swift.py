@@ -13,6 +13,7 @@ import torch
 
 import unsqueeze as uq
 from trainers.chat_model import problems, save_chat_model
+from trainers.commands import check_hf_trainer, paper_recipes, parsed
 
 SWIFT = os.environ.get("UNSQUEEZE_SWIFT", "")
 pytestmark = [
@@ -100,3 +101,17 @@ def test_its_fine_tuning_begins_at_the_likelihood_of_the_selection(model: Path, 
     tokens = sum(demo["num_tokens"] for demo in selected)
     nll = -sum(demo["num_tokens"] * demo["mean_logp"] for demo in selected) / tokens
     assert first["loss"] == pytest.approx(nll, abs=1e-3)
+
+
+def test_its_parser_takes_every_constant_of_the_paper_recipes():
+    recipes = paper_recipes()
+    python = str(Path(SWIFT).with_name("python"))
+    for recipe, found in zip(recipes, parsed(python, "swift", recipes), strict=True):
+        check_hf_trainer(recipe, found)
+        assert (found["model"], found["torch_dtype"], found["tuner_type"]) == (recipe.model.path, "float32", "full")
+        assert (found["rlhf_type"], found["top_k"], found["warmup_ratio"]) == ("grpo", -1, 0)
+        dynamic, overlong = recipe.rl.dynamic_sampling, recipe.rl.overlong
+        assert found["dynamic_sample"] is (dynamic is not None)
+        assert dynamic is None or found["max_resample_times"] == dynamic.max_resample_times
+        assert found["soft_cache_length"] == (None if overlong is None else overlong.soft_cache_length)
+        assert found["reward_funcs"] == ["accuracy"] + ([] if overlong is None else ["soft_overlong"])

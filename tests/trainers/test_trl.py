@@ -12,6 +12,7 @@ import torch
 
 import unsqueeze as uq
 from trainers.chat_model import problems, save_chat_model
+from trainers.commands import check_hf_trainer, paper_recipes, parsed
 
 pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent
@@ -107,3 +108,13 @@ def test_its_fine_tuning_reads_demonstrations_with_the_loss_on_the_response_alon
         response = tokenizer(line["completion"], add_special_tokens=False)["input_ids"]
         assert learned == [*response, tokenizer.eos_token_id]
         assert found["tokens"].count(tokenizer.bos_token_id) == 1
+
+
+def test_its_parser_takes_every_constant_of_the_paper_recipes():
+    recipes = paper_recipes()
+    for recipe, found in zip(recipes, parsed(sys.executable, "trl", recipes), strict=True):
+        check_hf_trainer(recipe, found)
+        assert (found["model_name_or_path"], found["dtype"]) == (recipe.model.path, "float32")
+        assert (found["top_k"], found["warmup_steps"]) == (recipe.rollout.top_k, 0)
+        assert (found["use_vllm"], found["vllm_mode"]) == (True, "colocate")
+        assert found["vllm_importance_sampling_mode"] == "token_truncate"

@@ -19,6 +19,7 @@ from unsqueeze.cli.diagnose import diagnose
 from unsqueeze.cli.doctor import doctor
 from unsqueeze.cli.evaluate import evaluate
 from unsqueeze.cli.export import export
+from unsqueeze.cli.export_recipe import export_recipe
 from unsqueeze.cli.irl import irl
 from unsqueeze.cli.lab import lab
 from unsqueeze.cli.plan import plan
@@ -73,6 +74,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "eval": evaluate,
     "diagnose": diagnose,
     "export": export,
+    "export-recipe": export_recipe,
     "convert": convert,
     "average": average,
     "doctor": doctor,
