@@ -64,6 +64,38 @@ def test_of_another_model_one_sentence_is_said(configured, said: BufferingHandle
     assert said.buffer == []
 
 
+@pytest.mark.parametrize(
+    ("described", "method"),
+    [
+        ({"quant_method": "fp8", "weight_block_size": [128, 128], "activation_scheme": "dynamic"}, "fp8"),
+        ({"quant_method": "fbgemm_fp8", "activation_scale_ub": 1200.0}, "fbgemm_fp8"),
+        ({"quant_method": "gptq", "bits": 4, "group_size": 128}, "gptq"),
+        ({"quant_method": "awq", "bits": 4, "version": "gemm"}, "awq"),
+        ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "bitsandbytes"),
+        ({"quant_method": "compressed-tensors", "format": "float-quantized"}, "compressed-tensors"),
+        ({"quant_method": "mxfp4", "modules_to_not_convert": []}, "mxfp4"),
+        ({"quant_method": "torchao", "quant_type": {}}, "torchao"),
+        ({"quant_method": "modelopt", "quant_algo": "NVFP4"}, "modelopt"),
+    ],
+)
+def test_quantized_checkpoints_are_refused_in_one_sentence(configured, said, described, method: str) -> None:
+    with pytest.raises(UserError) as raised:
+        load_pretrained(ModelSettings(path="here"), configured(quantization_config=described))
+    told = str(raised.value)
+    assert told.startswith("model.path is 'here', and its weights are quantized")
+    assert f"quant_method is {method!r}" in told
+    assert "Give the model in bfloat16 or float32 that it was made from" in told
+    assert not said.buffer
+
+
+def test_a_quantized_part_of_a_model_is_refused_and_an_unknown_method_is_passed_over(configured) -> None:
+    with pytest.raises(UserError, match="quant_method is 'fp8'"):
+        load_pretrained(
+            ModelSettings(path="here"), configured(text_config={"quantization_config": {"quant_method": "fp8"}})
+        )
+    load_pretrained(ModelSettings(path="here"), configured(quantization_config={"quant_method": "of tomorrow"}))
+
+
 def test_weights_in_a_precision_that_is_not_trained_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = loading.AutoModelForCausalLM.from_pretrained
 

@@ -10,7 +10,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from unsqueeze.errors import UserError, one_line
 from unsqueeze.policy.context import context_length
-from unsqueeze.policy.files import check_counts
+from unsqueeze.policy.files import check_config
 
 BATCH = 32
 """Texts embedded side by side."""
@@ -33,7 +33,7 @@ class SentenceEncoder:
     def load(cls, path: str, device: torch.device) -> "SentenceEncoder":
         """The encoder in a folder or of a hub name. UserError where there is none."""
         try:
-            check_counts(path)
+            check_config(path)
             # False and not the default, which asks at the terminal whether code of the encoder's may run.
             model = AutoModel.from_pretrained(path, dtype=torch.float32, use_safetensors=True, trust_remote_code=False)
             tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)

@@ -6,7 +6,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from unsqueeze.errors import MissingExtraError, UserError, one_line
-from unsqueeze.policy.files import check_counts
+from unsqueeze.policy.files import check_config
 from unsqueeze.policy.loading import check_weights, messages_held_back
 
 
@@ -20,7 +20,7 @@ def load_any(path: str) -> tuple[PreTrainedModel, Any]:
         with messages_held_back():
             if find_adapter_config_file(path) is not None:
                 return _merged(path), AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-            check_counts(path)
+            check_config(path)
             tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 path,

@@ -29,12 +29,44 @@ def check_files(path: str) -> None:
             f"its weights are pickles (.bin), which may run code when they are read, and only safetensors are taken. "
             f"Convert them, with `unsqueeze convert {path} --out FOLDER`, and give that folder."
         )
-    check_counts(path)
+    check_config(path)
 
 
-def check_counts(path: str) -> None:
-    """UserError for a configuration of more layers or experts than any model has: building it would not end."""
+def check_config(path: str) -> None:
+    """UserError for a configuration of quantized weights, or of more than can be built."""
     config, _ = PreTrainedConfig.get_config_dict(path)
+    check_quantization(config)
+    check_counts(config)
+
+
+def check_quantization(config: Mapping[str, Any]) -> None:
+    """UserError for weights that a known method has quantized (``quantization_config``, of the model or a part of it).
+
+    They stand for others, which no gradient reaches, and most methods need a GPU or a package of their own to be read.
+    """
+    parts = [config, *(part for part in config.values() if isinstance(part, Mapping))]
+    for part in parts:
+        described = part.get("quantization_config")
+        method = described.get("quant_method") if isinstance(described, Mapping) else None
+        if isinstance(method, str) and (method in _known_methods() or method.startswith("bitsandbytes")):
+            raise UserError(
+                f"its weights are quantized (config.json says quantization_config.quant_method is {method!r}), and "
+                "such weights are neither trained nor loaded. Give the model in bfloat16 or float32 that it was made "
+                "from; one that a server has loaded can be evaluated there (--server)."
+            )
+
+
+def _known_methods() -> set[str]:
+    """The methods that transformers knows, and one of another maker. What neither knows is passed over by transformers,
+    and the weights are what they are.
+    """
+    from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
+
+    return {*AUTO_QUANTIZATION_CONFIG_MAPPING, "modelopt"}
+
+
+def check_counts(config: Mapping[str, Any]) -> None:
+    """UserError for a configuration of more layers or experts than any model has: building it would not end."""
     for name, count in _numbers(config):
         most = next((most for kind, most in MOST.items() if kind in name), None)
         if most is not None and count > most:
