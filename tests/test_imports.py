@@ -54,10 +54,10 @@ INWARD: dict[str, set[str]] = {
     "config": {"errors", "credentials", "extensions", "algos"},
     "cost": {"errors", "config"},
     # adapters, each on those before it
-    "tasks": {"errors", "hub_errors", "seeds", "utf8", "digests", "extensions", "config", "metrics"},
+    "tasks": {"errors", "wording", "hub_errors", "seeds", "utf8", "digests", "extensions", "config", "metrics"},
     "distributed": {"errors", "progress"},
     "policy": PURE_RING | {"distributed"},
-    "verify": {"errors", "extensions", "config", "tasks", "distributed"},
+    "verify": {"errors", "seeds", "extensions", "config", "tasks", "distributed"},
     "rollout": PURE_RING | {"tasks", "distributed", "policy", "verify"},
     "store": {"errors", "credentials", "plain_json", "digests", "metrics", "tasks", "distributed", "verify", "rollout"},
     "track": {"errors", "plain_json", "metrics", "store"},
@@ -102,7 +102,8 @@ READS_FILES = {
     "tasks/files.py": {"pathlib"},
     "tasks/math_task.py": {"pathlib"},
     "tasks/hub.py": {"datasets", "pathlib"},
-    "tasks/gym.py": {"reasoning_gym"},
+    "tasks/gym.py": {"os", "subprocess", "sys"},
+    "tasks/gym_making.py": {"contextlib", "reasoning_gym", "sys"},
     "config/load.py": {"pathlib", "importlib", "yaml"},
     "config/shipped.py": {"pathlib", "importlib"},
 }

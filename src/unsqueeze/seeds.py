@@ -16,3 +16,7 @@ def derive_seed(seed: int, *names: str | int) -> int:
 def prompt_seeds(seed: int, num_prompts: int) -> list[int]:
     """The seeds of the prompts of one call of an engine, which depend on ``seed`` and each prompt's place in it."""
     return [derive_seed(seed, "prompt", place) for place in range(num_prompts)]
+
+
+HASH_SEED = "0"
+"""``PYTHONHASHSEED`` of processes whose results may not depend on the order in which a set gives its elements."""

@@ -1,11 +1,14 @@
-"""Words of messages: numbers with their nouns."""
+"""Words of messages: numbers with their nouns and verbs."""
 
 
-def counted(count: int, noun: str, plural: str | None = None) -> str:
-    """Write a number with its noun: ``1 sample``, ``1,200 samples``. ``plural`` where an s is not enough."""
-    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+def counted(count: int, noun: str, singular: str = "", plural: str = "") -> str:
+    """Write a number with its noun, and with the verb that agrees: ``counted(1200, "line", "is", "are")`` is ``1,200
+    lines are``, of one ``1 line is``.
+    """
+    verb_of_it = verb(count, singular, plural)
+    return f"{count:,} {noun if count == 1 else noun + 's'}{' ' + verb_of_it if verb_of_it else ''}"
 
 
 def verb(count: int, singular: str, plural: str) -> str:
-    """The verb that agrees with a number: ``verb(1, "was", "were")`` is ``was``."""
+    """Return the word that agrees with a number: ``verb(1, "was", "were")`` is ``was``."""
     return singular if count == 1 else plural

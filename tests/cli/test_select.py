@@ -43,6 +43,35 @@ ROWS = [
 CHOSEN = ["b", "f", "d", "g"]
 
 
+def test_rollouts_of_one_name_that_were_asked_something_else_are_another_group(command, tmp_path: Path):
+    """Each of the two problems called p gives its one negative; as one group they would have given one of them."""
+    rows = [
+        rollout("p", "a", 1, -1.0),
+        rollout("p", "b", 0, -2.0),
+        rollout("p", "c", 0, -9.0, prompt="ask another"),
+        rollout("p", "d", 1, -1.0, prompt="ask another"),
+        rollout("q", "e", 1, -1.0),
+    ]
+    out = tmp_path / "demos.jsonl"
+    code, _, err = command("select", write_lines(tmp_path / "r.jsonl", rows), "--k", "1", "--out", str(out))
+    assert code == 0, err
+    assert [demo["completion"] for demo in read_lines(out)] == ["b", "c", "e"]
+    assert "3 demonstrations (2 negative, 1 positive) of 5 rollouts in 3 groups" in err
+    assert "1 group has the problem_id of another with another prompt" in err
+
+
+def test_turns_of_the_assistant_before_the_last_do_not_part_a_group(command, tmp_path: Path):
+    def chat(steps: str, reward: int, mean_logp: float) -> dict[str, Any]:
+        said = [{"role": "user", "content": "ask"}, {"role": "assistant", "content": steps}]
+        said += [{"role": "user", "content": f"seen {steps}"}, {"role": "assistant", "content": "done"}]
+        return {"problem_id": "p", "messages": said, "reward": reward, "mean_logp": mean_logp}
+
+    source = write_lines(tmp_path / "r.jsonl", [chat("one", 0, -2.0), chat("two", 0, -1.0)])
+    code, _, err = command("select", source, "--k", "1", "--out", str(tmp_path / "demos.jsonl"))
+    assert code == 0, err
+    assert "1 demonstration (1 negative, 0 positive) of 2 rollouts in 1 group" in err
+
+
 def test_by_hand_and_in_the_order_of_the_file(command, tmp_path: Path):
     source, out = write_lines(tmp_path / "rollouts.jsonl", ROWS), tmp_path / "demos.jsonl"
     code, _, err = command("select", source, "--k", "2", "--out", str(out))
@@ -60,7 +89,7 @@ def test_by_hand_and_in_the_order_of_the_file(command, tmp_path: Path):
     }
     assert demos[3]["reason"] == "positive, low likelihood, too few negatives"
     assert "4 demonstrations (3 negative, 1 positive) of 8 rollouts in 2 groups" in err
-    assert "1 rollouts were not judged" in err
+    assert "1 rollout was not judged" in err
 
 
 def test_parquet_gives_what_lines_give(command, tmp_path: Path):

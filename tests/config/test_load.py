@@ -119,6 +119,33 @@ def test_an_override_reaches_the_arms_that_have_its_section_and_no_control(tmp_p
     assert {arm.seed for arm in arms.values()} == {1}
 
 
+def test_an_override_spares_the_control_where_irl_is_null_for_all_and_an_arm_has_it(tmp_path: Path) -> None:
+    source = recipe_file(tmp_path, ARMS.replace("arms:", "irl: null\narms:", 1))
+    arms = arms_of(load_recipe(source, ["irl.k=4"]), source)
+    assert arms["control"].irl is None
+    assert arms["sps"].irl is not None
+    assert arms["sps"].irl.k == 4
+
+
+@pytest.mark.parametrize("written", ["", "irl: null\n"])
+def test_a_detail_of_irl_does_not_switch_it_on(tmp_path: Path, written: str) -> None:
+    """A plain RL recipe with --set irl.k=2 would be SPS with the defaults of everything else."""
+    source = recipe_file(tmp_path, f"name: plain\nrl: {{steps: 3}}\n{written}")
+    for overrides in (["irl.k=2"], ["rl.steps=4", "irl.k=2", "irl.steps=1"], ["irl.k=2", "irl.every_passes=null"]):
+        with pytest.raises(UserError) as raised:
+            load_recipe(source, overrides)
+        for words in ("setting 'irl.k=2': IRL is off in this recipe", "irl.every_passes=1"):
+            assert words in str(raised.value)
+    for switch in ("irl.every_passes=1", "irl.every_steps=3"):
+        for overrides in (["irl.k=2", switch], [switch, "irl.k=2"]):
+            irl = load_recipe(source, overrides).irl
+            assert irl is not None
+            assert irl.k == 2
+    whole = load_recipe(source, ["irl={}", "irl.k=2"]).irl
+    assert whole is not None
+    assert whole.k == 2
+
+
 def test_one_arm_can_be_named(tmp_path: Path) -> None:
     source = recipe_file(tmp_path, ARMS)
     arms = arms_of(load_recipe(source, ["arms.control.rl.clip_high=0.3"]), source)

@@ -151,7 +151,7 @@ def test_a_validation_file(files: dict, tmp_path: Path):
     assert len(load(DataSettings(**settings, validation_path=whole, num_validation=3)).validation) == 3
     for numbers, other in ((range(39, 43), "train_path"), (range(104, 108), "test_path")):
         shared = jsonl(tmp_path / "shared.jsonl", numbers)
-        with pytest.raises(UserError, match=rf"1 problem\(s\) stand in both .*{other}") as caught:
+        with pytest.raises(UserError, match=rf"1 problem stands in both .*{other}") as caught:
             load(DataSettings(**settings, validation_path=shared))
         assert "data.validation_path" in str(caught.value)
 

@@ -28,6 +28,7 @@ from unsqueeze.store.outputs import is_same_file
 from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.tasks.task import task_named
 from unsqueeze.verify.verifiers import make_verifier
+from unsqueeze.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,19 +205,19 @@ def _warnings(reading: Reading, score: PresentLikelihood | None, exclude_prompts
     found = []
     if reading.num_expected is not None and reading.num_expected > reading.num_distinct:
         found.append(
-            f"{reading.num_distinct:,} rollouts are there and {reading.num_expected:,} were expected "
+            f"{counted(reading.num_distinct, 'rollout', 'is', 'are')} there and {reading.num_expected:,} were expected "
             f"({reading.expected_by}): logging less often than generating keeps the last batch alone."
         )
     if reading.num_expected is not None and reading.num_expected < reading.num_rollouts and exclude_prompts is None:
         found.append(
-            f"{reading.num_rollouts:,} rollouts are there and {reading.num_expected:,} were expected "
+            f"{counted(reading.num_rollouts, 'rollout', 'is', 'are')} there and {reading.num_expected:,} were expected "
             f"({reading.expected_by}): those of an evaluation may be among them; name its prompts with "
             f"--exclude-prompts."
         )
     if exclude_prompts is not None and not reading.num_evaluation:
         found.append(f"no rollout has a prompt of {exclude_prompts}.")
     if score is not None and score.num_refused:
-        found.append(f"{score.num_refused:,} rollouts cannot be scored ({score.first_refusal}).")
+        found.append(f"{counted(score.num_refused, 'rollout')} cannot be scored ({score.first_refusal}).")
     return found
 
 

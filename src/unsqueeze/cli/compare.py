@@ -119,7 +119,7 @@ def compare(
         alone = comparison.num_unpaired
         if any(alone):
             console.print(
-                f"{counted(alone[0], 'problem')} {verb(alone[0], 'is', 'are')} only in the first, {alone[1]:,} only in "
+                f"{counted(alone[0], 'problem', 'is', 'are')} only in the first, {alone[1]:,} only in "
                 "the second; left out."
             )
         if any(comparison.num_not_judged):
@@ -131,7 +131,7 @@ def compare(
             )
         if count := comparison.num_unreadable:
             console.print(
-                f"{counted(count, 'problem')} {verb(count, 'is', 'are')} left out: "
+                f"{counted(count, 'problem', 'is', 'are')} left out: "
                 f"{verb(count, 'its gold answer', 'their gold answers')} cannot be read."
             )
 

@@ -29,6 +29,7 @@ from unsqueeze.cli.showing import FormatOption, form_of, print_table
 from unsqueeze.cli.task_list import ListTasksOption
 from unsqueeze.errors import INTERRUPTED, Interrupted
 from unsqueeze.plain_json import dumps
+from unsqueeze.wording import counted
 
 if TYPE_CHECKING:
     from unsqueeze.metrics.intervals import Estimate
@@ -96,7 +97,9 @@ def evaluate(
         print_summary(evaluation.summary, n, evaluation.record["temperature"])
     else:
         print_table(long_table({"": evaluation.summary}), form)
-    console.print(f"{out}: samples.parquet and summary.json; {evaluation.num_drawn:,} samples were drawn now")
+    num_drawn = evaluation.num_drawn
+    drawn = f"{counted(num_drawn, 'sample', 'was', 'were')} drawn now"
+    console.print(f"{out}: samples.parquet and summary.json; {drawn}")
     print_next(
         console, {shlex.join(["unsqueeze", "compare", "ANOTHER", str(out)]): "what changed, on the same problems"}
     )

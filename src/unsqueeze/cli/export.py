@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from unsqueeze.cli.options import begin
+from unsqueeze.wording import counted
 
 
 def export(
@@ -36,4 +37,4 @@ def export(
     import unsqueeze as uq
 
     num_samples, num_problems = uq.export(samples, out, to=to)
-    console.print(f"{out}: {num_samples:,} samples of {num_problems:,} problems, from {samples}")
+    console.print(f"{out}: {counted(num_samples, 'sample')} of {counted(num_problems, 'problem')}, from {samples}")

@@ -15,6 +15,7 @@ from unsqueeze.config.shipped import describe_shipped_recipes, shipped_recipes
 from unsqueeze.credentials import without_credentials
 from unsqueeze.errors import UserError, one_line
 
+_PHASE_LENGTHS = ("every_passes", "every_steps")
 _MOST_BITS = 4096
 _MOST_NESTED = 30
 """Levels of YAML. A recipe has four."""
@@ -38,10 +39,32 @@ def load_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def apply_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """Apply ``a.b=v`` overrides to a recipe given as plain data, in place, and return it. UserError for a wrong one."""
+    """Apply ``a.b=v`` overrides to a recipe given as plain data, in place, and return it.
+
+    UserError for a wrong one, and for settings of IRL where a recipe has none and no override says when its phases come
+    (``irl.every_passes`` or ``irl.every_steps``): a plain RL run would become another algorithm by a detail of it.
+    """
+    details: list[str] = []
     for override in overrides:
+        was_off = not _has_irl(raw)
         _apply_override(raw, override)
+        if was_off and _has_irl(raw) and override.partition("=")[0].strip().startswith("irl."):
+            details.append(override)
+    irl = raw.get("irl")
+    if details and isinstance(irl, dict) and all(irl.get(name) is None for name in _PHASE_LENGTHS):
+        raise UserError(
+            f"setting {shown(details[0])}: IRL is off in this recipe, and one of its settings does not switch it on; "
+            f"set when its phases come as well, irl.every_passes=1 for one after each pass over the data, or leave it "
+            "out."
+        )
     return raw
+
+
+def _has_irl(raw: Mapping[str, Any]) -> bool:
+    """Tell whether a recipe, or an arm of it, has a section of IRL."""
+    arms = raw.get("arms")
+    parts = [raw, *(arms.values() if isinstance(arms, dict) else [])]
+    return any(isinstance(part, Mapping) and part.get("irl") is not None for part in parts)
 
 
 def check_recipe(raw: dict[str, Any], source: str) -> Recipe:
@@ -168,7 +191,7 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
     ]
     for part in arms_with_section:
         _put(part, keys, value, override)
-    if keys[0] in raw or not arms_with_section:
+    if raw.get(keys[0]) is not None or not arms_with_section:
         _put(raw, keys, value, override)
 
 

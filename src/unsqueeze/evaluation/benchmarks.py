@@ -197,8 +197,8 @@ def own_benchmark(name: str, problems: Sequence[Problem], source: str) -> Benchm
         raise UserError(f"{name}: no problems; give one or more.")
     if twice := [problem_id for problem_id, count in Counter(each.id for each in there).items() if count > 1]:
         raise UserError(
-            f"{name}: {len(twice):,} ids are given to several problems, such as {twice[0]!r}; results are kept by id, "
-            f"so give every problem its own."
+            f"{name}: {counted(len(twice), 'id', 'is', 'are')} given to several problems, such as {twice[0]!r}; "
+            f"results are kept by id, so give every problem its own."
         )
     return Benchmark(
         name=name,

@@ -22,6 +22,7 @@ from unsqueeze.progress import Progress, StopRequest
 from unsqueeze.store.provenance import provenance
 from unsqueeze.verify.verdict import Verifier
 from unsqueeze.verify.verifiers import make_verifier, name_of, start
+from unsqueeze.wording import counted, verb
 
 
 class Verifiers:
@@ -115,7 +116,8 @@ def begin(
     try:
         for each in asked:
             if again := rejudge(directory.samples, each):
-                progress.say(f"{each.benchmark.name}: {again:,} samples that were there are judged again")
+                were, are = verb(again, "was", "were"), verb(again, "is", "are")
+                progress.say(f"{each.benchmark.name}: {counted(again, 'sample')} that {were} there {are} judged again")
     except BaseException:
         directory.close()
         raise
@@ -153,7 +155,7 @@ def evaluate_source(
         missing = num_missing(directory.samples, asked, n)
         if missing:
             verifiers.start()
-        with progress.work(f"sampling {len(benchmarks)} tasks × {n}", missing) as advance:
+        with progress.work(f"sampling {counted(len(benchmarks), 'task')} × {n}", missing) as advance:
             for each in asked:
                 source.draw(directory.samples, each, n, seed=seed, on_finished=advance, check_stop=stop.check)
         samples = first_of(directory, asked, n)

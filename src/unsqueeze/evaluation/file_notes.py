@@ -6,6 +6,7 @@ from unsqueeze.errors import UserError
 from unsqueeze.interop.sample_files import Record
 from unsqueeze.progress import Progress
 from unsqueeze.verify.verdict import Judgement, of_unreadable_gold
+from unsqueeze.wording import counted
 
 MOST_NAMED = 10
 
@@ -46,11 +47,11 @@ class FileNotes:
     def tell(self, progress: Progress) -> None:
         """Warn of both, naming the first of them."""
         if self.num_bad:
-            progress.warn(f"{_counted(self.num_bad, 'line')} left out: {_some(self._bad, self.num_bad)}")
+            progress.warn(f"{counted(self.num_bad, 'line', 'is', 'are')} left out: {_some(self._bad, self.num_bad)}")
         if self.num_unreadable:
             progress.warn(
-                f"{_counted(self.num_unreadable, 'answer')} not judged, since the gold answer cannot be read: "
-                f"{_some(self._unreadable, self.num_unreadable)}"
+                f"{counted(self.num_unreadable, 'answer', 'is', 'are')} not judged, since the gold answer cannot be "
+                f"read: {_some(self._unreadable, self.num_unreadable)}"
             )
 
     def _leave_out(self, error: UserError) -> None:
@@ -61,10 +62,6 @@ class FileNotes:
 
 def _refuse(error: UserError) -> None:
     raise UserError(f"{error} Or leave such lines out, counted, with --skip-bad (skip_bad=True).") from None
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"1 {noun} is" if count == 1 else f"{count:,} {noun}s are"
 
 
 def _some(named: Sequence[str], count: int) -> str:

@@ -9,6 +9,7 @@ from unsqueeze.interop.sample_files import Record
 from unsqueeze.metrics.tally import Key
 from unsqueeze.verify.math_verifier import MathVerifier
 from unsqueeze.verify.verdict import Verdict
+from unsqueeze.wording import counted, verb
 
 BENCHMARK_FIELDS = ("benchmark", "task", "dataset", "data_source", "subset")
 """Fields that tell benchmarks apart in files of one kind or another."""
@@ -63,8 +64,10 @@ class Identities:
                 )
         if self._other_prompts:
             key, (first_where, where) = next(iter(self._other_prompts.items()))
+            count = len(self._other_prompts)
             warn(
-                f"{len(self._other_prompts):,} problems are asked with several prompts, and counted as one each: "
+                f"{counted(count, 'problem', 'is', 'are')} asked with several prompts, and counted as "
+                f"{verb(count, 'one', 'one each')}: "
                 f"{_named(key)} with one in {first_where} and another in {where}. Where these are problems of several "
                 f"benchmarks, name the field that tells them apart (--by FIELD; in Python by=)."
             )

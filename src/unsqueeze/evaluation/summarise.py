@@ -70,14 +70,14 @@ def describe_unjudged(summary: Summary) -> list[str]:
     if summary.at_best is not None:
         largest = summary.max_k
         clauses.append(
-            f"{counted(summary.num_not_judged, 'sample')} {verb(summary.num_not_judged, 'was', 'were')} not judged and "
+            f"{counted(summary.num_not_judged, 'sample', 'was', 'were')} not judged and "
             f"{verb(summary.num_not_judged, 'counts', 'count')} as wrong; were "
             f"{verb(summary.num_not_judged, 'it', 'they all')} right, Avg would be "
             f"{100 * summary.at_best.avg:.1f} % and Pass@{largest} {100 * summary.at_best.pass_at[largest]:.1f} %"
         )
     if summary.num_unreadable:
         clauses.append(
-            f"{counted(summary.num_unreadable, 'problem')} {verb(summary.num_unreadable, 'is', 'are')} left out: "
+            f"{counted(summary.num_unreadable, 'problem', 'is', 'are')} left out: "
             f"{verb(summary.num_unreadable, 'its gold answer', 'their gold answers')} cannot be read"
         )
     return clauses

@@ -2,7 +2,8 @@
 
 A rollout says
 
-    its group       ``problem_id``, or else its ``prompt``; ``step`` and ``group`` part groups further, where given
+    its group       ``problem_id``, or else its ``prompt``; ``step`` and ``group`` part groups further, where given, and
+                    so do several prompts of one ``problem_id``
     its reward      ``reward`` (a number), or ``correct`` (true or false), or ``verdict``; null: not judged
     its likelihood  ``mean_logp`` (nats per token), or ``logprobs`` (or ``logp_raw``, ``logp_behaviour``), one a token
     its words       ``messages`` that end with the assistant's, or ``prompt`` with ``completion`` (or ``response``, or
@@ -13,10 +14,12 @@ A rollout says
 Files are JSON Lines or Parquet. Whatever is wrong with a line is one UserError that names file, line and field.
 """
 
+import hashlib
 import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +73,8 @@ class Candidate:
     likelihood: float
     reward: float
     num_tokens: int | None = None
+    asked: str | None = None
+    """A digest of what was asked; None where nothing is known of it but a name."""
 
 
 def rollout_files(source: str) -> list[str]:
@@ -102,7 +107,8 @@ def candidate(record: Record, kind: Likelihood) -> Candidate:
     problem_id = _problem_id(record)
     key = (problem_id, *(f"{name} {_part(record, name)}" for name in PARTS if fields.get(name) is not None))
     mean_logp, ranked_by, num_tokens = _likelihoods(record, kind)
-    return Candidate(key, problem_id, mean_logp, ranked_by, _reward(record), num_tokens)
+    asked = _digest_of_question(record) if fields.get("problem_id") is not None else None
+    return Candidate(key, problem_id, mean_logp, ranked_by, _reward(record), num_tokens, asked)
 
 
 def words(record: Record) -> tuple[str, str] | Messages:
@@ -160,6 +166,28 @@ def _problem_id(record: Record) -> str:
         return str(value)
     if value is not None:
         raise _wrong(record, "problem_id", "Name the problem by text or a whole number.")
+    asked = _question(record)
+    if asked is None:
+        advice = "Name the problem, or give its prompt or messages: they say which group it is."
+        raise _wrong(record, "problem_id", advice)
+    return asked
+
+
+def _digest_of_question(record: Record) -> str | None:
+    """A few letters for what was asked, of a chat what stands before the first words of the assistant: what follows may
+    be the rollout's own. None where neither a prompt nor messages are given.
+    """
+    given = next((record.fields[name] for name in ("prompt", "messages") if record.fields.get(name) is not None), None)
+    if isinstance(given, list):
+        begun = takewhile(lambda entry: not (isinstance(entry, dict) and entry.get("role") == "assistant"), given)
+        given = json.dumps(list(begun), sort_keys=True, default=str)
+    if not isinstance(given, str):
+        return None
+    return hashlib.blake2b(given.encode(errors="replace"), digest_size=8).hexdigest()
+
+
+def _question(record: Record) -> str | None:
+    """What was asked, as text; None where neither a prompt nor messages are given."""
     prompt = record.fields.get("prompt")
     if isinstance(prompt, str):
         return prompt
@@ -168,7 +196,7 @@ def _problem_id(record: Record) -> str:
     if record.fields.get("messages") is not None:
         asked = _messages(record, "messages")
         return json.dumps(asked[:-1] if asked[-1]["role"] == "assistant" else asked, sort_keys=True)
-    raise _wrong(record, "problem_id", "Name the problem, or give its prompt or messages: they say which group it is.")
+    return None
 
 
 def _part(record: Record, name: str) -> str | int:

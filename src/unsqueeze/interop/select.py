@@ -31,6 +31,7 @@ from unsqueeze.interop.sample_files import Record
 from unsqueeze.seeds import derive_seed
 from unsqueeze.store.records import read_record
 from unsqueeze.tasks.styles import Wording, wording_of_settings
+from unsqueeze.wording import counted, verb
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +52,28 @@ class Selection:
     num_not_judged: int = 0
     num_unknown: int = 0
     num_short_groups: int = 0
+    num_other_prompts: int = 0
+    """Groups that have the name of another one and were asked something else."""
     reading: Reading = field(default_factory=Reading)
 
     def describe(self) -> str:
         """One sentence or a few: how many of what were chosen, and what could not be."""
         negatives = sum(choice.candidate.reward <= 0 for choice in self.chosen.values())
         parts = [
-            f"{len(self.chosen):,} demonstrations ({negatives:,} negative, {len(self.chosen) - negatives:,} positive) "
-            f"of {self.num_rollouts:,} rollouts in {self.num_groups:,} groups"
+            f"{counted(len(self.chosen), 'demonstration')} ({negatives:,} negative, "
+            f"{len(self.chosen) - negatives:,} positive) of {counted(self.num_rollouts, 'rollout')} in "
+            f"{counted(self.num_groups, 'group')}"
         ]
         if self.num_short_groups:
-            parts.append(f"{self.num_short_groups:,} groups had fewer than k to give")
+            parts.append(f"{counted(self.num_short_groups, 'group')} had fewer than k to give")
+        if count := self.num_other_prompts:
+            has = verb(count, "has", "have")
+            parts.append(f"{counted(count, 'group')} {has} the problem_id of another with another prompt")
         if self.num_not_judged:
-            parts.append(f"{self.num_not_judged:,} rollouts were not judged")
+            was = verb(self.num_not_judged, "was", "were")
+            parts.append(f"{counted(self.num_not_judged, 'rollout')} {was} not judged")
         if self.num_unknown:
-            parts.append(f"{self.num_unknown:,} rollouts have no likelihood")
+            parts.append(f"{counted(self.num_unknown, 'rollout', 'has', 'have')} no likelihood")
         return "; ".join(parts)
 
 
@@ -112,13 +120,19 @@ def select_from_files(
 ) -> Selection:
     """``algos.selection.select_demonstrations`` on every group of the files. UserError where nothing can be chosen.
 
-    The draws of a group depend on the seed and on what names the group, not on the groups beside it. A rollout with a
-    reward above 0 is a positive. Rows that a later log call repeats, and prompts of an evaluation, are not there.
+    The draws of a group depend on the seed and on what names the group, not on the groups beside it. Rollouts of one
+    name that were asked something else are a group of their own. A rollout with a reward above 0 is a positive. Rows
+    that a later log call repeats, and prompts of an evaluation, are not there.
     """
     groups: dict[Key, list[tuple[int, Candidate]]] = {}
     selection = Selection(reading=Reading(rollouts.format.name, rollouts.format.origins))
+    first_asked: dict[Key, str] = {}
     for place, read in _candidates(rollouts, selection, likelihood):
-        groups.setdefault(read.key, []).append((place, read))
+        key = read.key
+        if read.asked is not None and first_asked.setdefault(key, read.asked) != read.asked:
+            key = (*key, f"prompt {read.asked}")
+            selection.num_other_prompts += key not in groups
+        groups.setdefault(key, []).append((place, read))
         selection.num_rollouts += 1
         selection.num_not_judged += bool(np.isnan(read.reward))
         selection.num_unknown += not np.isfinite(read.likelihood)

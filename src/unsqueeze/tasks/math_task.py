@@ -14,6 +14,7 @@ from unsqueeze.tasks.known import format_of
 from unsqueeze.tasks.problem import Problem
 from unsqueeze.tasks.records import BadRecordError, plain, uniform_subset
 from unsqueeze.tasks.task import Data, Sizes, Task, options_of
+from unsqueeze.wording import counted, verb
 
 
 class MathTask(Task):
@@ -131,8 +132,9 @@ def _set_apart(whole_file: Sequence[Problem], taken: Sequence[Problem], settings
     free = list({problem.prompt: problem for problem in whole_file if problem.prompt not in taken_texts}.values())
     if len(free) < settings.num_validation:
         raise UserError(
-            f"data.num_validation is {settings.num_validation}, but {settings.train_path} holds only {len(free)} "
-            f"problem(s) beside the {len(taken_texts)} that are trained or tested on; lower it, or data.num_train."
+            f"data.num_validation is {settings.num_validation}, but {settings.train_path} holds only "
+            f"{counted(len(free), 'problem')} beside the {len(taken_texts)} that are trained or "
+            f"tested on; lower it, or data.num_train."
         )
     chosen = random.Random(f"validation-{settings.seed}").sample(range(len(free)), settings.num_validation)
     return [free[place] for place in sorted(chosen)]
@@ -143,6 +145,6 @@ def _check_disjoint(one_name: str, one: Sequence[Problem], other_name: str, othe
     shared = {problem.prompt for problem in one} & {problem.prompt for problem in other}
     if shared:
         raise UserError(
-            f"{len(shared)} problem(s) stand in both {one_name} and {other_name}, the first being "
-            f"{min(shared)[:80]!r}; remove them from one."
+            f"{counted(len(shared), 'problem', 'stands', 'stand')} in both {one_name} and {other_name}, the first "
+            f"being {min(shared)[:80]!r}; remove {verb(len(shared), 'it', 'them')} from one."
         )

@@ -17,6 +17,7 @@ from unsqueeze.policy.policy import Policy
 from unsqueeze.training.outcomes import describe_shares
 from unsqueeze.training.probe import ProbeSamples, RoundingFloor
 from unsqueeze.training.watching import Stopwatch
+from unsqueeze.wording import counted
 
 NOTHING_MOVED_NATS = 1e-6
 """KL per token on watched prompts below which a phase that was meant to move the policy did not."""
@@ -94,7 +95,7 @@ class PhaseReport:
                 f"{self.kind.upper()} phase {self.phase} DID NOTHING: it took no update, since {reason}.{self._why()}"
             )
         return (
-            f"{self.kind.upper()} phase {self.phase} DID NOTHING: {self.num_updates} updates moved "
+            f"{self.kind.upper()} phase {self.phase} DID NOTHING: {counted(self.num_updates, 'update')} moved "
             f"{self.share_moved:.2%} of the weights ({self.share_moved_bf16:.4%} of their bf16 values) by a norm of "
             f"{self.update_norm:.1e}, and watched prompts by {self.kl_moved:.1e} nats per token (in fp32; sampler "
             f"and trainer are {self.kl_sampler:.1e} apart by rounding alone). Results will equal those of a run "

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from unsqueeze.errors import RunError
+from unsqueeze.seeds import HASH_SEED
 from unsqueeze.verify.confine import children_of
 from unsqueeze.verify.job import RETIRED, GraderName
 from unsqueeze.verify.wire import Decoder, encode
@@ -23,16 +24,20 @@ _CLOSE_TIMEOUT_S = 5.0
 
 _KEPT = (
     "PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "VIRTUAL_ENV",
-    "PYTHONHOME", "PYTHONHASHSEED", "PYTHONDONTWRITEBYTECODE", "MPLCONFIGDIR",
+    "PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "MPLCONFIGDIR",
 )  # fmt: skip
 """Variables that Python and its libraries need to load. The others may be secrets: processes that judge have none."""
 
 
 def _environment() -> dict[str, str]:
-    """The environment of the process that loads a grader. Libraries keep to one thread: forks have no more."""
+    """The environment of the process that loads a grader. Libraries keep to one thread: forks have no more.
+
+    Verdicts do not depend on the order of sets, and the problems of reasoning-gym are made there as they were here.
+    """
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     paths = os.pathsep.join(path for path in sys.path if path)
-    return {**kept, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    fixed = {"PYTHONHASHSEED": HASH_SEED, "PYTHONPATH": paths}
+    return {**kept, **fixed, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 class NurseryDiedError(Exception):
