@@ -75,14 +75,14 @@ def test_the_same_again_makes_nothing_and_another_suite_shares_runs(made: tuple[
     out, result, _ = made
     plans: list[LabPlan] = []
     again = uq.lab(SUITE, out=out, on_planned=lambda plan: plans.append(plan) or True)
-    assert plans[0].seconds is None
+    assert plans[0].num_left == 0
     assert again is not None
     assert _shown(again) == _shown(result)
     other = SUITE | {"name": "other", "arms": {"plain": {"irl": None}}}
     shared = uq.lab(other, out=out, on_planned=lambda plan: plans.append(plan) or True)
     assert shared is not None
     assert plans[1].num_done == 1
-    assert plans[1].seconds is None
+    assert plans[1].num_left == 0
     assert shared.tables["results"].rows[1][1:] == result.tables["results"].rows[1][1:]
 
 
@@ -164,15 +164,17 @@ def test_a_stop_is_granted_and_the_same_call_goes_on(tmp_path: Path) -> None:
 
 
 def test_a_run_that_fails_is_named_and_the_others_are_done(tmp_path: Path) -> None:
-    arms = {"grpo": {"irl": None}, "broken": {"irl": None, "model": {"path": str(tmp_path / "nothing")}}}
+    # The control is the one that fails, and by it the time would have been estimated.
+    arms = {"broken": {"irl": None, "model": {"path": str(tmp_path / "nothing")}}, "grpo": {"irl": None}}
     result = uq.lab(SUITE | {"arms": arms}, out=tmp_path, jobs=2)
     assert result is not None
     assert list(result.failed) == ["broken, seed 11"]
     assert "nothing" in result.failed["broken, seed 11"]
     assert [row[0] for row in result.tables["results"].rows] == ["base", "grpo"]
     record = json.loads((tmp_path / "mine" / "lab.json").read_text())
-    assert [run["status"] for run in record["runs"]] == ["finished", "failed"]
+    assert [run["status"] for run in record["runs"]] == ["failed", "finished"]
     assert record["status"] == "failed"
+    assert record["estimate_s"] is None
 
 
 def _shown(result: Any) -> dict[str, list[list[str]]]:

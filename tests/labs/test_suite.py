@@ -70,6 +70,19 @@ def test_some_arms_alone() -> None:
         grid_of(suite, only=["dapo"])
 
 
+def test_the_suite_on_the_page_works_as_it_stands(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "lab.md").read_text("utf-8")
+    block = page.split("```yaml\n")[1].split("```")[0]
+    assert block.startswith("# mine.yaml")
+    assert len(block.splitlines()) <= 11
+    (tmp_path / "mine.yaml").write_text(block, "utf-8")
+    (tmp_path / "my-recipe.yaml").write_text("name: my-recipe\nrl: {steps: 60}\n", "utf-8")
+    grid = grid_of(load_suite(str(tmp_path / "mine.yaml")))
+    assert [cell.arm for cell in grid.cells] == ["grpo", "sps"]
+    assert len(grid.search()) == 2 * 3 * 2
+    assert {recipe.rl.steps for recipe in grid.cells.values()} == {60}
+
+
 def test_arms_of_the_recipe_are_taken_where_a_suite_has_none() -> None:
     grid = grid_of(check_suite({"name": "q", "recipe": "quickstart", "seeds": [1]}, "q"))
     assert [cell.arm for cell in grid.cells] == ["grpo", "sps"]

@@ -129,13 +129,14 @@ def _print_plan(console: Console, plan: "LabPlan", *, every: bool) -> None:
     if every:
         for run in plan.runs:
             console.print(f"  {run.role:8} {run.label}", markup=False, highlight=False)
-    left = len(plan.runs) - plan.num_done
     done = f", {plan.num_done} of them done already" if plan.num_done else ""
-    takes = "nothing is left to run" if plan.seconds is None else f"about {duration(plan.seconds)} for {left} runs"
-    at = time.strftime("%H:%M", time.localtime(time.time() + (plan.seconds or 0)))
+    if plan.seconds is None:
+        takes = f"{plan.num_left} are left to run" if plan.num_left else "nothing is left to run"
+    else:
+        at = time.strftime("%H:%M", time.localtime(time.time() + plan.seconds))
+        takes = f"about {duration(plan.seconds)} for the {plan.num_left} that are left (until {at})"
     console.print(
-        f"{plan.grid.suite.name}: {len(plan.runs)} runs{done}, {plan.jobs} at a time; {takes}"
-        + ("" if plan.seconds is None else f" (until {at})"),
+        f"{plan.grid.suite.name}: {len(plan.runs)} runs{done}, {plan.jobs} at a time; {takes}",
         markup=False,
         highlight=False,
         soft_wrap=True,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from unsqueeze.errors import Interrupted
+from unsqueeze.errors import Interrupted, RunError
 from unsqueeze.labs.choose import Choice, Point, choose
 from unsqueeze.labs.gather import Gathered, Results, gather, gathered_by_cell
 from unsqueeze.labs.grid import Cell, Grid, Job, PlannedRun
@@ -14,7 +14,7 @@ from unsqueeze.labs.pool import Pool
 from unsqueeze.labs.record import awaited_entry, choice_entries, run_entry, write_lab, write_results
 from unsqueeze.labs.runner import Live, Runner
 from unsqueeze.labs.slots import slots_for
-from unsqueeze.labs.timing import Pace, planned_seconds, probe, wall_seconds
+from unsqueeze.labs.timing import planned_seconds, probe, wall_seconds
 from unsqueeze.labs.views import VIEWS
 from unsqueeze.progress import StopRequest
 from unsqueeze.store.atomic import make_folder
@@ -57,9 +57,11 @@ class LabPlan:
     runs: Sequence[Job]
     """All of them; those that are reported with the learning rate of the recipe where it is still to be chosen."""
     num_done: int
+    num_left: int
+    """Runs that are still to be made, those that stand under two names once."""
     jobs: int
     seconds: float | None
-    """None where nothing is left to do."""
+    """Seconds that those will take; None where there are none, or it could not be found out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +106,20 @@ class Lab:
         seconds = None
         if left:
             self.watcher.say("a short run is timed, to say how long this will take …")
-            pace, sizes = self._probe()
-            self._seconds = planned_seconds(left, pace, sizes)
-            seconds = wall_seconds(list(self._seconds.values()), len(self.slots))
-            self._record["pace"] = pace.to_json_object()
+            try:
+                seconds = self._estimate(left)
+            except RunError as error:
+                self.watcher.warn(f"how long this will take is not known: {error}")
         num_done = sum(map(self.pool.is_done, runs))
-        return LabPlan(self.grid, self.folder, runs, num_done, len(self.slots), seconds)
+        return LabPlan(self.grid, self.folder, runs, num_done, len(left), len(self.slots), seconds)
 
-    def _probe(self) -> tuple[Pace, dict[str, int]]:
+    def _estimate(self, left: Sequence[Job]) -> float:
+        """Time a short run of the control, and count the work of what is left."""
         recipe = next(recipe for cell, recipe in self.grid.cells.items() if cell.arm == self.grid.control)
-        return probe(recipe, self.slots, self.stop, lambda: None)
+        pace, sizes = probe(recipe, self.slots, self.stop)
+        self._seconds = planned_seconds(left, pace, sizes)
+        self._record["pace"] = pace.to_json_object()
+        return wall_seconds(list(self._seconds.values()), len(self.slots))
 
     def work(self, plan: LabPlan) -> LabResult:
         """Do all that is left of a plan, and make the tables. Interrupted where ``stop`` was asked."""

@@ -1,7 +1,7 @@
 """How long a suite will take: a short run of its control is timed, and the work of every run is counted."""
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,8 +21,8 @@ PROBE_STEPS = 12
 PROBE_PROBLEMS = 8
 
 RESAMPLED = 1.7
-"""Groups generated for each that is trained on under dynamic sampling: what runs of ``dapo`` on Countdown took, with up
-to three rounds of further prompts (docs/lab.md)."""
+"""Groups generated for each that is trained on under dynamic sampling, with up to three rounds of further prompts: what
+``dapo`` took on Countdown (docs/results/algorithms-2cores.md)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,9 +98,7 @@ def wall_seconds(seconds: Sequence[float], jobs: int) -> float:
     return max(free)
 
 
-def probe(
-    recipe: Recipe, slots: Sequence[Mapping[str, str]], stop: StopRequest, on_look: Callable[[], None]
-) -> tuple[Pace, dict[str, int]]:
+def probe(recipe: Recipe, slots: Sequence[Mapping[str, str]], stop: StopRequest) -> tuple[Pace, dict[str, int]]:
     """Time a short run of a recipe, as many at once as there will be; return the pace and how many problems there are.
 
     RunError or Interrupted where it does not come to its end.
@@ -121,7 +119,7 @@ def probe(
     with tempfile.TemporaryDirectory(prefix="unsqueeze-lab-") as folder:
         pool = Pool(Path(folder))
         lives = [Live(run) for run in runs]
-        Runner(pool, slots, on_look=on_look).work_off(lives, stop)
+        Runner(pool, slots).work_off(lives, stop)
         for live in lives:
             if live.state == "failed":
                 raise RunError(f"the run by which the time is estimated failed: {live.error}")

@@ -1,6 +1,7 @@
 """A row an arm: what an iteration takes (Table 5 of arXiv 2604.16995)."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from unsqueeze.labs.gather import Gathered, Results
@@ -21,6 +22,8 @@ def time(found: Results) -> Table:
             spread_column("RL, s a pass", scale=1.0),
             spread_column("IRL, s a pass", digits=2, scale=1.0),
             spread_column("IRL / RL, %"),
+            spread_column("generated tokens/s", digits=0, scale=1.0),
+            spread_column("peak device memory, GB", scale=1.0),
             spread_column("rollouts a problem", digits=1, scale=1.0),
             spread_column("sampled tokens, k", digits=0, scale=1e-3),
             Column("seeds"),
@@ -32,22 +35,52 @@ def time(found: Results) -> Table:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Cost:
+    """Seconds of RL and of IRL a pass; tokens a second of sampling; GB; rollouts a problem and tokens of training."""
+
+    rl_s: float
+    irl_s: float
+    tokens_per_s: float | None
+    peak_gb: float | None
+    rollouts: float
+    tokens: float
+
+
 def _cells(runs: Sequence[Gathered]) -> list[Any]:
-    found = [_measured(run) for run in runs]
-    rl, irl, rollouts, tokens = ([each[i] for each in found] for i in range(4))
-    shares = [each[1] / each[0] if each[0] else 0.0 for each in found]
-    of_irl = [spread(irl), spread(shares)] if any(irl) else [None, None]
-    return [spread(rl), *of_irl, spread(rollouts), spread(tokens)]
+    costs = [_cost_of(run) for run in runs]
+    with_irl = any(cost.irl_s for cost in costs)
+    return [
+        spread([cost.rl_s for cost in costs]),
+        spread([cost.irl_s for cost in costs]) if with_irl else None,
+        spread([cost.irl_s / cost.rl_s for cost in costs]) if with_irl else None,
+        spread([cost.tokens_per_s for cost in costs]),
+        spread([cost.peak_gb for cost in costs]),
+        spread([cost.rollouts for cost in costs]),
+        spread([cost.tokens for cost in costs]),
+    ]
 
 
-def _measured(run: Gathered) -> tuple[float, float, float, float]:
-    """Seconds of RL and of IRL a pass, rollouts a problem, and tokens sampled in training."""
+def _cost_of(run: Gathered) -> _Cost:
     directory = RunDirectory.open(run.path)
     reports = PhaseReport.all_in(directory.journal.read())
-    rl = run.run.recipe.rl
+    steps = [record for record in directory.metrics.read() if record["kind"] == "rl"]
     num_train = int(directory.info["data"]["num_train"])
-    passes = rl.steps * rl.prompts_per_step / num_train
-    seconds = [sum(each.seconds for each in reports if each.kind == kind) / passes for kind in ("rl", "irl")]
-    records = [record for record in directory.metrics.read() if record["kind"] == "rl"]
-    rollouts, tokens = (sum(record.get(name) or 0 for record in records) for name in ("num_sampled", "sampled_tokens"))
-    return seconds[0], seconds[1], rollouts / num_train, float(tokens)
+    passes = run.run.recipe.rl.steps * run.run.recipe.rl.prompts_per_step / num_train
+
+    def total(name: str) -> float:
+        return float(sum(step.get(name) or 0 for step in steps))
+
+    def seconds_a_pass(kind: str) -> float:
+        return sum(report.seconds for report in reports if report.kind == kind) / passes
+
+    peaks = [step["peak_device_mb"] for step in steps if step.get("peak_device_mb") is not None]
+    sampled_s = total("generate_s")
+    return _Cost(
+        rl_s=seconds_a_pass("rl"),
+        irl_s=seconds_a_pass("irl"),
+        tokens_per_s=total("sampled_tokens") / sampled_s if sampled_s else None,
+        peak_gb=max(peaks) / 1024 if peaks else None,
+        rollouts=total("num_sampled") / num_train,
+        tokens=total("sampled_tokens"),
+    )
