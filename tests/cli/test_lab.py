@@ -5,11 +5,15 @@ import io
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
-from unsqueeze.cli.lab import duration
+from unsqueeze.cli.lab import TableOfRuns, duration, rows_of, summary_line
 from unsqueeze.cli.main import app
+from unsqueeze.config.load import check_recipe
 from unsqueeze.errors import UserError
+from unsqueeze.labs.grid import Cell, PlannedRun
+from unsqueeze.labs.runner import Live, State
 from unsqueeze.labs.suite import shipped_suites
 from unsqueeze.store.records import read_record
 
@@ -67,3 +71,39 @@ def test_durations() -> None:
         "1 h 00 min",
         "2 h 05 min",
     ]
+
+
+def lives() -> list[Live]:
+    recipe = check_recipe({"name": "lab"}, "test")
+    states: list[State] = ["finished", "running", "failed", "waiting", "waiting", "waiting"]
+    found = [Live(PlannedRun(Cell(f"arm{i}"), 7, 1.0, "reported", recipe), state) for i, state in enumerate(states)]
+    found[1].told = {"work": "phase 0: RL", "done": 3, "total": 9, "reward": 0.25, "entropy": 0.3, "greedy_logp": -0.2}
+    found[1].seconds = 75.0
+    found[2].error = "its weights are gone."
+    return found
+
+
+def test_the_live_table_has_what_is_at_work_first_and_fits_the_screen() -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=120, height=9, force_terminal=False)
+    with TableOfRuns(console):
+        head = summary_line(lives(), 600.0)
+        console.print(rows_of(lives(), head, console.height))
+    text = out.getvalue()
+    assert head == "1 finished, 1 running, 1 failed, 3 waiting, about 10 min left"
+    lines = [line for line in text.splitlines() if "arm" in line]
+    assert ["arm1" in lines[0], "arm2" in lines[1], "arm3" in lines[2]] == [True] * 3
+    assert "phase 0: RL 3/9, reward 0.25, entropy 0.300, greedy log-prob -0.200" in lines[0]
+    assert "75 s" in lines[0]
+    assert "its weights are gone." in lines[1]
+    assert "and 2 more" in text
+
+
+def test_where_nothing_can_be_drawn_over_lines_come_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    shown = TableOfRuns(Console(file=out, width=200))
+    shown.show(lives(), None)
+    assert out.getvalue() == ""
+    monkeypatch.setattr("unsqueeze.cli.lab.PLAIN_EVERY_S", 0.0)
+    shown.show(lives(), None)
+    assert out.getvalue().startswith("  1 finished, 1 running, 1 failed, 3 waiting; arm1, seed 7: phase 0: RL 3/9")
