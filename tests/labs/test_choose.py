@@ -2,7 +2,10 @@
 
 import pytest
 
-from unsqueeze.labs.choose import choose, dominated_area
+from unsqueeze.labs.choose import Choice, choose, dominated_area
+from unsqueeze.labs.grid import Cell, grid_of
+from unsqueeze.labs.suite import check_suite
+from unsqueeze.labs.views.learning_rates import learning_rates
 
 
 def test_area_by_hand() -> None:
@@ -35,3 +38,14 @@ def test_a_factor_with_a_failed_run_is_no_candidate() -> None:
     assert choice is not None
     assert choice.factor == 1.0
     assert choose({1.0: [], 2.0: []}, "avg") is None
+
+
+def test_the_table_says_what_was_chosen_and_by_what() -> None:
+    rates = {"factors": [1, 2], "seeds": [1]}
+    arms: dict[str, object] = {"grpo": {"irl": None}}
+    raw = {"name": "s", "recipe": "smoke", "seeds": [11], "set": {"data": {"num_validation": 4}}, "arms": arms}
+    grid = grid_of(check_suite(raw | {"learning_rates": rates}, "s"))
+    assert grid.suite.learning_rates is not None
+    table = learning_rates(grid, grid.suite.learning_rates, {Cell("grpo"): Choice(2.0, {1.0: 0.25, 2.0: 0.5})})
+    assert table.shown == [["grpo", "0.0001", "×2", "25.00", "50.00"]]
+    assert "validation problems and seeds 1" in table.caption

@@ -97,10 +97,6 @@ def lab(
         return
     for table in result.tables.values():
         typer.echo(WRITERS[form](table))
-    for name, factor in result.chosen.items():
-        console.print(
-            f"{name}: learning rate ×{factor:g}, chosen on validation problems", markup=False, highlight=False
-        )
     if result.num_runs:
         picture(result.path, watcher.say, watcher.warn)
     if result.failed:

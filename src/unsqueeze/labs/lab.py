@@ -16,6 +16,7 @@ from unsqueeze.labs.runner import Live, Runner
 from unsqueeze.labs.slots import slots_for
 from unsqueeze.labs.timing import planned_seconds, probe, wall_seconds
 from unsqueeze.labs.views import VIEWS
+from unsqueeze.labs.views.learning_rates import learning_rates
 from unsqueeze.progress import StopRequest
 from unsqueeze.store.atomic import make_folder
 from unsqueeze.store.lock import RunLock
@@ -168,6 +169,9 @@ class Lab:
         tables: dict[str, Table] = {
             name: VIEWS[name](found) for name in self.grid.suite.tables if gathered or not self.grid.cells
         }
+        rates = self.grid.suite.learning_rates
+        if rates is not None and tables:
+            tables["learning_rates"] = learning_rates(self.grid, rates, self._choices)
         made = {name: self._record[name] for name in ("versions", "git", "platform", "argv")}
         write_results(self.folder, self.grid, self._choices, gathered, tables, made)
         failed = {live.run.label: live.error or "" for live in self._lives if live.state == "failed"}

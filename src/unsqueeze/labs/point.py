@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-import torch
-
 from unsqueeze.config.load import check_recipe, merged
-from unsqueeze.config.recipe import ModelSettings, Recipe
+from unsqueeze.config.recipe import Recipe
 from unsqueeze.evaluation.benchmarks import own_benchmark
 from unsqueeze.evaluation.evaluate import evaluate_source
 from unsqueeze.evaluation.models import LoadedModel
@@ -13,6 +11,7 @@ from unsqueeze.evaluation.settings import Given, checkpoint_of, settle
 from unsqueeze.labs.gather import tally_of
 from unsqueeze.metrics.cover import TAUS
 from unsqueeze.metrics.summary import powers_of_two_up_to
+from unsqueeze.policy.averaging import average_weights
 from unsqueeze.policy.loading import without_progress_bars
 from unsqueeze.policy.policy import Policy
 from unsqueeze.progress import Progress, StopRequest
@@ -36,12 +35,13 @@ def evaluate_point(
     path = checkpoint_of(str(run))
     changes = {
         "model": {"path": path, "lora": None},
-        "rl": {"kl_coefficient": 0.0},  # no reference is needed
+        "rl": {"kl_coefficient": 0.0, "reset": None, "dph": None},  # no reference is needed
         "irl": None,
     }
     parts = load_parts(check_recipe(merged(recipe.model_dump(), changes), f"of {run}"), progress=progress)
     if share < 1:
-        mix(parts.policy, Policy.load(ModelSettings(**recipe.model.model_dump() | {"lora": None})), share)
+        base = Policy.load(recipe.model.model_copy(update={"lora": None}))
+        average_weights(base.model, parts.policy.model, share)
     engine = make_engine(recipe.rollout, parts.policy)
     engine.sync(parts.policy)
     source = LoadedModel(
@@ -70,11 +70,3 @@ def evaluate_point(
         progress=progress,
         stop=stop,
     )
-
-
-@torch.no_grad()
-def mix(policy: Policy, base: Policy, share: float) -> None:
-    """Set every weight of ``policy`` to (1 − share) of the base's and ``share`` of its own, in place."""
-    others = dict(base.trainable())
-    for name, parameter in policy.trainable():
-        parameter.copy_(torch.lerp(others[name].to(parameter.device), parameter, share))
