@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -32,10 +33,12 @@ def plane(report: Report) -> Choice:
 
 def _plane_at(report: Report, k: int) -> Figure:
     series: list[Series] = []
+    labels = {side.name: side.name for side in report.sides}
+    labels |= {each.other: f"{each.other}: lost {each.comparison.num_lost}" for each in report.against_base}
     bases: dict[tuple[float, float], Checkpoint] = {}
     for number, side in enumerate(report.sides):
         for run in side.measured:
-            series.append(_path(run, number, k, in_legend=run is side.measured[0], side=side))
+            series.append(_path(run, number, k, in_legend=run is side.measured[0], label=labels[side.name], side=side))
             if run.before is not None:
                 bases.setdefault((run.before.summary.avg.mean, run.before.summary.pass_at[k].mean), run.before)
         if side.role == "control" and (hull := _hull(side, k)):
@@ -55,17 +58,27 @@ def _plane_at(report: Report, k: int) -> Figure:
         name=f"plane-{k}",
         title=f"How often one answer is right, and how many problems {k} answers solve",
         says=f"Avg@n against Pass@{k} in per cent; further right: more answers are right; further up: more problems "
-        f"are solved by one of {k}. Bars are 95 % intervals over problems.",
-        x=Axis(title=f"Avg@{report.n}, %: one answer is right", percent=True),
-        y=Axis(title=f"Pass@{k}, %: one of {k} is right", percent=True),
+        f"are solved by one of {k}. Bars: 95 % intervals over problems, of the base and of the ends; dotted: the upper "
+        f"hull of the control's checkpoints, which mixtures of them reach. A point leads to its answers.",
+        x=Axis(title=f"Avg@{report.n}, %: one answer is right →", percent=True),
+        y=Axis(title=f"Pass@{k}, %: one of {k} is right →", percent=True),
         series=series,
     )
 
 
-def _path(run: RunRecord, color: int, k: int, *, in_legend: bool, side: Side) -> Series:
+def _path(run: RunRecord, color: int, k: int, *, in_legend: bool, label: str, side: Side) -> Series:
+    """Return the path of a run. Intervals are drawn at its end alone, and told of every point."""
     shown = [each for each in run.checkpoints if math.isfinite(each.summary.pass_at[k].mean)]
-    return _points(
-        side.name, color, shown, k, in_legend=in_legend, kind="path", label=side.name if in_legend else "", run=run
+    whole = _points(
+        side.name, color, shown, k, in_legend=in_legend, kind="path", label=label if in_legend else "", run=run
+    )
+    before = [None] * (len(shown) - 1)
+    return replace(
+        whole,
+        low=[*before, *whole.low[-1:]],
+        high=[*before, *whole.high[-1:]],
+        x_low=[*before, *whole.x_low[-1:]],
+        x_high=[*before, *whole.x_high[-1:]],
     )
 
 

@@ -49,18 +49,31 @@ def _lost(contrasts: Sequence[Contrasted]) -> str:
 
 def details(report: Report) -> list[str]:
     """Say what training changed in Avg@n and Pass@k, and whether that could be chance."""
-    said = []
+    said = [f"{run.label} is {run.status}." for run in report.trainings if "finished after" not in run.status]
     for each in report.against_base[:MOST_NAMED]:
         comparison = each.comparison
         k = max(comparison.pass_at)
         said.append(
-            f"{each.other}: of single answers {_moved(comparison.avg)} right; of {k} answers one or more "
-            f"{_moved(comparison.pass_at[k])}."
+            f"{each.other}{_what_it_is(report, each.other)}: right answers {_moved(comparison.avg)}; problems solved "
+            f"by one of {k} answers {_moved(comparison.pass_at[k])}."
         )
     for each in report.against_first[:MOST_NAMED]:
         k = max(each.comparison.pass_at)
-        said.append(f"{each.other} against {each.first}, Pass@{k}: {_difference(each.comparison.pass_at[k])}.")
+        said.append(
+            f"{each.other} against {each.first}, problems solved by one of {k} answers: "
+            f"{_difference(each.comparison.pass_at[k])}."
+        )
     return said
+
+
+def _what_it_is(report: Report, name: str) -> str:
+    """Say in brackets what a side was trained by."""
+    run = next((side.runs[0] for side in report.sides if side.name == name), None)
+    if run is None or run.recipe is None:
+        return ""
+    irl = sum(phase.kind == "irl" for phase in run.phases)
+    what = "RL alone" if run.recipe.irl is None else f"RL and {irl} IRL phase{'' if irl == 1 else 's'}"
+    return f" ({what}, {run.recipe.rl.algorithm})"
 
 
 def _moved(contrast: Contrast) -> str:

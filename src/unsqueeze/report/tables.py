@@ -21,6 +21,7 @@ def all_tables(report: Report) -> dict[str, Table]:
     made = {
         "results": results(report),
         "differences": differences(report),
+        "all-differences": differences(report, every_k=True),
         "pass-at-k": pass_at_k(report),
         "phases": phases(report),
         "costs": costs(report),
@@ -76,10 +77,10 @@ def results(report: Report) -> Table:
     rows = [
         [
             name,
-            checkpoint.step,
             _in_percent(checkpoint.summary.avg),
             *(_in_percent(checkpoint.summary.pass_at[k]) for k in ks),
             checkpoint.summary.greedy_logp,
+            checkpoint.step,
             None if run is None else run.minutes,
         ]
         for name, _, run, checkpoint in evaluated(report)
@@ -88,10 +89,10 @@ def results(report: Report) -> Table:
     return Table(
         [
             Column("", left=True),
-            Column("step", show=str),
             _estimates(f"Avg@{report.n}"),
             *(_estimates(f"Pass@{k}") for k in ks),
             Column("greedy log-prob", show=_number(3)),
+            Column("step"),
             Column("minutes", show=_number(1)),
         ],
         rows,
@@ -101,10 +102,14 @@ def results(report: Report) -> Table:
     )
 
 
-def differences(report: Report) -> Table:
-    """Paired differences against the base and against the first side, with intervals and p, and problems that moved."""
+def differences(report: Report, *, every_k: bool = False) -> Table:
+    """Paired differences against the first side and against the base, with intervals and p, and problems that moved.
+
+    Of Avg@n and of Pass@k at the largest k, or at every k that tables show.
+    """
     found = [*report.against_first, *report.against_base]
     ks = shown_ks(sorted(set.intersection(*(set(each.comparison.pass_at) for each in found)))) if found else []
+    ks = ks if every_k else ks[-1:]
     return Table(
         [
             Column("", left=True),
@@ -129,7 +134,7 @@ def differences(report: Report) -> Table:
             ]
             for each in found
         ],
-        title="Paired differences",
+        title="Paired differences" + (" at every k" if every_k else ""),
         caption="points, with 95 % intervals over problems; p by sign flips; gained and lost: problems that only the "
         "former, only the latter solved with any sample",
     )

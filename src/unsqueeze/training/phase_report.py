@@ -6,7 +6,8 @@ and how many would have moved had they been stored in bf16.
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field
+from dataclasses import fields as dataclass_fields
 from typing import Any
 
 import torch
@@ -73,8 +74,12 @@ class PhaseReport:
 
     @classmethod
     def from_json_object(cls, fields: Mapping[str, Any]) -> "PhaseReport":
-        """The report back from ``to_json_object``; other keys are passed over."""
-        return cls(**{name: fields[name] for name in cls.__slots__})
+        """The report back from ``to_json_object``; other keys are passed over.
+
+        A run of an earlier version lacks what reports did not say then: it is what it is by default.
+        """
+        wanted = [each.name for each in dataclass_fields(cls) if each.name in fields or each.default is MISSING]
+        return cls(**{name: fields[name] for name in wanted})
 
     @classmethod
     def all_in(cls, events: Sequence[Mapping[str, Any]]) -> "list[PhaseReport]":
