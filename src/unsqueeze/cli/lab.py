@@ -123,6 +123,14 @@ def _parse_seeds(text: str | None) -> list[int] | None:
 def _print_plan(console: Console, plan: "LabPlan", *, every: bool) -> None:
     """Say what will be done, and how long it will take."""
     if every:
+        suite = plan.grid.suite
+        for text in (
+            suite.title,
+            suite.twin_of and f"twin of: {suite.twin_of}",
+            suite.finding and suite.finding.strip(),
+        ):
+            if text:
+                console.print(text, markup=False, highlight=False)
         for run in plan.runs:
             console.print(f"  {run.role:8} {run.label}", markup=False, highlight=False)
     done = f", {plan.num_done} of them done already" if plan.num_done else ""

@@ -136,7 +136,8 @@ def _pace(directory: RunDirectory, recipe: Recipe, wall_s: float) -> Pace:
         (event["event"], event.get("step")): datetime.fromisoformat(event["time"]) for event in directory.journal.read()
     }
     started, ended = times["started", None], times["finished", None]
-    base_s = (times["evaluated", 0] - started).total_seconds()
+    # The first evaluation also warms up; the last is what most of them are like.
+    first_s, last_s = (float(directory.evals.record(step)["seconds"]) for step in (0, recipe.rl.steps))
     inside_s = (ended - started).total_seconds()
     steps = [record for record in directory.metrics.read() if record["kind"] == "rl"]
     generated_s = sum(
@@ -149,8 +150,8 @@ def _pace(directory: RunDirectory, recipe: Recipe, wall_s: float) -> Pace:
         start_s=max(wall_s - inside_s, 0.0),
         generated_s=generated_s / rows,
         updated_s=updated_s / rows,
-        evaluated_s=base_s / samples,
-        rest_s=max(inside_s - 2 * base_s - generated_s - updated_s, 0.0) / len(steps),
+        evaluated_s=last_s / samples,
+        rest_s=max(inside_s - first_s - last_s - generated_s - updated_s, 0.0) / len(steps),
     )
 
 
