@@ -45,6 +45,8 @@ WEIGHTS = "weights.safetensors"
 PHASE_START = "phase_start.safetensors"
 REFERENCE = "reference.safetensors"
 STATE = "state.json"
+_READING = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError)
+"""What reading a file of a state may raise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,14 +158,9 @@ def load_state(
 def state_fault(folder: Path) -> str | None:
     """Say what is wrong with a checkpoint's state, if anything is not what was written."""
     try:
-        fields = checked_fields(json.loads((folder / STATE).read_text(encoding="utf-8")))
-        if fields["sha256"].get(STATE) != digest_of(fields):
-            return f"{STATE} is not what was written"
-        for name, digest in fields["sha256"].items():
-            if name != STATE and sha256_of(folder / Path(name).name) != digest:
-                return f"{name} is not what was written"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        return f"it cannot be read ({error})"
+        _check_files(folder, _written_fields(folder / STATE)["sha256"])
+    except _READING as error:
+        return f"it is damaged ({error})"
     return None
 
 
@@ -172,7 +169,7 @@ def _damage(path: Path) -> Iterator[None]:
     """Translate whatever is wrong with what was read into RunError."""
     try:
         yield
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
+    except _READING as error:
         raise RunError(f"{path} cannot be resumed from, it is damaged or of another model: {error}.") from error
 
 
@@ -183,19 +180,29 @@ def _read_fields(folder: Path, files: set[str]) -> dict[str, Any]:
     """
     path = folder / STATE
     with _damage(path):
-        fields = checked_fields(json.loads(path.read_text(encoding="utf-8")))
-        own = digest_of(fields)
+        fields = _written_fields(path)
         digests = fields.pop("sha256")
         needed = files | {STATE} | ({PHASE_START} if fields["phase_begun"] else set())
         if digests.keys() - {REFERENCE} != needed:
             raise ValueError(f"sha256 is not of {', '.join(sorted(needed))}")
-        if digests.pop(STATE) != own:
-            raise ValueError("its fields are not what was written")
     with _damage(folder):
-        for name, digest in digests.items():
-            if sha256_of(folder / name) != digest:
-                raise ValueError(f"{name} is not what was written")
-    return fields | {"files": tuple(digests)}
+        _check_files(folder, digests)
+    return fields | {"files": tuple(name for name in digests if name != STATE)}
+
+
+def _written_fields(path: Path) -> dict[str, Any]:
+    """The content of state.json, checked. ValueError where it is not what was written."""
+    fields = checked_fields(json.loads(path.read_text(encoding="utf-8")))
+    if fields["sha256"].get(STATE) != digest_of(fields):
+        raise ValueError("its fields are not what was written")
+    return fields
+
+
+def _check_files(folder: Path, digests: Mapping[str, Any]) -> None:
+    """ValueError naming a file beside state.json that is not what was written."""
+    for name, digest in digests.items():
+        if name != STATE and sha256_of(folder / Path(name).name) != digest:
+            raise ValueError(f"{name} is not what was written")
 
 
 def _placed(tensor: Tensor, parameters: Mapping[str, Tensor], name: str) -> Tensor:
