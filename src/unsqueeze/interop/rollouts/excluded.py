@@ -47,9 +47,12 @@ class Excluded:
         return False
 
 
-def _said(prompt: str | Messages) -> str:
-    """Return what the user says last in a prompt."""
+def _said(prompt: object) -> str:
+    """Return what the user says last in a prompt; nothing of what is none, which is refused elsewhere."""
     if isinstance(prompt, str):
         return prompt.strip()
-    turns = [message["content"] for message in prompt if message.get("role") == "user"]
-    return turns[-1].strip() if turns and isinstance(turns[-1], str) else ""
+    if not isinstance(prompt, list):
+        return ""
+    users = [each for each in prompt if isinstance(each, dict) and each.get("role") == "user"]
+    content = users[-1].get("content") if users else None
+    return content.strip() if isinstance(content, str) else ""

@@ -13,6 +13,9 @@ PromptForm = Literal["given", "rendered", "decoded"]
 """``given``: text or messages as the data set has them; ``rendered``: the text of a chat template, special tokens and
 all; ``decoded``: that text without its special tokens, which is no prompt any more."""
 
+_LARGEST = 1e300
+"""Integers in JSON may have any length; beyond this they are no floating-point number."""
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -63,12 +66,14 @@ def text_of(record: Record, name: str) -> str:
 
 def number_of(record: Record, name: str | None) -> float | None:
     """Return the number under ``name``; None where it is null or NaN, which say that nothing was judged, or no name."""
-    if name is None:
-        return None
-    value = value_of(record, name, "It must be a number.")
+    return None if name is None else as_number(record, name, value_of(record, name, "It must be a number."))
+
+
+def as_number(record: Record, name: str, value: object) -> float | None:
+    """Return a value of a column as a number, None where it is null or NaN."""
     if value is None or value != value:
         return None
-    if isinstance(value, int | float):
+    if isinstance(value, int | float) and abs(value) < _LARGEST:
         return float(value)
     raise wrong(record, name, value, "It must be a number.")
 
@@ -86,7 +91,7 @@ def list_of(record: Record, name: str, kind: type | tuple[type, ...], *, length:
 def whole_number_of(record: Record, name: str) -> int:
     """Return the whole number under ``name``."""
     value = value_of(record, name, "It must be a whole number.")
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < _LARGEST:
         return value
     raise wrong(record, name, value, "It must be a whole number.")
 

@@ -86,7 +86,7 @@ def _fields(record: Record, step: int, asked: Asked) -> dict[str, Any]:
         "rendered": True,
         "prompt_tokens": columns["token_ids"][:start],
         "tokens": columns["token_ids"][start:],
-        "logprobs": [float(value) for value in columns["generation_logprobs"][start:]],
+        "logprobs": columns["generation_logprobs"][start:],
     }
 
 

@@ -10,6 +10,7 @@ from unsqueeze.interop.rollouts.excluded import Excluded
 from unsqueeze.interop.rollouts.format import Format
 from unsqueeze.interop.rollouts.rendered import TruePrompts, Unrendering
 from unsqueeze.interop.sample_files import Record
+from unsqueeze.utf8 import is_utf8
 
 
 @dataclass(slots=True)
@@ -129,7 +130,7 @@ class Preparation:
             ended = self.tokenizer is not None and bool(ids[1]) and ids[1][-1] in self.tokenizer.all_special_ids
             return len(ids[1]) - ended
         text = _text(fields)
-        if self.tokenizer is None or text is None:
+        if self.tokenizer is None or text is None or not is_utf8(text):
             return None
         return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
@@ -156,7 +157,9 @@ def _text(fields: Mapping[str, Any]) -> str | None:
             content = value[0].get("content")
             return content if isinstance(content, str) else None
     messages = fields.get("messages")
-    return messages[-1].get("content") if isinstance(messages, list) and messages else None
+    last = messages[-1] if isinstance(messages, list) and messages else None
+    content = last.get("content") if isinstance(last, Mapping) else None
+    return content if isinstance(content, str) else None
 
 
 def _same(tokenizer: Any, text: str, tokens: list[int]) -> bool:

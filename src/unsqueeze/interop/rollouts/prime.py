@@ -6,12 +6,14 @@ out. A trace is a graph of messages; a path from its root to a leaf, all tokens 
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
 from unsqueeze.errors import UserError
-from unsqueeze.interop.rollouts.format import Asked, Format, first_line, list_of, number_of, reward_column, value_of
+from unsqueeze.interop.rollouts.format import Asked, Format, first_line, reward_column
 from unsqueeze.interop.sample_files import Record, read_samples
 
 FILE = "traces.jsonl"
@@ -34,99 +36,178 @@ def _of_step(folder: Path) -> Path | None:
     return next((place for place in places if place.is_file()), None)
 
 
+class _Part(BaseModel):
+    """What is read of an episode; the rest is ignored. Null fields are left out of the files."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=True)
+
+
+class _Text(_Part):
+    text: str
+
+
+class _Message(_Part):
+    role: str
+    content: str | list[_Text] | None = None
+    reasoning_content: str | None = None
+    tool_calls: list[Any] | None = None
+
+    @property
+    def said(self) -> str:
+        if isinstance(self.content, list):
+            return "".join(part.text for part in self.content)
+        return self.content or ""
+
+
+class _Node(_Part):
+    message: _Message
+    parent: int | None = Field(None, ge=0)
+    sampled: bool = False
+    token_ids: list[int] = []
+    mask: list[bool] = []
+    logprobs: list[float] = []
+
+
+class _Call(_Part):
+    node: int | None = None
+    finish_reason: str | None = None
+
+
+class _Reward(_Part):
+    score: float = Field(gt=-1e300, lt=1e300)
+
+
+class _Task(_Part):
+    data: dict[str, Any] = {}
+    key: str | None = None
+    hash: str | None = None
+
+
+class _Agent(_Part):
+    trainable: bool = True
+
+
+class _Trace(_Part):
+    task: _Task
+    nodes: list[_Node]
+    rewards: dict[str, _Reward | None] = {}
+    calls: list[_Call] = []
+    agent: _Agent = _Agent()
+    errors: list[Any] = []
+
+
+class _Work(_Part):
+    type: str = "train"
+    step: int | None = None
+
+
+class _Run(_Part):
+    work: _Work = _Work()
+
+
+class _Group(_Part):
+    id: str
+
+
+class _Episode(_Part):
+    traces: list[_Trace]
+    group: _Group | None = None
+    run: _Run = _Run()
+
+
 def read(files: Sequence[str], columns: Sequence[str], asked: Asked) -> Iterator[Record]:
     """Yield the one path of every trainable trace. UserError for several turns, and for several paths."""
     for file in files:
-        found = re.search(r"step_(\d+)$", str(Path(file).parents[2])) if len(Path(file).parents) > 2 else None
+        parents = Path(file).parents
+        found = re.search(r"step_(\d+)$", str(parents[2])) if len(parents) > 2 else None
         for record in read_samples(file, ()):
-            traces = list_of(record, "traces", Mapping)
-            work = (record.fields.get("run") or {}).get("work") or {}
-            if work.get("type") == "eval":
+            episode = _episode(record)
+            if episode.run.work.type == "eval":
                 continue
-            step = int(found[1]) if found else work.get("step")
-            for place, trace in enumerate(traces):
-                if (trace.get("agent") or {}).get("trainable", True):
-                    yield _rollout(record, Record(f"{record.where}, trace {place + 1}", trace), step, asked)
+            step = int(found[1]) if found else episode.run.work.step
+            for place, trace in enumerate(episode.traces, start=1):
+                if trace.agent.trainable:
+                    where = f"{record.where}, trace {place}"
+                    yield Record(where, _rollout(where, episode, trace, step, asked))
 
 
-def _rollout(episode: Record, trace: Record, step: int | None, asked: Asked) -> Record:
-    nodes = list_of(trace, "nodes", Mapping)
-    path = _path(trace, nodes)
-    sampled = [node for node in path if node.get("sampled")]
-    if len(sampled) != 1 or not path[-1].get("sampled"):
+def _episode(record: Record) -> _Episode:
+    try:
+        return _Episode.model_validate(record.fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
         raise UserError(
-            f"{trace.where}: {len(sampled)} messages of the model in one conversation; only a prompt with one response "
+            f"{record.where}: {place}: {first['msg']} (columns there: {record.names()}); an episode of verifiers is "
+            f"wanted, as prime-rl stores it."
+        ) from None
+
+
+def _rollout(where: str, episode: _Episode, trace: _Trace, step: int | None, asked: Asked) -> dict[str, Any]:
+    path = _path(where, trace.nodes)
+    sampled = [node for node in path if node.sampled]
+    if len(sampled) != 1 or not path[-1].sampled:
+        raise UserError(
+            f"{where}: {len(sampled)} messages of the model in one conversation; only a prompt with one response "
             f"is a demonstration."
         )
-    task = value_of(trace, "task", "It must be an object.")
-    group, gold = (episode.fields.get("group") or {}).get("id"), (task.get("data") or {}).get("answer")
-    fields = {
-        "problem_id": str(task.get("key") or task.get("hash") or (task.get("data") or {}).get("idx")),
+    task, gold = trace.task, trace.task.data.get("answer")
+    place = next(place for place, node in enumerate(trace.nodes) if node is path[-1])
+    reasons = [ENDS.get(call.finish_reason or "") for call in trace.calls if call.node == place]
+    response = path[-1].message
+    whole = response.reasoning_content is None and not response.tool_calls
+    return {
+        "problem_id": str(task.key or task.hash or task.data.get("idx")),
         **({} if step is None else {"step": step}),
-        **({} if group is None else {"group": group}),
-        "prompt": [_message(trace, node["message"]) for node in path[:-1]],
-        "completion": _response(sampled[0]["message"]),
-        "reward": _reward(trace, asked),
-        **_tokens(trace, path),
+        **({} if episode.group is None else {"group": episode.group.id}),
+        "prompt": [_asked(where, node.message) for node in path[:-1]],
+        # Where it was taken apart, its tokens alone have all of it.
+        "completion": response.said if whole else None,
+        "reward": _reward(where, trace, asked),
+        **_tokens(where, path),
         **({} if gold is None else {"gold": gold}),
+        **({"stop_reason": reasons[-1]} if reasons and reasons[-1] is not None else {}),
     }
-    place = nodes.index(path[-1])
-    calls = [call for call in trace.fields.get("calls", ()) if call.get("node") == place]
-    reason = ENDS.get(calls[-1].get("finish_reason")) if calls else None
-    return Record(trace.where, fields | ({} if reason is None else {"stop_reason": reason}))
 
 
-def _path(trace: Record, nodes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    parents = [node.get("parent") for node in nodes]
+def _path(where: str, nodes: Sequence[_Node]) -> list[_Node]:
+    parents = [node.parent for node in nodes]
     leaves = [place for place in range(len(nodes)) if place not in parents]
-    if len(leaves) != 1:
-        raise UserError(f"{trace.where}: a trace of {len(leaves)} branches; only one conversation is a demonstration.")
-    path: list[Mapping[str, Any]] = []
+    if len(leaves) != 1 or any(parent is not None and parent >= place for place, parent in enumerate(parents)):
+        raise UserError(f"{where}: a trace of {len(leaves)} branches; only one conversation is a demonstration.")
+    path: list[_Node] = []
     place: int | None = leaves[0]
-    while place is not None and len(path) <= len(nodes):
+    while place is not None:
         path.append(nodes[place])
         place = parents[place]
-        if place is not None and not (isinstance(place, int) and 0 <= place < len(nodes)):
-            raise UserError(f"{trace.where}: a node's parent is {place!r}, and there are {len(nodes)} nodes.")
     return path[::-1]
 
 
-def _message(trace: Record, message: Mapping[str, Any]) -> dict[str, str]:
-    content = message.get("content")
-    if isinstance(content, list) and all(isinstance(part, Mapping) and "text" in part for part in content):
-        content = "".join(part["text"] for part in content)
-    if not isinstance(content, str):
-        raise UserError(f"{trace.where}: a message of {message.get('role')!r} that is not text; images cannot be read.")
-    return {"role": message["role"], "content": content}
+def _asked(where: str, message: _Message) -> dict[str, str]:
+    if message.content is None:
+        raise UserError(f"{where}: a message of {message.role!r} without text.")
+    return {"role": message.role, "content": message.said}
 
 
-def _response(message: Mapping[str, Any]) -> str | None:
-    """Return the text of a response; None where it was taken apart, so that only its tokens have all of it."""
-    if message.get("reasoning_content") is not None or message.get("tool_calls"):
-        return None
-    return message.get("content") or ""
-
-
-def _tokens(trace: Record, path: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    ids = [token for node in path for token in node.get("token_ids", ())]
-    mask = [flag for node in path for flag in node.get("mask", ())]
+def _tokens(where: str, path: Sequence[_Node]) -> dict[str, Any]:
+    ids = [token for node in path for token in node.token_ids]
+    mask = [flag for node in path for flag in node.mask]
     if len(ids) != len(mask):
-        raise UserError(f"{trace.where}: {len(ids)} token_ids and {len(mask)} values of mask; there must be as many.")
+        raise UserError(f"{where}: {len(ids)} token_ids and {len(mask)} values of mask; there must be as many.")
     start = mask.index(True) if True in mask else len(mask)
     if start == len(mask) or not all(mask[start:]):
         return {"mean_logp": None}
-    logp = path[-1].get("logprobs", ())
-    known = {"logprobs": [float(value) for value in logp]} if len(logp) == len(ids) - start else {"mean_logp": None}
-    return {"prompt_tokens": ids[:start], "tokens": ids[start:], **known}
+    logp = path[-1].logprobs
+    known = {"logprobs": logp} if len(logp) == len(ids) - start else {}
+    return {"prompt_tokens": ids[:start], "tokens": ids[start:], "mean_logp": None, **known}
 
 
-def _reward(trace: Record, asked: Asked) -> float | None:
-    rewards = value_of(trace, "rewards", "It must be an object of rewards by name.")
-    if trace.fields.get("errors"):
+def _reward(where: str, trace: _Trace, asked: Asked) -> float | None:
+    if trace.errors or not trace.rewards:  # what failed, and what was not scored, has none
         return None
-    name = reward_column(trace.where, list(rewards), asked, list(trace.fields))
-    entry = None if name is None else rewards[name]
-    return None if entry is None else number_of(Record(f"{trace.where}, reward {name}", entry), "score")
+    name = reward_column(where, list(trace.rewards), asked, list(trace.rewards))
+    entry = None if name is None else trace.rewards[name]
+    return None if entry is None or entry.score != entry.score else entry.score
 
 
 FORMAT = Format(

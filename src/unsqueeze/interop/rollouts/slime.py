@@ -74,7 +74,7 @@ def _fields(record: Record, step: int, asked: Asked) -> dict[str, Any]:
     if not 0 <= length <= len(tokens):
         raise wrong(record, "response_length", length, f"It must be 0 to the {len(tokens)} tokens there are.")
     mask = record.fields.get("loss_mask")
-    if mask is not None and not all(mask):
+    if mask is not None and not all(list_of(record, "loss_mask", (int, float))):
         raise UserError(
             f"{record.where}: loss_mask leaves out parts of the response, which are others' words; only a prompt with "
             f"one response is a demonstration."

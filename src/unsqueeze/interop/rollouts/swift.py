@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from unsqueeze.errors import UserError
-from unsqueeze.interop.rollouts.format import Asked, Format, first_line, list_of, names_of, reward_column
+from unsqueeze.interop.rollouts.format import Asked, Format, as_number, first_line, list_of, names_of, reward_column
 from unsqueeze.interop.sample_files import Record, read_samples
 
 FILE = "completions.jsonl"
@@ -57,14 +57,13 @@ def _read_call(call: int, record: Record, asked: Asked) -> Iterator[Record]:
     solutions = line.get("solution")
     golds = solutions if isinstance(solutions, list) and len(solutions) == size else [None] * size
     for place in range(size):
-        score = scores[place]
         yield Record(
             f"{record.where}, element {place + 1}",
             {
                 "step": steps[place],
                 "prompt": prompts[place],
                 "completion": completions[place],
-                "reward": None if score is None or score != score else float(score),
+                "reward": as_number(record, reward or "", scores[place]),
                 "rendered": True,
                 "call": call,
                 **({} if golds[place] is None else {"gold": golds[place]}),
