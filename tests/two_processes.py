@@ -41,6 +41,22 @@ RECIPE = random_recipe(
     evaluation={"validation_n": 2},
     checkpoint={"keep_last": 1},
 )
+RIVALS = random_recipe(
+    rl={
+        "steps": 4,
+        "learning_rate": 5e-5,
+        "tokens_per_microbatch": 150,
+        "steps_per_generation": 2,
+        "kl_coefficient": 0.01,
+        "advantage": "ucpo",
+        "covariance": {"rule": "kl_cov", "share": 0.1},
+        "adaptive_entropy": {"target": 100.0},
+        "dph": {"rollouts": 2, "rows": 5},
+        "reset": {"every_steps": 2},
+    },
+    irl={"every_steps": 2, "learning_rate": 5e-5},
+)
+"""What of the methods beside SPS chooses among all rows, or is state."""
 VARIANTS = {
     "lora": ModelSettings(lora=LoraSettings(rank=2)),
     "checkpointing": ModelSettings(gradient_checkpointing=True),
@@ -159,6 +175,8 @@ def everything(strategy: Literal["ddp", "fsdp"], folder: Path, processes: Proces
     found |= variants(strategy, folder, processes)
     recipe = RECIPE.model_copy(update={"parallel": ParallelSettings(strategy=strategy)})
     train_arm("run", recipe, folder / "run", Silent(), SharedStop(processes), processes)
+    rivals = RIVALS.model_copy(update={"parallel": ParallelSettings(strategy=strategy)})
+    train_arm("rivals", rivals, folder / "rivals", Silent(), SharedStop(processes), processes)
     return found
 
 

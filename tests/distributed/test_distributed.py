@@ -159,10 +159,18 @@ def test_a_whole_run_is_that_of_one_process(alone, together):
     assert RunDirectory.open(together[1]).info["processes"] == 2
 
 
-def test_checkpoints_are_those_of_one_process(alone, together):
+def test_what_is_chosen_among_all_rows_is_that_of_one_process(alone, together):
+    assert_same_run(alone[1].with_name("rivals"), together[1].with_name("rivals"))
+    steps = RunDirectory.open(together[1].with_name("rivals")).metrics.read()
+    assert sum(record.get("num_held_back", 0) for record in steps) > 0
+    assert any(record.get("num_base_rows") for record in steps)
+
+
+@pytest.mark.parametrize("run", ["run", "rivals"])
+def test_checkpoints_are_those_of_one_process(alone, together, run: str):
     from safetensors.torch import load_file
 
-    one, two = (RunDirectory.open(path).checkpoints for path in (alone[1], together[1]))
+    one, two = (RunDirectory.open(path.with_name(run)).checkpoints for path in (alone[1], together[1]))
     assert one.steps() == two.steps()
     for step in one.steps():
         ours, theirs = one.path(step), two.path(step)

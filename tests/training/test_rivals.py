@@ -1,5 +1,6 @@
 """Methods that rival SPS, each through the real loop with IRL phases, and the bits of those that were stopped."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -163,3 +164,32 @@ def test_the_recipes_of_the_page_are_recipes_and_name_every_estimator() -> None:
     assert named == set(ADVANTAGES)
     for recipe in recipes:
         assert callable(estimator_of(recipe.rl))
+
+
+EVERYTHING: dict[str, Any] = {
+    "algorithm": "dapo",
+    "dynamic_sampling": {"max_resample_times": 1},
+    "steps_per_generation": 2,
+    "advantage": "focal",
+    "advantage_options": {"of": "differential_smoothing"},
+    "covariance": {"rule": "clip_cov", "share": 0.1, "low": 0.0},
+    "kl_coefficient": 0.01,
+    "adaptive_entropy": {"target": 100.0},
+    "dph": {"rollouts": 2, "rows": 4},
+    "reset": {"every_steps": 3},
+}
+"""All of them in one recipe, which nobody should want, and none may get in the way of another."""
+
+
+@pytest.mark.parametrize(
+    "model", [{}, {"compute_dtype": "bfloat16"}, {"lora": {"rank": 2}}], ids=["fp32", "bf16", "lora"]
+)
+def test_all_of_them_at_once_with_sps_survive_a_stop(tmp_path: Path, model: dict[str, Any]) -> None:
+    recipe = tiny_recipe(rl=EVERYTHING, irl={"every_steps": 4}, checkpoint={"every_steps": 1}, model=model)
+    live(recipe, tmp_path / "whole")
+    live_twice(recipe, tmp_path / "stopped", 3)
+    assert differences(tmp_path / "whole", tmp_path / "stopped") == []
+    steps = metrics_of(tmp_path / "whole", "rl")
+    assert all(record["updated"] and math.isfinite(record["loss"]) for record in steps)
+    assert any(record.get("num_held_back") for record in steps)
+    assert metrics_of(tmp_path / "whole", "irl")
