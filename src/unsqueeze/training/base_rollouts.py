@@ -151,9 +151,12 @@ def right_rows(groups: Sequence[Group]) -> list[Row]:
 def beside_step(run: Run, base_rows: Sequence[Row], step: int) -> list[tuple[Sequence[Row], Loss]]:
     """What an RL step learns beside its own rollouts: ``rl.dph.rows`` of the right rollouts of the base, drawn without
     replacement by run and step, with the weights of the surrogate's aggregation over them alone, and their loss.
+
+    There is nothing while the policy still is the base: d would be rounding, and AdamW's first step as large for that
+    as for anything.
     """
     settings = run.recipe.rl.dph
-    if settings is None or not base_rows:
+    if settings is None or not base_rows or run.policy.version == 0:
         return []
     count = min(settings.rows, len(base_rows))
     places = sorted(run.rng("dph", "step", step).choice(len(base_rows), size=count, replace=False).tolist())

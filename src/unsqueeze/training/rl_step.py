@@ -47,7 +47,8 @@ def rl_step(
     """One RL optimizer step on judged groups; its line of metrics is on disk when this returns.
 
     A batch in which no group is informative has no gradient: the weights stay as they are, and the line says so; unless
-    there are ``base_rows``, right rollouts of the base policy, of which ``rl.dph`` draws some for every step.
+    there are ``base_rows``, right rollouts of the base policy, of which ``rl.dph`` draws some for every step after the
+    first update.
 
     Returns the coefficient of the entropy bonus for the next step: ``entropy_coefficient``, this step's, unless
     ``rl.adaptive_entropy`` has it follow the entropy.
