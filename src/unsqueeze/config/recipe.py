@@ -354,7 +354,7 @@ class AdaptiveEntropySettings(Settings):
 
 
 class ResetSettings(Settings):
-    every_steps: int = Field(ge=1)
+    every_steps: int = Field(100, ge=1)
     """After so many RL steps, again and again, the reference of the KL term becomes the policy as it is."""
     optimizer: bool = True
     """AdamW's moments of RL are begun anew, too."""
@@ -486,7 +486,7 @@ class RlSettings(OptimizerSettings):
 class HoldSettings(Settings):
     gauge: Literal["entropy", "greedy_logp"] = "entropy"
     """The gauge of squeezing on watched prompts: the entropy, or the log-prob of greedy answers."""
-    share: float = Field(gt=0)
+    share: float = Field(0.8, gt=0)
     """The share of its value before training that it is held at: both are nearer to 0 the more a policy is squeezed."""
 
 
