@@ -11,17 +11,25 @@ import unsqueeze as uq
 from small_runs import SMALL
 
 
-@pytest.fixture(scope="session")
-def arms(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A control and an arm with IRL, five RL steps each, evaluated thrice."""
-    folder = tmp_path_factory.mktemp("report") / "arms"
-    irl = SMALL["irl"] | {"learning_rate": 1e-3}
+def train_arms(folder: Path, *overrides: str) -> Path:
+    """A control and an arm with IRL, five RL steps each, evaluated four times."""
     recipe = {name: value for name, value in SMALL.items() if name != "irl"} | {
         "evaluation": {"n": 8, "every_steps": 2, "gauges_every_steps": 1},
-        "arms": {"grpo": {}, "sps": {"irl": irl}},
+        "arms": {"grpo": {}, "sps": {"irl": SMALL["irl"]}},
     }
-    uq.train(recipe, run=folder)
+    uq.train(recipe, run=folder, overrides=overrides)
     return folder
+
+
+@pytest.fixture(scope="session")
+def arms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train_arms(tmp_path_factory.mktemp("report") / "arms")
+
+
+@pytest.fixture(scope="session")
+def seeds(arms: Path) -> list[Path]:
+    """The same arms trained from two seeds."""
+    return [arms, train_arms(arms.parent / "arms-seed-4", "seed=4")]
 
 
 @pytest.fixture(scope="session")

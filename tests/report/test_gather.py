@@ -1,6 +1,7 @@
 """What a report says is what the files and ``compare`` say; of what is broken or unfinished it says so."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -8,10 +9,11 @@ import pytest
 
 import unsqueeze as uq
 from unsqueeze.errors import UserError
-from unsqueeze.report.charts import crossover, histogram, plane
+from unsqueeze.report.charts import crossover, histogram, pass_at_k, plane
 from unsqueeze.report.gather import gather
 from unsqueeze.report.statements import headline
 from unsqueeze.report.tables import all_tables, contrast_rows
+from unsqueeze.store.records import write_record
 
 
 def test_numbers_are_those_of_the_summaries_and_of_compare(arms: Path) -> None:
@@ -124,6 +126,40 @@ def test_evaluations_and_files_of_samples_stand_side_by_side(arms: Path, tmp_pat
     alone = gather([str(path)])
     assert alone.sides[0].name == "samples.jsonl"
     assert "answers are right" in headline(alone)
+
+
+def test_seeds_of_one_arm_are_one_side(seeds: list[Path]) -> None:
+    report = gather([str(path) for path in seeds])
+    assert [(side.name, [run.label for run in side.runs]) for side in report.sides] == [
+        ("grpo", ["grpo, seed 3", "grpo, seed 4"]),
+        ("sps", ["sps, seed 3", "sps, seed 4"]),
+    ]
+    (found,) = report.against_first
+    expected = uq.compare_all([str(path) for path in seeds])["sps", "grpo"]
+    assert found.comparison.to_json_object(difference=0.05) == expected.to_json_object(difference=0.05)
+    assert found.comparison.num_seeds == 2
+    assert [each.comparison.num_seeds for each in report.against_base] == [2, 2]
+    assert "(over 2 seeds)" in headline(report)
+    band = next(each for each in pass_at_k(report).series if each.kind == "band" and each.name == "sps")
+    at_8 = sorted(100 * uq.open_run(path / "sps").evaluations[5].pass_at[8].mean for path in seeds)
+    assert [band.low[-1], band.high[-1]] == at_8
+
+
+def test_a_laboratory_is_its_reported_runs(seeds: list[Path], tmp_path: Path) -> None:
+    runs = [
+        {"arm": arm, "variant": None, "seed": seed, "role": "reported", "status": "finished", "error": None}
+        | {"path": os.path.relpath(path / arm, tmp_path)}
+        for arm in ("grpo", "sps")
+        for seed, path in zip((3, 4), seeds, strict=True)
+    ]
+    searched = runs[0] | {"role": "search", "seed": 9}
+    failed = runs[0] | {"seed": 5, "path": "../runs/none", "status": "failed", "error": "no room"}
+    waiting = runs[0] | {"arm": "late", "path": None, "status": "waiting"}
+    write_record(tmp_path / "lab.json", {"runs": [searched, *runs, failed, waiting]})
+    report = gather([str(tmp_path)])
+    assert [(side.name, len(side.runs)) for side in report.sides] == [("grpo", 2), ("sps", 2)]
+    assert "grpo, seed 5 is failed: no room" in report.notes
+    assert "late, seed 3 is waiting" in report.notes
 
 
 def test_what_is_nothing_is_refused(tmp_path: Path) -> None:

@@ -82,6 +82,34 @@ def test_the_numbers_of_a_figure_are_there_as_text(page_file: Path, opened: Open
     assert re.search(r"sps: Pass@8 \d+\.\d %", box.locator(".readout").inner_text())
 
 
+def test_bars_stand_at_their_bins_and_curves_at_their_ks(page_file: Path, opened: Open) -> None:
+    page = opened(page_file)
+    page.locator("#figure-accuracy-histogram").scroll_into_view_if_needed()
+    page.wait_for_selector("#figure-accuracy-histogram .plot .bars")
+    ticks = page.locator("#figure-accuracy-histogram .xtick").all_inner_texts()
+    assert ticks == ["0 %", "0–25 %", "25–50 %", "50–75 %", "75–100 %", "100 %"]
+    page.locator("#figure-pass-at-k").scroll_into_view_if_needed()
+    page.wait_for_selector("#figure-pass-at-k .plot .scatterlayer")
+    assert page.locator("#figure-pass-at-k .xtick").all_inner_texts() == ["1", "2", "4", "8"]
+
+
+def test_one_figure_is_printed_alone(page_file: Path, opened: Open) -> None:
+    page = opened(page_file, dark=True)
+    page.wait_for_selector("#figure-plane .plot svg")
+    page.evaluate("window.print = () => {}")
+    page.locator("#figure-plane button", has_text="PDF").click()
+    page.wait_for_selector("body.one-figure")
+    assert page.evaluate("document.documentElement.dataset.theme") == "light"
+    page.emulate_media(media="print")
+    shown = """[...document.querySelectorAll('figure, .table, h1')]
+        .filter((each) => each.checkVisibility()).map((each) => each.id)"""
+    assert page.evaluate(shown) == ["figure-plane"]
+    assert len(re.findall(rb"/Type\s*/Page[^s]", page.pdf())) == 1
+    page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert page.locator("body.one-figure").count() == 0
+
+
 def test_hostile_names_are_shown_as_text(arms: Path, tmp_path: Path, opened: Open) -> None:
     name = "<img src=x onerror=alert(1)>\u202e\x1b[31m&quot;'\"<b>"
     shutil.copytree(arms / "sps", tmp_path / name)

@@ -64,13 +64,18 @@ def _draw_axes(figure: Figure, axes: Axes) -> None:
         axes.set_xscale("log", base=2)
         axes.set_xticks(list(figure.x.ticks), [f"{tick:g}" for tick in figure.x.ticks])
     bars = [each for each in figure.series if each.kind == "bars"]
-    for span in figure.spans:
+    for place, span in enumerate(figure.spans):
         if span.start == span.end:
             axes.axvline(span.start, color="0.3", linestyle="--", linewidth=0.8)
+            at = (span.start, 0.02 + 0.07 * place)
             axes.annotate(
-                span.label, (span.start, 0.02), xycoords=("data", "axes fraction"), fontsize=7, xytext=(3, 0),
+                span.label,
+                at,
+                xycoords=("data", "axes fraction"),
+                fontsize=7,
+                xytext=(3, 0),
                 textcoords="offset points",
-            )  # fmt: skip
+            )
         else:
             axes.axvspan(span.start, span.end, color=color_of(span.color), alpha=0.25, linewidth=0)
     for series in figure.series:

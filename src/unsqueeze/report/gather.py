@@ -89,7 +89,8 @@ def _of_run(name: str, path: Path, count: int) -> RunRecord:
         try:
             return read()
         except (UnsqueezeError, OSError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
-            missing.append(f"{what}: {one_line(error)}")
+            why = f"it does not say {error}" if isinstance(error, KeyError) else one_line(error)
+            missing.append(f"{what}: {why}")
             return otherwise
 
     info: Mapping[str, Any] = attempt("run.json", lambda: run.info, {})

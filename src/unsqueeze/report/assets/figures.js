@@ -57,7 +57,7 @@ export function traces(series, of) {
     text: series.text.map(plain), hovertemplate: series.text.length ? "%{text}<extra></extra>" : undefined,
   };
   if (series.kind === "bars") {
-    return [{ ...common, type: "bar", x: series.x, y: series.y, marker: { color, pattern: { shape: ["", "/", "\\", "x", "-", "|", "+"][(series.color + 1) % 7], fgcolor: faded("#ffffff", 0.55), size: 6, solidity: 0.25 } } }];
+    return [{ ...common, type: "bar", x: series.x, y: series.y, marker: { color, pattern: { fillmode: "overlay", shape: ["", "/", "\\", "x", "-", "|", "+"][(series.color + 1) % 7], fgcolor: faded("#ffffff", 0.55), size: 6, solidity: 0.25 } } }];
   }
   if (series.kind === "band") {
     return [{
@@ -95,13 +95,14 @@ export function layout(figure, of) {
     automargin: true, ...(each.log2 ? { type: "log", tickvals: each.ticks, ticktext: each.ticks.map(String) } : {}),
   });
   const annotations = [];
-  for (const series of figure.series) {
-    if (!series.label) continue;
+  // The lower of two ends has its name below it, so that names of neighbours do not cover each other.
+  const named = figure.series.filter((/** @type {any} */ each) => each.label && each.x.length > 0 && each.y.at(-1) !== null)
+    .toSorted((/** @type {any} */ a, /** @type {any} */ b) => b.y.at(-1) - a.y.at(-1));
+  for (const [place, series] of named.entries()) {
     const last = series.x.length - 1;
-    if (last < 0 || series.y[last] === null) continue;
     annotations.push({
       x: figure.x.log2 ? Math.log10(series.x[last]) : series.x[last], y: series.y[last], text: `<b>${plain(series.label)}</b>`,
-      showarrow: false, xanchor: "left", yanchor: "bottom", xshift: 7, yshift: 2, font: { color: colorOf(series.color, of), size: 13 },
+      showarrow: false, xanchor: "left", yanchor: place > 0 && place === named.length - 1 ? "top" : "bottom", xshift: 7, yshift: place > 0 && place === named.length - 1 ? -2 : 2, font: { color: colorOf(series.color, of), size: 13 },
     });
   }
   const shapes = figure.spans.map((/** @type {any} */ span) => {
@@ -111,15 +112,14 @@ export function layout(figure, of) {
       line: x0 === x1 ? { color: ink, width: 1.2, dash: "dash" } : { width: 0 }, fillcolor: faded(colorOf(span.color, of), 0.25),
     };
   });
-  for (const span of figure.spans) {
-    if (span.start === span.end) {
-      annotations.push({ x: figure.x.log2 ? Math.log10(span.start) : span.start, y: 0.02, yref: "paper", text: plain(span.label), showarrow: false, xanchor: "left", xshift: 4, font: { size: 11, color: ink } });
-    }
+  const crossings = figure.spans.filter((/** @type {any} */ span) => span.start === span.end);
+  for (const [place, span] of crossings.entries()) {
+    annotations.push({ x: figure.x.log2 ? Math.log10(span.start) : span.start, y: 0.02 + 0.07 * place, yref: "paper", text: plain(span.label), showarrow: false, xanchor: "left", xshift: 4, font: { size: 11, color: ink } });
   }
   return {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: ink, size: 12, family: "system-ui, sans-serif" },
     margin: { l: 8, r: 14, t: 8, b: 8 }, hovermode: "closest", dragmode: "zoom", barmode: "group", bargap: 0.2,
-    xaxis: axis(figure.x), yaxis: axis(figure.y), annotations, shapes,
+    xaxis: { ...axis(figure.x), ...(figure.series.some((/** @type {any} */ each) => each.kind === "bars") ? { type: "category" } : {}) }, yaxis: axis(figure.y), annotations, shapes,
     legend: { orientation: "h", y: -0.2, yanchor: "top", x: 0, font: { size: 12 } },
     showlegend: figure.series.filter((/** @type {any} */ each) => each.in_legend).length > 1,
   };
