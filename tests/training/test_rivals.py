@@ -1,5 +1,6 @@
 """Methods that rival SPS, each through the real loop with IRL phases, and the bits of those that were stopped."""
 
+import inspect
 import math
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,12 @@ import yaml
 from safetensors.torch import load_file
 
 from lives import differences, live, live_twice, tiny_recipe
+from small_runs import prepare, small_recipe
+from unsqueeze.algos.advantages.differential_smoothing import differential_smoothing
 from unsqueeze.config.load import arms_of, check_recipe
 from unsqueeze.errors import UserError
 from unsqueeze.extensions import ADVANTAGES
+from unsqueeze.seeds import prompt_seeds
 from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.training.estimating import estimator_of
 from unsqueeze.training.rehearsal import rehearse
@@ -193,3 +197,17 @@ def test_all_of_them_at_once_with_sps_survive_a_stop(tmp_path: Path, model: dict
     assert all(record["updated"] and math.isfinite(record["loss"]) for record in steps)
     assert any(record.get("num_held_back") for record in steps)
     assert metrics_of(tmp_path / "whole", "irl")
+
+
+def test_the_default_of_differential_smoothing_suits_the_shipped_model(tmp_path: Path) -> None:
+    """γ·|L| is a quarter where γ = 1/(4·mean |L|), L the log-prob of an answer, nats."""
+    run, _ = prepare(small_recipe(), tmp_path)
+    prompts = [run.prompt_tokens(problem) for problem in run.train_problems]
+    run.engine.sync(run.policy)
+    groups = run.engine.generate(prompts, 16, run.rollout_sampling, seeds=prompt_seeds(0, len(prompts)))
+    nats = [-completion.logp_raw.sum() for group in groups for completion in group]
+    defaults = inspect.signature(differential_smoothing).parameters
+    for name in ("right_weight", "wrong_weight"):
+        assert defaults[name].default == pytest.approx(len(nats) / (4 * sum(nats)), rel=0.2)
+    run.verifier.close()
+    run.directory.close()
