@@ -121,9 +121,9 @@ def select(
         score = None
         if policy is not None and under == "present":
             total = sum(1 for _ in read.read(("prompt",)))
+            score = PresentLikelihood(policy, max_tokens=tokens_per_microbatch)
             advance = stack.enter_context(shown.work("log-probs", total))
-            score = PresentLikelihood(policy, max_tokens=tokens_per_microbatch, on_scored=advance)
-        read = Rollouts(found, files, asked, preparation, score, judge)
+            read = Rollouts(found, files, asked, preparation, score, judge, advance)
         chosen = select_from_files(read, k, pool=pool, quantile=quantile, likelihood=likelihood, seed=seed)  # type: ignore[arg-type]
     given = None if expected is None else Expected(expected, "as given")
     known = given or expected_rows(found, Path(source), files)

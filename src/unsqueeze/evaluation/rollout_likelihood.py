@@ -1,6 +1,6 @@
 """How likely a model finds rollouts that came without log-probs, or with those of another policy."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -18,12 +18,9 @@ class PresentLikelihood:
     and keeps the first reason.
     """
 
-    def __init__(
-        self, policy: Policy, *, max_tokens: int, on_scored: Callable[[int], None] = lambda number: None
-    ) -> None:
+    def __init__(self, policy: Policy, *, max_tokens: int) -> None:
         self._policy = policy
         self._max_tokens = max_tokens
-        self._on_scored = on_scored
         self._encoding = Encoding(policy.tokenizer, context=policy.context, vocabulary=policy.vocabulary)
         self.num_refused = 0
         self.first_refusal: str | None = None
@@ -32,7 +29,6 @@ class PresentLikelihood:
         rows = [self._row(record) for record in records]
         known = [row for row in rows if row is not None]
         logp = iter(self._policy.logp(known, max_tokens=self._max_tokens, in_fp32=True) if known else [])
-        self._on_scored(len(records))
         return [None if row is None else _mean(next(logp)) for row in rows]
 
     def _row(self, record: Record) -> Row | None:

@@ -97,6 +97,7 @@ class Rollouts:
     preparation: Preparation | None = None
     score: Scorer | None = None
     judge: Judge | None = None
+    on_read: Callable[[int], None] = lambda number: None
 
     @classmethod
     def plain(cls, files: Sequence[str]) -> "Rollouts":
@@ -165,6 +166,7 @@ def _candidates(rollouts: Rollouts, selection: Selection, kind: Likelihood) -> I
     )
     repeats = Repeats() if rollouts.format.overlapping else None
     waiting: list[tuple[int, Record]] = []
+    shown = 0
     for place, found in enumerate(rollouts.read(columns)):
         reading.num_rows += 1
         if repeats is not None and repeats.is_one(found):
@@ -183,7 +185,10 @@ def _candidates(rollouts: Rollouts, selection: Selection, kind: Likelihood) -> I
         if len(waiting) == BATCH:
             yield from _looked_at(rollouts, waiting, kind)
             waiting = []
+            rollouts.on_read(reading.num_rows - shown)
+            shown = reading.num_rows
     yield from _looked_at(rollouts, waiting, kind)
+    rollouts.on_read(reading.num_rows - shown)
 
 
 def _looked_at(
