@@ -70,6 +70,8 @@ class Clock(Silent):
         self.records: list[Mapping[str, Any]] = []
 
     def step(self, record: Mapping[str, Any]) -> None:
+        if record["kind"] != "rl":
+            return
         self.ends.append(time.perf_counter())
         self.cpu_ends.append(time.process_time())
         self.records.append(record)
