@@ -107,6 +107,17 @@ def test_an_adapter_is_trained_and_written_as_an_adapter(adapter: Path, checkpoi
     (merged / "chat_template.jinja").write_bytes((checkpoint / "chat_template.jinja").read_bytes())
     again = uq.irl(merged, demos, out=tmp_path / "again", steps=1, learning_rate=1e-9)
     assert again.report.nll_before == pytest.approx(result.report.nll_after, abs=1e-5)
+    # And so does select, whose --model may be an adapter.
+    rollouts = tmp_path / "rollouts.jsonl"
+    lines = [
+        json.loads(line) | {"problem_id": str(row), "reward": 0}
+        for row, line in enumerate(demos.read_text().splitlines())
+    ]
+    rollouts.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    chosen = list(uq.select(rollouts, model=tmp_path / "out"))
+    tokens = sum(demo["num_tokens"] for demo in chosen)
+    nll = -sum(demo["num_tokens"] * demo["mean_logp"] for demo in chosen) / tokens
+    assert nll == pytest.approx(result.report.nll_after, abs=1e-5)
     # Without a trainer's state it is an adapter all the same.
     alone = tmp_path / "alone"
     alone.mkdir()

@@ -27,6 +27,7 @@ from unsqueeze.progress import Progress, Silent
 from unsqueeze.store.outputs import is_same_file
 from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.tasks.task import task_named
+from unsqueeze.training.trainer_checkpoint import is_adapter
 from unsqueeze.verify.verifiers import make_verifier
 from unsqueeze.wording import counted
 
@@ -179,9 +180,11 @@ def _check_enough(found: Format, *, model: Any, prompts: Any, limit: int | None,
 
 
 def _load(model: str, device: str, compute_dtype: str) -> Policy:
-    settings = {"path": checkpoint_of(model), "device": device, "compute_dtype": compute_dtype}
+    adapter = is_adapter(Path(model))
+    path = model if adapter else checkpoint_of(model)
+    settings = checked(ModelSettings, {"path": path, "device": device, "compute_dtype": compute_dtype}, "model")
     without_progress_bars()
-    return Policy.load(checked(ModelSettings, settings, "model"))
+    return Policy.load_adapter(settings, Path(model)) if adapter else Policy.load(settings)
 
 
 def _preparation(
