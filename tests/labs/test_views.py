@@ -1,5 +1,6 @@
 """Tables of made-up runs, whose values are known by hand."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,9 @@ def run(arm: str, seed: int, base: tuple[int, ...], end: tuple[int, ...]) -> Gat
 
 
 BASE = (2, 2, 1, 1)
+
+
+TALLIES = {0: tally(0, 0, 0, 0), STEPS: tally(8, 8, 4, 3)}
 
 
 @pytest.fixture
@@ -125,6 +129,22 @@ def test_turnover_against_the_base_by_hand(found: Results) -> None:
     # GRPO lost both at the first seed and one at the second; the others it always solves.
     assert rows["grpo"][0][0] == pytest.approx((2 + 1) / 2 * 0.5 / 4)
     assert rows["grpo"][3] == pytest.approx(1.0)
+
+
+def test_reliability_is_taken_from_the_counts() -> None:
+    runs = [
+        Gathered(
+            run=run("grpo", 1, (0,), (0,)).run,
+            path=Path(),
+            tallies={step: replace(each, num_samples_P=np.full(4, 8)) for step, each in TALLIES.items()},
+            summaries=run("grpo", 1, BASE, BASE).summaries,
+            samples={},
+            seconds=1.0,
+        )
+    ]
+    row = cells(VIEWS["reliability"](Results({Cell("grpo"): runs}, control="grpo")))["grpo"]
+    assert row[3] == pytest.approx((0.5,) * 3)  # pass^8: two of four problems are always solved
+    assert row[4] == pytest.approx((0.75,) * 3)  # half of eight answers or more: three of four
 
 
 def test_steps_have_a_row_an_evaluation(found: Results) -> None:

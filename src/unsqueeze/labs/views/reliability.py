@@ -5,6 +5,7 @@ from typing import Any
 
 from unsqueeze.labs.gather import Gathered, Results
 from unsqueeze.labs.views.cells import name_column, spread, spread_column
+from unsqueeze.metrics.summary import summarise_tally
 from unsqueeze.tables import Column, Table
 
 TAUS = (0.25, 0.5, 0.75)
@@ -36,7 +37,11 @@ def reliability(found: Results) -> Table:
 
 
 def _cells(runs: Sequence[Gathered], *, base: bool) -> list[Any]:
-    found = [run.summaries[0 if base else run.last].reliability for run in runs]
+    tallies = [run.tallies[0 if base else run.last] for run in runs]
+    # Of the counts, not of stored summaries: those of earlier versions do not have them.
+    found = [
+        summarise_tally(tally, [min(SHOWN_K, tally.max_samples)], taus=TAUS, seed=0).reliability for tally in tallies
+    ]
     half = [each.g_pass_at.get(SHOWN_TAU, {}) for each in found]
     return [
         *(spread([each.cover[tau].mean if tau in each.cover else None for each in found]) for tau in TAUS),
