@@ -38,8 +38,8 @@ def similarity(found: Results) -> Table:
         rows=rows,
         title="Similarity of the answers to one problem",
         caption=f"Shared word 3-grams of up to {ANSWERS} answers to a problem, in % (lower is more diverse; not the "
-        "scale of the paper, which embeds sentences), and how many different right ones are among them: mean over problems, "
-        "then over seeds [smallest, largest].",
+        "scale of the paper, which embeds sentences), and how many different right ones are among them: mean over "
+        "problems, then over seeds [smallest, largest].",
     )
 
 
