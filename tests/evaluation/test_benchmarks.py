@@ -240,5 +240,5 @@ def test_the_list_of_tasks_needs_no_model(command):
 
 def test_own_problems_have_ids_of_their_own():
     problems = [Problem(id=name, prompt="?", answer="1", task="math") for name in ("a", "b", "a")]
-    with pytest.raises(UserError, match="own: 1 ids are given to several problems, such as 'a'"):
+    with pytest.raises(UserError, match="own: 1 id is given to several problems, such as 'a'"):
         own_benchmark("own", problems, "given")
