@@ -86,11 +86,11 @@ def test_bars_stand_at_their_bins_and_curves_at_their_ks(page_file: Path, opened
     page = opened(page_file)
     page.locator("#figure-accuracy-histogram").scroll_into_view_if_needed()
     page.wait_for_selector("#figure-accuracy-histogram .plot .bars")
-    ticks = page.locator("#figure-accuracy-histogram .xtick").all_inner_texts()
+    ticks = page.locator("#figure-accuracy-histogram .xtick").all_text_contents()
     assert ticks == ["0 %", "0–25 %", "25–50 %", "50–75 %", "75–100 %", "100 %"]
     page.locator("#figure-pass-at-k").scroll_into_view_if_needed()
     page.wait_for_selector("#figure-pass-at-k .plot .scatterlayer")
-    assert page.locator("#figure-pass-at-k .xtick").all_inner_texts() == ["1", "2", "4", "8"]
+    assert page.locator("#figure-pass-at-k .xtick").all_text_contents() == ["1", "2", "4", "8"]
 
 
 def test_one_figure_is_printed_alone(page_file: Path, opened: Open) -> None:

@@ -1,6 +1,7 @@
 """What happened, in plain sentences, for a reader who looks for ten seconds."""
 
 from collections.abc import Sequence
+from math import isfinite
 
 from unsqueeze.metrics.comparison import Contrast
 from unsqueeze.report.model import BASE, Contrasted, Report
@@ -63,7 +64,21 @@ def details(report: Report) -> list[str]:
             f"{each.other} against {each.first}, problems solved by one of {k} answers: "
             f"{_difference(each.comparison.pass_at[k])}."
         )
-    return said
+    return said + _luck(report.against_base)
+
+
+def _luck(contrasts: Sequence[Contrasted]) -> list[str]:
+    """Say how much of what is lost is the luck of the draw (``metrics.turnover``), where that is known."""
+    known = [(each.other, each.comparison.turnover) for each in contrasts[:MOST_NAMED]]
+    parts = [
+        f"{other} {_share(found.lost.mean)} ({_share(found.by_chance.mean)})"
+        for other, found in known
+        if found is not None and isfinite(found.lost.mean)
+    ]
+    if not parts:
+        return []
+    k = next(found.k for _, found in known if found is not None)
+    return [f"Problems lost with {k} answers each (of these by the luck of the draw alone): {', '.join(parts)}."]
 
 
 def _what_it_is(report: Report, name: str) -> str:

@@ -57,7 +57,7 @@ export function traces(series, of) {
     text: series.text.map(plain), hovertemplate: series.text.length ? "%{text}<extra></extra>" : undefined,
   };
   if (series.kind === "bars") {
-    return [{ ...common, type: "bar", x: series.x, y: series.y, marker: { color, pattern: { fillmode: "overlay", shape: ["", "/", "\\", "x", "-", "|", "+"][(series.color + 1) % 7], fgcolor: faded("#ffffff", 0.55), size: 6, solidity: 0.25 } } }];
+    return [{ ...common, type: "bar", textposition: "none", x: series.x, y: series.y, marker: { color, pattern: { fillmode: "overlay", shape: ["", "/", "\\", "x", "-", "|", "+"][(series.color + 1) % 7], fgcolor: faded("#ffffff", 0.55), size: 6, solidity: 0.25 } } }];
   }
   if (series.kind === "band") {
     return [{
