@@ -2,8 +2,8 @@
 
     python scripts/report_picture.py --run runs/quickstart
 
-RUN is a finished ``unsqueeze train quickstart --run RUN`` (about nine minutes on two cores). Needs Debian's chromium and
-the packages of the extra ``dev``.
+RUN is a finished ``unsqueeze train quickstart --run RUN`` (about nine minutes on two cores). Needs Debian's chromium
+and the packages of the extra ``dev``.
 """
 
 import argparse
