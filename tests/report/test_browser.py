@@ -147,22 +147,21 @@ def test_fifty_thousand_rollouts_are_quick(arms: Path, tmp_path: Path, opened: O
     page = opened(written)
     page.wait_for_selector("#figure-plane .plot svg")
     expect(page.locator("#rollout-status")).to_contain_text("groups")
+    print(f"opening {written.stat().st_size:,} bytes: {_cpu_of_browsers() - before:.1f} s of CPU")
     assert _cpu_of_browsers() - before < 6.0  # seconds of CPU in all of its processes, of which it has two cores
     count = page.evaluate("groups.length")
     assert count > 12_000
-    busy = page.evaluate(
+    before = _cpu_of_browsers()
+    page.evaluate(
         """async () => {
-            const tasks = [];
             for (let i = 0; i < 20; i += 1) {
-                const begun = performance.now();
                 await openGroup(Math.floor((i * groups.length) / 20), -1);
                 void document.body.offsetHeight;
-                tasks.push(performance.now() - begun);
             }
-            return tasks.toSorted((a, b) => a - b)[10];
         }"""
     )
-    assert busy < 200  # ms, the median: a machine that is busy with other things holds up a few
+    print(f"a group: {(_cpu_of_browsers() - before) / 20:.3f} s of CPU")
+    assert (_cpu_of_browsers() - before) / 20 < 0.2
 
 
 def _cpu_of_browsers() -> float:
