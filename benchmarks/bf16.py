@@ -32,7 +32,8 @@ from torch import Tensor
 
 import unsqueeze
 from unsqueeze.algos.mismatch import outside_clip_share
-from unsqueeze.config.recipe import ModelSettings, RlSettings
+from unsqueeze.config.model_settings import ModelSettings
+from unsqueeze.config.rl_settings import RlSettings
 from unsqueeze.errors import UserError
 from unsqueeze.evaluation.greedy import greedy_logp
 from unsqueeze.policy import head as head_module

@@ -26,7 +26,8 @@ import torch
 import transformers
 
 import unsqueeze
-from unsqueeze.config.recipe import ModelSettings, VllmSettings
+from unsqueeze.config.model_settings import ModelSettings
+from unsqueeze.config.rollout_settings import VllmSettings
 from unsqueeze.errors import UserError
 from unsqueeze.metrics.paired import paired_difference
 from unsqueeze.policy.policy import Policy

@@ -38,7 +38,8 @@ import unsqueeze
 from family_reports import BOS, EOS, PAD, REPORTS, VOCABULARY, Report, byte_tokenizer
 from unsqueeze.algos.objectives import LossOutput
 from unsqueeze.config.load import check_recipe
-from unsqueeze.config.recipe import OptimizerSettings, Recipe
+from unsqueeze.config.recipe import Recipe
+from unsqueeze.config.settings import OptimizerSettings
 from unsqueeze.errors import UnsqueezeError, one_line
 from unsqueeze.policy.batch import Row
 from unsqueeze.policy.context import rope_switch

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 
 import unsqueeze as uq
-from unsqueeze.config.recipe import DataSettings
+from unsqueeze.config.data_settings import DataSettings
 from unsqueeze.tasks.made import MadeTask, Split
 
 

@@ -8,7 +8,8 @@ from unsqueeze.algos.groups import Advantages, Groups
 from unsqueeze.algos.irl import nll_loss
 from unsqueeze.algos.objectives import LossOutput, clipped_surrogate_loss
 from unsqueeze.algos.surrogate import Surrogate
-from unsqueeze.config.recipe import DataSettings, RolloutSettings, VerifySettings
+from unsqueeze.config.data_settings import DataSettings
+from unsqueeze.config.rollout_settings import RolloutSettings, VerifySettings
 from unsqueeze.interop.exporters import Answers
 from unsqueeze.policy.policy import Policy
 from unsqueeze.rollout.engines import hf_engine

@@ -10,7 +10,7 @@ from typing import Any
 
 import unsqueeze as uq
 from tiny_models import BYTE_VOCABULARY, byte_tokenizer, tiny_llama
-from unsqueeze.config.recipe import RolloutSettings
+from unsqueeze.config.rollout_settings import RolloutSettings
 from unsqueeze.policy.policy import Policy
 from unsqueeze.rollout.scripted import Line, ScriptedEngine
 from unsqueeze.rollout.types import Engine, Group, Sampling, StopReason

@@ -10,7 +10,7 @@ import torch
 from lives import tiny_recipe
 from small_runs import run_to_end
 from tiny_models import random_countdown, tiny_llama, tiny_tokenizer
-from unsqueeze.config.recipe import ModelSettings
+from unsqueeze.config.model_settings import ModelSettings
 from unsqueeze.device_errors import device_errors
 from unsqueeze.errors import RunError
 from unsqueeze.policy.batch import Row

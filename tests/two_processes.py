@@ -15,7 +15,10 @@ import numpy as np
 import torch
 
 from small_runs import judging_by_hash, random_recipe
-from unsqueeze.config.recipe import IrlSettings, LoraSettings, ModelSettings, ParallelSettings, RlSettings
+from unsqueeze.config.irl_settings import IrlSettings
+from unsqueeze.config.model_settings import LoraSettings, ModelSettings
+from unsqueeze.config.rl_settings import RlSettings
+from unsqueeze.config.run_settings import ParallelSettings
 from unsqueeze.distributed.join import joined
 from unsqueeze.distributed.processes import ONE, Processes
 from unsqueeze.distributed.sharding import like, piece

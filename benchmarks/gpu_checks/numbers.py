@@ -27,7 +27,7 @@ from gpu_checks.setting import (
 )
 from unsqueeze.algos.irl import nll_loss
 from unsqueeze.api.health import generation
-from unsqueeze.config.recipe import RlSettings
+from unsqueeze.config.rl_settings import RlSettings
 from unsqueeze.policy import head
 from unsqueeze.policy.batch import Row, collate
 from unsqueeze.policy.optimize import make_optimizer, optimizer_step

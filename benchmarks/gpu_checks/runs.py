@@ -22,7 +22,8 @@ from safetensors.torch import load_file
 
 from gpu_checks.setting import BF16_GAP, FP32_GAP, Found, Setting, SkipCheck, draw, needs, scored
 from unsqueeze.config.load import check_recipe
-from unsqueeze.config.recipe import Recipe, VllmSettings
+from unsqueeze.config.recipe import Recipe
+from unsqueeze.config.rollout_settings import VllmSettings
 from unsqueeze.errors import Interrupted, MissingExtraError
 from unsqueeze.models import embedded_model_path
 from unsqueeze.policy.policy import DTYPES, Policy, resolve_model

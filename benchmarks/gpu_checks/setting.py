@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from unsqueeze.config.recipe import ModelSettings
+from unsqueeze.config.model_settings import ModelSettings
 from unsqueeze.policy import head
 from unsqueeze.policy.batch import Row
 from unsqueeze.policy.policy import Policy

@@ -114,7 +114,8 @@ VERIFIERS = Registry(
         "reasoning_gym": "unsqueeze.verify.gym_verifier:make_gym_verifier",
     },
 )
-"""Makers of verifiers: called with ``config.recipe.VerifySettings``, each returns a ``verify.verdict.Verifier``."""
+"""Makers of verifiers: called with ``config.rollout_settings.VerifySettings``, each returns a
+``verify.verdict.Verifier``."""
 
 ENGINES = Registry(
     "rollout.engine",
@@ -124,7 +125,7 @@ ENGINES = Registry(
         "vllm_server": "unsqueeze.rollout.engines:server_engine",
     },
 )
-"""Makers of engines: called with ``config.recipe.RolloutSettings`` and the policy, each returns a
+"""Makers of engines: called with ``config.rollout_settings.RolloutSettings`` and the policy, each returns a
 ``rollout.types.Engine``."""
 
 EXPORTERS = Registry(

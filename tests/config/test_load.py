@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unsqueeze.algos.surrogate import ALGORITHMS
+from unsqueeze.config.data_settings import DataSettings
 from unsqueeze.config.describe import describe_settings, settings_table
 from unsqueeze.config.load import arms_of, check_recipe, describe_shipped_recipes, load_recipe, shipped_recipes
-from unsqueeze.config.recipe import DataSettings, Recipe, RlSettings
+from unsqueeze.config.recipe import Recipe
+from unsqueeze.config.rl_settings import RlSettings
 from unsqueeze.errors import UserError
 
 

@@ -5,9 +5,10 @@ import re
 import pytest
 import yaml
 
+from unsqueeze.config.irl_settings import IrlSettings
 from unsqueeze.config.left_out import left_out
 from unsqueeze.config.load import arms_of, check_recipe, checked, load_recipe, shipped_recipes
-from unsqueeze.config.recipe import IrlSettings, Recipe
+from unsqueeze.config.recipe import Recipe
 from unsqueeze.config.refusal import names_of, shown
 from unsqueeze.errors import UserError
 

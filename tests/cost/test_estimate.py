@@ -11,7 +11,7 @@ import unsqueeze as uq
 from small_runs import small_recipe
 from tiny_models import tiny_gpt2
 from unsqueeze.config.load import load_recipe, shipped_recipes
-from unsqueeze.config.recipe import LoraSettings
+from unsqueeze.config.model_settings import LoraSettings
 from unsqueeze.cost.advise import suggestions
 from unsqueeze.cost.compute import Speed, estimate_duration, forward_flops
 from unsqueeze.cost.devices import DEVICES, Device

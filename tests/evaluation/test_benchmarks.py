@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from unsqueeze.config.recipe import DataSettings
+from unsqueeze.config.data_settings import DataSettings
 from unsqueeze.errors import UserError
 from unsqueeze.evaluation.benchmarks import Where, hub_commits, load_benchmark, own_benchmark
 from unsqueeze.tasks.hub import HubSource, parse_source

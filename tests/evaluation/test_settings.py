@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from small_runs import small_recipe
-from unsqueeze.config.recipe import EvaluationSettings, VerifySettings
+from unsqueeze.config.rollout_settings import VerifySettings
+from unsqueeze.config.run_settings import EvaluationSettings
 from unsqueeze.errors import UserError
 from unsqueeze.evaluation.settings import Given, run_of, settle, verify_settings
 from unsqueeze.store.run_directory import RunDirectory

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from unsqueeze.config.recipe import LoraSettings, ModelSettings
+from unsqueeze.config.model_settings import LoraSettings, ModelSettings
 from unsqueeze.policy.policy import Policy
 
 

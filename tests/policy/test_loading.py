@@ -10,7 +10,7 @@ import torch
 import transformers
 
 from tiny_models import BYTE_VOCABULARY, byte_tokenizer, tiny_llama
-from unsqueeze.config.recipe import ModelSettings
+from unsqueeze.config.model_settings import ModelSettings
 from unsqueeze.errors import UserError
 from unsqueeze.policy import loading
 from unsqueeze.policy.loading import load_pretrained

@@ -7,7 +7,8 @@ from transformers import AutoTokenizer, Gemma2Config, Gemma2ForCausalLM, RemBert
 
 from tiny_models import tiny_tokenizer
 from unsqueeze.algos.objectives import LossOutput
-from unsqueeze.config.recipe import ModelSettings, OptimizerSettings
+from unsqueeze.config.model_settings import ModelSettings
+from unsqueeze.config.settings import OptimizerSettings
 from unsqueeze.errors import RunError, UserError
 from unsqueeze.models import embedded_model_path
 from unsqueeze.policy.batch import Row, collate

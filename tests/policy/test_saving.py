@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 import unsqueeze as uq
 from small_runs import random_recipe
 from tiny_models import BYTE_VOCABULARY, byte_tokenizer, tiny_llama
-from unsqueeze.config.recipe import LoraSettings, ModelSettings
+from unsqueeze.config.model_settings import LoraSettings, ModelSettings
 from unsqueeze.errors import UserError
 from unsqueeze.policy.policy import Policy
 from unsqueeze.training.preflight import preflight

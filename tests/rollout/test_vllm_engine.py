@@ -15,7 +15,8 @@ import torch
 from transformers import AutoTokenizer, LlamaForCausalLM
 
 from small_runs import prepare, small_recipe
-from unsqueeze.config.recipe import ModelSettings, VllmSettings
+from unsqueeze.config.model_settings import ModelSettings
+from unsqueeze.config.rollout_settings import VllmSettings
 from unsqueeze.errors import UserError
 from unsqueeze.models import embedded_model_path
 from unsqueeze.policy.batch import Row

@@ -21,7 +21,7 @@ import torch
 from transformers import AutoTokenizer, LlamaForCausalLM
 
 from small_runs import run_to_end, small_recipe
-from unsqueeze.config.recipe import ModelSettings
+from unsqueeze.config.model_settings import ModelSettings
 from unsqueeze.models import embedded_model_path
 from unsqueeze.policy.batch import Row
 from unsqueeze.policy.policy import Policy

@@ -13,7 +13,7 @@ from openai_server import OpenAiServer, choice, serving
 from small_runs import random_recipe, run_to_end, weights
 from tiny_models import random_countdown
 from unsqueeze.config.load import check_recipe
-from unsqueeze.config.recipe import ModelSettings
+from unsqueeze.config.model_settings import ModelSettings
 from unsqueeze.errors import RunError, UserError
 from unsqueeze.policy.policy import Policy
 from unsqueeze.rollout.hf import HfEngine

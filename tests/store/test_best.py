@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from lives import differences, live, tiny_recipe
 from small_runs import evaluation_record
-from unsqueeze.config.recipe import CheckpointSettings, DataSettings
+from unsqueeze.config.data_settings import DataSettings
+from unsqueeze.config.run_settings import CheckpointSettings
 from unsqueeze.errors import RunError, UserError
 from unsqueeze.evaluation.settings import checkpoint_of
 from unsqueeze.progress import Interrupted, StopRequest

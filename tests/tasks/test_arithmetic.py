@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from unsqueeze.config.recipe import DataSettings, VerifySettings
+from unsqueeze.config.data_settings import DataSettings
+from unsqueeze.config.rollout_settings import VerifySettings
 from unsqueeze.errors import UserError
 from unsqueeze.evaluation.benchmarks import Where, load_benchmark
 from unsqueeze.tasks.problem import Problem

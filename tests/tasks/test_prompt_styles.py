@@ -3,7 +3,7 @@ r"""How families of models are asked: the words of each style, which one a model
 import pytest
 
 from tiny_models import byte_tokenizer
-from unsqueeze.config.recipe import PromptSettings
+from unsqueeze.config.data_settings import PromptSettings
 from unsqueeze.errors import UserError
 from unsqueeze.interop.select import as_given
 from unsqueeze.tasks.problem import Problem

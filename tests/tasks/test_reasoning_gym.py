@@ -9,7 +9,7 @@ import pytest
 
 from small_runs import run_to_end, small_recipe
 from tiny_models import BYTE_VOCABULARY, byte_tokenizer, tiny_llama
-from unsqueeze.config.recipe import DataSettings
+from unsqueeze.config.data_settings import DataSettings
 from unsqueeze.errors import UserError
 from unsqueeze.evaluation.benchmarks import Where, load_benchmark
 from unsqueeze.tasks.gym import UNKNOWN_GOLD, gym_problems, parse_gym, place_of

@@ -3,7 +3,7 @@
 import pytest
 
 import own_parts
-from unsqueeze.config.recipe import DataSettings
+from unsqueeze.config.data_settings import DataSettings
 from unsqueeze.errors import UserError
 from unsqueeze.tasks.countdown import countdown_problems
 from unsqueeze.tasks.task import Sizes, Task, options_of, task_named

@@ -9,7 +9,7 @@ import pytest
 from lives import differences, live, live_twice, tiny_recipe
 from unsqueeze.config.left_out import left_out
 from unsqueeze.config.load import check_recipe
-from unsqueeze.config.recipe import RlSettings
+from unsqueeze.config.rl_settings import RlSettings
 from unsqueeze.errors import UserError
 from unsqueeze.policy.batch import Row, collate
 from unsqueeze.store.run_directory import RunDirectory

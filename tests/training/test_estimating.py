@@ -10,7 +10,7 @@ import torch
 from unsqueeze.algos.advantages.group_relative import group_relative
 from unsqueeze.algos.groups import Advantages, Estimator, Groups
 from unsqueeze.algos.surrogate import Surrogate
-from unsqueeze.config.recipe import RlSettings
+from unsqueeze.config.rl_settings import RlSettings
 from unsqueeze.errors import UserError
 from unsqueeze.training.estimating import estimate, estimator_of
 

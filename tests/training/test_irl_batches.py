@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unsqueeze.config.recipe import IrlSettings
+from unsqueeze.config.irl_settings import IrlSettings
 from unsqueeze.tasks.problem import Problem
 from unsqueeze.training.irl_phase import demonstration_batches, rate_share
 from unsqueeze.training.stream import ProblemStream

@@ -22,7 +22,7 @@ from same_runs import numbers
 from small_runs import run_to_end, small_recipe, weights
 from tiny_models import random_countdown, tiny_llama, tiny_qwen2, tiny_tokenizer
 from unsqueeze.api.health import generation
-from unsqueeze.config.recipe import ModelSettings
+from unsqueeze.config.model_settings import ModelSettings
 from unsqueeze.errors import Interrupted
 from unsqueeze.evaluation.entropy import mean_entropy
 from unsqueeze.policy import policy as policy_module

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from unsqueeze.config.recipe import ModelSettings
+from unsqueeze.config.model_settings import ModelSettings
 from unsqueeze.policy.policy import Policy
 from unsqueeze.training.phase_report import PhaseReport, snapshot, weight_change
 from unsqueeze.training.probe import mean_k3

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from small_runs import random_recipe, run_to_end
 from unsqueeze.algos.mismatch import outside_clip_share
 from unsqueeze.algos.surrogate import ALGORITHMS
-from unsqueeze.config.recipe import RlSettings
+from unsqueeze.config.rl_settings import RlSettings
 from unsqueeze.progress import Silent
 from unsqueeze.rollout.types import Rollout
 from unsqueeze.training import sampler_gap

@@ -8,7 +8,7 @@ import torch
 
 from unsqueeze.algos.groups import Advantages, Groups
 from unsqueeze.algos.surrogate import Surrogate
-from unsqueeze.config.recipe import OverlongSettings, RlSettings
+from unsqueeze.config.rl_settings import OverlongSettings, RlSettings
 from unsqueeze.policy.batch import Row
 from unsqueeze.rollout.types import Completion, Group, Rollout, StopReason
 from unsqueeze.tasks.problem import Problem

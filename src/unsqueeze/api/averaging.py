@@ -5,7 +5,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from unsqueeze.config.recipe import ModelSettings
+from unsqueeze.config.model_settings import ModelSettings
 from unsqueeze.errors import UserError
 from unsqueeze.evaluation.settings import checkpoint_of
 from unsqueeze.plain_json import dumps

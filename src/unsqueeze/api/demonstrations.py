@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from unsqueeze.config.irl_settings import IrlSettings
 from unsqueeze.config.load import checked
-from unsqueeze.config.recipe import IrlSettings, ModelSettings
+from unsqueeze.config.model_settings import ModelSettings
 from unsqueeze.errors import UserError
 from unsqueeze.evaluation.settings import Given, checkpoint_of, run_of, settle
 from unsqueeze.interop.demonstrations import distinct, read_demonstrations, read_prompts

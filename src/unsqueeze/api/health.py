@@ -78,7 +78,7 @@ def generation(device: str) -> Finding:
     """One greedy answer of the embedded model to one Countdown problem, checked."""
     import torch
 
-    from unsqueeze.config.recipe import ModelSettings
+    from unsqueeze.config.model_settings import ModelSettings
     from unsqueeze.policy.loading import without_progress_bars
     from unsqueeze.policy.policy import Policy
     from unsqueeze.rollout.hf import HfEngine

@@ -64,7 +64,7 @@ def judge(
 
     ``golds`` are answers of mathematics (``verify.math_verifier.MathVerifier``), or problems of one task, whose own
     verifier judges. The verifier is started and ended in the call; ``make_verifier`` gives one to keep. Settings that
-    are not given are those of ``config.recipe.VerifySettings``.
+    are not given are those of ``config.rollout_settings.VerifySettings``.
     """
     problems = [gold for gold in golds if isinstance(gold, Problem)]
     if not problems:

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from unsqueeze.config.data_settings import DataSettings
 from unsqueeze.config.load import checked
-from unsqueeze.config.recipe import DataSettings
 from unsqueeze.tasks.task import Data, task_named
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 from unsqueeze.algos.selection import Likelihood, Pool
+from unsqueeze.config.irl_settings import IrlSettings
 from unsqueeze.config.load import checked
-from unsqueeze.config.recipe import IrlSettings, ModelSettings
+from unsqueeze.config.model_settings import ModelSettings
 from unsqueeze.errors import UserError
 from unsqueeze.evaluation.judged_again import JudgedAgain
 from unsqueeze.evaluation.rollout_likelihood import PresentLikelihood

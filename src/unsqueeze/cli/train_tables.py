@@ -12,7 +12,7 @@ from unsqueeze.api.training import Trained, TrainedArm
 from unsqueeze.cli.compare_tables import between, signed
 from unsqueeze.cli.evaluate import TABLE_KS, estimates
 from unsqueeze.cli.options import chance
-from unsqueeze.config.recipe import DataSettings
+from unsqueeze.config.data_settings import DataSettings
 from unsqueeze.cost.units import in_bytes, in_time
 from unsqueeze.metrics.comparison import Comparison
 from unsqueeze.metrics.summary import Summary

@@ -1,4 +1,4 @@
-"""Every setting of a recipe with its values, default and meaning, as ``config.recipe`` has them."""
+"""Every setting of a recipe with its values, default and meaning, as ``config`` has them."""
 
 import json
 from collections.abc import Iterator
@@ -55,7 +55,7 @@ def _default(field: FieldInfo) -> str:
         return "to be given"
     if isinstance(field.default, BaseModel):
         return ""
-    return json.dumps(field.default, ensure_ascii=False)
+    return json.dumps(field.get_default(call_default_factory=True), ensure_ascii=False)
 
 
 def settings_table() -> str:

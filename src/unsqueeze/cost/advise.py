@@ -4,7 +4,8 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from unsqueeze.config.recipe import LoraSettings, Recipe
+from unsqueeze.config.model_settings import LoraSettings
+from unsqueeze.config.recipe import Recipe
 from unsqueeze.cost.memory import Layout, Memory
 
 MOST_CHANGES = 3

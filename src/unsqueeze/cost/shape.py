@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from unsqueeze.config.recipe import LoraSettings
+from unsqueeze.config.model_settings import LoraSettings
 from unsqueeze.errors import UserError
 
 LLAMA_LIKE = ("llama", "mistral", "qwen2", "qwen3")

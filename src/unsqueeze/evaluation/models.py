@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from unsqueeze.config.load import checked
-from unsqueeze.config.recipe import ModelSettings, RolloutSettings
+from unsqueeze.config.model_settings import ModelSettings
+from unsqueeze.config.rollout_settings import RolloutSettings
 from unsqueeze.errors import UserError
 from unsqueeze.evaluation.benchmarks import Benchmark, own_benchmark
 from unsqueeze.evaluation.draw import draw_missing, draw_missing_served

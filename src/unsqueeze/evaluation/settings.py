@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from unsqueeze.config.load import check_recipe, checked
-from unsqueeze.config.recipe import EvaluationSettings, Recipe, VerifySettings
+from unsqueeze.config.recipe import Recipe
+from unsqueeze.config.rollout_settings import VerifySettings
+from unsqueeze.config.run_settings import EvaluationSettings
 from unsqueeze.errors import UserError
 from unsqueeze.rollout.types import Sampling
 from unsqueeze.store.arms import refuse_arms

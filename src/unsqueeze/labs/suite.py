@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from unsqueeze.config.load import read_settings
-from unsqueeze.config.recipe import ArmName, Options, RunName, Settings
+from unsqueeze.config.settings import ArmName, Options, RunName, Settings
 from unsqueeze.config.refusal import refusal
 from unsqueeze.errors import UserError
 

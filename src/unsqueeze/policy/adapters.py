@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from unsqueeze.config.recipe import LoraSettings
+from unsqueeze.config.model_settings import LoraSettings
 from unsqueeze.errors import MissingExtraError, UserError, one_line
 
 

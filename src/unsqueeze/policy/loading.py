@@ -12,7 +12,7 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from unsqueeze.config.recipe import ModelSettings
+from unsqueeze.config.model_settings import ModelSettings
 from unsqueeze.device_errors import device_errors
 from unsqueeze.digests import check_sums
 from unsqueeze.errors import Interrupted, UnsqueezeError, UserError, one_line

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from unsqueeze.algos.objectives import LossOutput
-from unsqueeze.config.recipe import OptimizerSettings
+from unsqueeze.config.settings import OptimizerSettings
 from unsqueeze.device_errors import device_errors
 from unsqueeze.distributed.processes import Processes
 from unsqueeze.distributed.sharding import whole

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from unsqueeze.config.recipe import ModelSettings
+from unsqueeze.config.model_settings import ModelSettings
 from unsqueeze.device_errors import device_errors
 from unsqueeze.distributed.processes import ONE, Processes
 from unsqueeze.distributed.sharding import gathered, piece, shard, whole

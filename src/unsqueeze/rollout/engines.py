@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from unsqueeze.config.recipe import RolloutSettings
+from unsqueeze.config.rollout_settings import RolloutSettings
 from unsqueeze.extensions import ENGINES
 from unsqueeze.policy.policy import DTYPES, Policy
 from unsqueeze.rollout.hf import HfEngine

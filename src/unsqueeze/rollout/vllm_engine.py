@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from unsqueeze.config.recipe import VllmSettings
+from unsqueeze.config.rollout_settings import VllmSettings
 from unsqueeze.errors import MissingExtraError, RunError, UserError, one_line
 from unsqueeze.policy.context import context_length
 from unsqueeze.rollout.completions import Ended, check_request, completions_of

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Iterator
 
-from unsqueeze.config.recipe import DataSettings
+from unsqueeze.config.data_settings import DataSettings
 from unsqueeze.errors import UserError
 from unsqueeze.tasks.made import MadeTask, Split
 from unsqueeze.tasks.problem import Problem

@@ -1,6 +1,6 @@
 """Countdown as a task: problems made from a seed, a checker that replays steps, solutions told apart."""
 
-from unsqueeze.config.recipe import DataSettings
+from unsqueeze.config.data_settings import DataSettings
 from unsqueeze.errors import UserError
 from unsqueeze.tasks.countdown import (
     CountdownDifficulty,

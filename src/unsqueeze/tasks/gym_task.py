@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from unsqueeze.config.recipe import DataSettings
+from unsqueeze.config.data_settings import DataSettings
 from unsqueeze.errors import UserError
 from unsqueeze.seeds import derive_seed
 from unsqueeze.tasks.gym import UNKNOWN_GOLD, gym_problems

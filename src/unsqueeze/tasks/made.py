@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import ClassVar, Literal
 
-from unsqueeze.config.recipe import DataSettings
+from unsqueeze.config.data_settings import DataSettings
 from unsqueeze.errors import UserError
 from unsqueeze.tasks.problem import Problem, content_sha256
 from unsqueeze.tasks.task import Data, Sizes, Task

@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-from unsqueeze.config.recipe import DataSettings
+from unsqueeze.config.data_settings import DataSettings
 from unsqueeze.digests import sha256_of
 from unsqueeze.errors import UserError
 from unsqueeze.tasks.file_records import count_records

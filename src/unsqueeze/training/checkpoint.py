@@ -4,7 +4,7 @@ from collections.abc import Set
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from unsqueeze.config.recipe import CheckpointSettings
+from unsqueeze.config.run_settings import CheckpointSettings
 from unsqueeze.policy.policy import DTYPES
 from unsqueeze.policy.reference import Reference
 from unsqueeze.store.best import best_checkpoint

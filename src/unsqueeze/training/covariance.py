@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from unsqueeze.algos.covariance import clip_cov, covariances, kl_cov
 from unsqueeze.algos.surrogate import Surrogate
-from unsqueeze.config.recipe import CovarianceSettings, RlSettings
+from unsqueeze.config.rl_settings import CovarianceSettings, RlSettings
 from unsqueeze.policy.batch import Row
 from unsqueeze.training.rl_rows import Trained
 from unsqueeze.training.run import Run

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from unsqueeze.algos.schedule import Phase
 from unsqueeze.algos.selection import in_pool, likelihood, select_demonstrations
-from unsqueeze.config.recipe import IrlSettings
+from unsqueeze.config.irl_settings import IrlSettings
 from unsqueeze.policy.batch import Row
 from unsqueeze.policy.reference import Reference
 from unsqueeze.rollout.types import Group

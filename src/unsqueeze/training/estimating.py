@@ -9,7 +9,7 @@ import torch
 from unsqueeze.algos.estimators import estimator_named
 from unsqueeze.algos.groups import Advantages, Estimator, Groups
 from unsqueeze.algos.surrogate import Surrogate
-from unsqueeze.config.recipe import RlSettings
+from unsqueeze.config.rl_settings import RlSettings
 from unsqueeze.errors import UserError
 from unsqueeze.rollout.types import Group
 

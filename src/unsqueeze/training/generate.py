@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from unsqueeze.algos.dynamic_sampling import DynamicSampling, SamplingState, deal
 from unsqueeze.algos.groups import Advantages, Estimator
-from unsqueeze.config.recipe import RlSettings
+from unsqueeze.config.rl_settings import RlSettings
 from unsqueeze.errors import RunError
 from unsqueeze.rollout.types import Completion, Group, Rollout
 from unsqueeze.seeds import prompt_seeds

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from unsqueeze.algos.schedule import Phase
-from unsqueeze.config.recipe import IrlSettings
+from unsqueeze.config.irl_settings import IrlSettings
 from unsqueeze.evaluation.greedy import greedy_logp
 from unsqueeze.policy.batch import Row
 from unsqueeze.policy.optimize import make_optimizer

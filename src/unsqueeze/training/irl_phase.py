@@ -14,7 +14,7 @@ from torch import Tensor
 from unsqueeze.algos.aggregation import token_weights
 from unsqueeze.algos.objectives import LossOutput
 from unsqueeze.algos.schedule import Phase
-from unsqueeze.config.recipe import IrlSettings
+from unsqueeze.config.irl_settings import IrlSettings
 from unsqueeze.extensions import IRL_LOSSES
 from unsqueeze.policy.batch import Row, TokenBatch
 from unsqueeze.policy.optimize import StepResult, make_optimizer, optimizer_step

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from unsqueeze.algos.aggregation import token_weights
 from unsqueeze.algos.groups import Advantages, Estimator
 from unsqueeze.algos.overlong import overlong_punishment
-from unsqueeze.config.recipe import RlSettings
+from unsqueeze.config.rl_settings import RlSettings
 from unsqueeze.policy.batch import Row
 from unsqueeze.rollout.types import Group, Rollout
 from unsqueeze.training.estimating import estimate, estimated_groups, rewards_PG

@@ -15,7 +15,7 @@ from unsqueeze.algos.groups import Estimator
 from unsqueeze.algos.mismatch import truncated_importance
 from unsqueeze.algos.objectives import LossOutput
 from unsqueeze.algos.schedule import Phase
-from unsqueeze.config.recipe import RlSettings
+from unsqueeze.config.rl_settings import RlSettings
 from unsqueeze.extensions import LOSSES
 from unsqueeze.policy.batch import Row, TokenBatch
 from unsqueeze.policy.optimize import StepResult, optimizer_step

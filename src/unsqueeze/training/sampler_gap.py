@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from unsqueeze.algos.mismatch import mismatch, outside_clip_share
 from unsqueeze.algos.surrogate import Correction
-from unsqueeze.config.recipe import RlSettings
+from unsqueeze.config.rl_settings import RlSettings
 
 CLIPPED_BY_ROUNDING = 0.05
 """Share of the ratios outside the clip range by rounding alone from which a run is warned."""

@@ -7,7 +7,7 @@ digits of its numbers are bounded before anything is computed, and nothing is ev
 
 from collections.abc import Sequence
 
-from unsqueeze.config.recipe import VerifySettings
+from unsqueeze.config.rollout_settings import VerifySettings
 from unsqueeze.tasks.countdown import MAX_RESPONSE_CHARS, SEPARATORS, Step, apply_operator, parse_prompt, parse_step
 from unsqueeze.tasks.problem import Problem
 from unsqueeze.verify.verdict import Judgement, Verdict

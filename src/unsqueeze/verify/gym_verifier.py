@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from importlib import metadata
 
-from unsqueeze.config.recipe import VerifySettings
+from unsqueeze.config.rollout_settings import VerifySettings
 from unsqueeze.tasks.gym import place_of
 from unsqueeze.tasks.problem import Problem
 from unsqueeze.verify.extract import Credit, after_thinking, last_boxed

@@ -10,7 +10,7 @@ from importlib import metadata
 from types import TracebackType
 from typing import Self
 
-from unsqueeze.config.recipe import VerifySettings
+from unsqueeze.config.rollout_settings import VerifySettings
 from unsqueeze.errors import UserError
 from unsqueeze.tasks.problem import Problem
 from unsqueeze.verify.bare import bare_answer

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from unsqueeze.config.recipe import VerifySettings
+from unsqueeze.config.rollout_settings import VerifySettings
 from unsqueeze.errors import UserError, one_line
 from unsqueeze.extensions import VERIFIERS
 from unsqueeze.tasks.problem import Problem

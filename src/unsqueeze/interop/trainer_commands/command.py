@@ -4,7 +4,8 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from unsqueeze.config.recipe import IrlSettings, Recipe
+from unsqueeze.config.irl_settings import IrlSettings
+from unsqueeze.config.recipe import Recipe
 from unsqueeze.errors import UserError
 
 
