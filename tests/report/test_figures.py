@@ -8,9 +8,10 @@ import pytest
 
 import unsqueeze as uq
 from unsqueeze.errors import UserError
-from unsqueeze.report.charts import all_figures, plane
+from unsqueeze.report.charts import all_figures
 from unsqueeze.report.figures import COLORS_DARK, COLORS_LIGHT, Axis, Figure, Series, color_of
 from unsqueeze.report.gather import gather
+from unsqueeze.report.plane import plane
 
 
 def samples(path: Path, right: int) -> Path:

@@ -9,8 +9,9 @@ import pytest
 
 import unsqueeze as uq
 from unsqueeze.errors import UserError
-from unsqueeze.report.charts import crossover, histogram, pass_at_k, plane
+from unsqueeze.report.charts import crossover, histogram, pass_at_k
 from unsqueeze.report.gather import gather
+from unsqueeze.report.plane import plane
 from unsqueeze.report.statements import headline
 from unsqueeze.report.tables import all_tables, contrast_rows
 from unsqueeze.store.records import write_record

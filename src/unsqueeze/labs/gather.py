@@ -37,7 +37,7 @@ class Gathered:
         return max(self.tallies)
 
     def to_json_object(self) -> dict[str, Any]:
-        """Return counts and estimates of every evaluation; the problems are those of the data file's ``problems``."""
+        """Return counts, by problem, and estimates of every evaluation."""
         return {
             "arm": self.run.cell.arm,
             "variant": self.run.cell.variant,

@@ -19,9 +19,10 @@ from markupsafe import Markup, escape
 from unsqueeze import __version__
 from unsqueeze.metrics.histogram import accuracy_histogram
 from unsqueeze.plain_json import dumps
-from unsqueeze.report.charts import NUM_INNER_BINS, all_figures, models, plane
+from unsqueeze.report.charts import NUM_INNER_BINS, all_figures, models
 from unsqueeze.report.figures import BASE_DARK, BASE_LIGHT, COLORS_DARK, COLORS_LIGHT
 from unsqueeze.report.model import Report
+from unsqueeze.report.plane import plane
 from unsqueeze.report.rollouts import Packed
 from unsqueeze.report.statements import details, headline
 from unsqueeze.report.tables import all_tables, contrast_rows, moved_problems

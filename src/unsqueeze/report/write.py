@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from unsqueeze.report.charts import all_figures, plane
+from unsqueeze.report.charts import all_figures
 from unsqueeze.report.gather import gather
 from unsqueeze.report.page import render
+from unsqueeze.report.plane import plane
 from unsqueeze.report.rollouts import MOST_ROLLOUTS, packed
 from unsqueeze.report.tables import all_tables
 from unsqueeze.store.atomic import make_folder
