@@ -72,6 +72,20 @@ def test_what_a_trainer_cannot_say_stands_above_the_command():
     assert "--save_steps 100" in plain
 
 
+@pytest.mark.parametrize("to", ["swift", "trl", "verl"])
+def test_parts_of_ours_that_no_trainer_has_are_named(to: str):
+    parts = ["rl.adaptive_entropy.target=0.2", "rl.dph={}", "rl.reset={}", "irl.hold={}", "irl.phase_schedule=linear"]
+    said = uq.export_recipe(recipe("paper/7b-3k-sps-dapo", *parts, "irl.replay_phases=2"), to=to).lines()
+    for name in ("rl.adaptive_entropy", "rl.dph", "rl.reset", "irl.hold", "irl.phase_schedule"):
+        assert f"Not carried over: {name}" in said
+    assert "Not carried over: irl.replay_phases 2." in said
+    ranked = uq.export_recipe(recipe("paper/7b-3k-sps-dapo", "irl.rank_by=ratio"), to=to).lines()
+    assert "Not carried over: irl.rank_by ratio" in ranked
+    plain = uq.export_recipe(recipe(), to=to).lines()
+    assert not any(f"Not carried over: irl.{name}" in plain for name in ("hold", "replay", "phase", "rank", "loss"))
+    assert "rl.dph" not in plain
+
+
 def test_adapters_and_the_own_engine():
     found = settings("swift", "model.lora.rank=8", "rollout.engine=hf")
     assert (found["tuner_type"], found["lora_rank"], found["use_vllm"]) == ("lora", "8", "false")
@@ -83,7 +97,7 @@ def test_adapters_and_the_own_engine():
 def test_what_would_change_the_loss_is_refused(to: str):
     with pytest.raises(UserError, match="population_std"):
         settings(to, "rl.advantage_scale=population_std")
-    with pytest.raises(UserError, match=r"rollout.stop and rollout.end_tokens are set"):
+    with pytest.raises(UserError, match=r"rollout.stop or rollout.end_tokens is set"):
         settings(to, "rollout.stop=[x]")
 
 

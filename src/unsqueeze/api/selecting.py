@@ -165,7 +165,10 @@ def _check_enough(found: Format, *, model: Any, prompts: Any, limit: int | None,
             f"{found.trainer}'s files hold no log-probs; give the checkpoint that is to rank the rollouts with --model."
         )
     if not found.has_likelihood and likelihood_under == "behaviour":
-        raise UserError(f"likelihood_under is 'behaviour', and {found.trainer}'s files hold no log-probs.")
+        raise UserError(
+            f"likelihood_under is 'behaviour', and {found.trainer}'s files hold no log-probs; rank by the model, with "
+            "present."
+        )
     if not found.says_ends and limit is None:
         raise UserError(
             f"{found.trainer}'s files do not say which responses were cut off; give the trainer's limit of new tokens "

@@ -96,7 +96,7 @@ def rollout_files(source: str) -> list[str]:
             return files
     refuse_arms(path)
     raise UserError(
-        f"{source} holds no rollouts: neither a folder rollouts/ nor .parquet or .jsonl files. Give the directory of a "
+        f"{source} holds no rollouts: neither a folder rollouts/ nor .parquet or .jsonl files; give the directory of a "
         "run, a folder of such files, or one file."
     )
 

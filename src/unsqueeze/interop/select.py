@@ -152,7 +152,7 @@ def select_from_files(
         others = f" and {len(files) - 1} more files" if len(files) > 1 else ""
         raise UserError(
             f"{files[0]}{others}: nothing to choose among {selection.num_rollouts:,} rollouts for the pool {pool!r}: "
-            f"{selection.num_not_judged:,} were not judged, {selection.num_unknown:,} have no likelihood. Try another "
+            f"{selection.num_not_judged:,} were not judged, {selection.num_unknown:,} have no likelihood; try another "
             "pool, or give rollouts with rewards and log-probs."
         )
     return selection
@@ -282,7 +282,10 @@ def run_prompt(source: str) -> Wording | None:
     try:
         return wording_of_settings(read_record(folder / "run.json")["recipe"]["prompt"])
     except (RunError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{folder / 'run.json'} does not say how the run put its prompts: {error!r}.") from None
+        raise UserError(
+            f"{folder / 'run.json'} does not say how the run put its prompts ({error!r}); put the file back as it "
+            "was written."
+        ) from None
 
 
 def _select(

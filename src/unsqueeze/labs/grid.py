@@ -219,12 +219,19 @@ def grid_of(suite: Suite, overrides: Sequence[str] = (), only: Sequence[str] | N
         recipe = check_recipe(apply_overrides(raw, overrides), where)
         cells |= {Cell(arm, variant): resolved for arm, resolved in arms_of(recipe, where).items()}
     if suite.control is not None and suite.control not in arms:
-        raise UserError(f"suite {suite.name}: control is {suite.control!r}, and the arms are {', '.join(arms)}.")
+        raise UserError(
+            f"suite {suite.name}: control is {suite.control!r}, and the arms are {', '.join(arms)}; name one of them."
+        )
     for name, point in suite.points.items():
         if point.of not in arms:
-            raise UserError(f"suite {suite.name}: point {name!r} is of {point.of!r}; the arms are {', '.join(arms)}.")
+            raise UserError(
+                f"suite {suite.name}: point {name!r} is of {point.of!r}, and the arms are {', '.join(arms)}; name one of "
+                "them."
+            )
     if suite.subject is not None and suite.subject not in arms:
-        raise UserError(f"suite {suite.name}: subject is {suite.subject!r}, and the arms are {', '.join(arms)}.")
+        raise UserError(
+            f"suite {suite.name}: subject is {suite.subject!r}, and the arms are {', '.join(arms)}; name one of them."
+        )
     if suite.learning_rates is not None:
         _check_search(suite, cells)
     return Grid(suite, cells)

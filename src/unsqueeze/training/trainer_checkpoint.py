@@ -83,7 +83,10 @@ def write_weights(folder: Path, aside: Path, weights: Mapping[str, Tensor]) -> N
             for name in file.keys():  # noqa: SIM118 (the file is no dictionary)
                 old = file.get_tensor(name)
                 if name not in weights or weights[name].shape != old.shape:
-                    raise UserError(f"{path} holds {name}, which the model does not have in that shape.")
+                    raise UserError(
+                        f"{path} holds {name}, which the model does not have in that shape; give a checkpoint as its "
+                        "trainer wrote it."
+                    )
                 made[name] = weights[name].detach().to("cpu", old.dtype).contiguous().clone()
         save_file(made, aside / path.name, metadata=metadata)
 
@@ -92,7 +95,7 @@ def _opened(path: Path) -> Any:
     try:
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: not a readable safetensors file ({error}).") from None
+        raise UserError(f"{path}: not a readable safetensors file ({error}); give another checkpoint.") from None
 
 
 def steps_of(folder: Path) -> int | None:
@@ -100,6 +103,6 @@ def steps_of(folder: Path) -> int | None:
     try:
         state = json.loads((folder / STATE).read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{folder / STATE} cannot be read ({error}).") from None
+        raise UserError(f"{folder / STATE} cannot be read ({error}); give another checkpoint.") from None
     step = state.get("global_step") if isinstance(state, dict) else None
     return step if isinstance(step, int) else None

@@ -75,7 +75,7 @@ def trainer_state(folder: Path) -> dict[str, Any]:
         except OSError:
             continue
         except (ValueError, RecursionError) as error:
-            raise UserError(f"{path} is not valid JSON ({error}).") from None
+            raise UserError(f"{path} is not valid JSON ({error}); mend or remove it.") from None
         return state if isinstance(state, dict) else {}
     return {}
 

@@ -118,16 +118,19 @@ def reward_column(where: str, candidates: Sequence[str], asked: Asked, columns: 
             return asked.reward
         raise UserError(
             f"{where}: no reward {asked.reward!r} (rewards there: {names_of(candidates)}; columns there: "
-            f"{names_of(columns)}). Name one of them with --reward."
+            f"{names_of(columns)}); name one of the former with --reward."
         )
     if len(candidates) == 1:
         return candidates[0]
     if candidates:
         raise UserError(
-            f"{where}: several columns may be the reward: {names_of(candidates)}. Name the one that says whether an "
+            f"{where}: several columns may be the reward: {names_of(candidates)}; name the one that says whether an "
             f"answer is right with --reward NAME, or ask a verifier with --rejudge."
         )
-    raise UserError(f"{where}: no column of rewards (columns there: {names_of(columns)}).")
+    raise UserError(
+        f"{where}: no column of rewards (columns there: {names_of(columns)}); ask a verifier with --rejudge, or give "
+        "files with rewards."
+    )
 
 
 def numbered_files(folder: Path, pattern: str, number: Callable[[str], int | None]) -> list[str]:

@@ -24,7 +24,10 @@ def read(files: Sequence[str], columns: Sequence[str], asked: Asked) -> Iterator
     for file in files:
         for record in read_samples(file, (*columns, asked.reward)):
             if asked.reward not in record.fields:
-                raise UserError(f"{record.where}: no column {asked.reward!r} (columns there: {record.names()}).")
+                raise UserError(
+                    f"{record.where}: no column {asked.reward!r} (columns there: {record.names()}); name one with "
+                    "--reward."
+                )
             yield replace(record, fields={**record.fields, "reward": record.fields[asked.reward]})
 
 

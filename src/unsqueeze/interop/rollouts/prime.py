@@ -185,7 +185,7 @@ def _path(where: str, nodes: Sequence[_Node]) -> list[_Node]:
 
 def _asked(where: str, message: _Message) -> dict[str, str]:
     if message.content is None:
-        raise UserError(f"{where}: a message of {message.role!r} without text.")
+        raise UserError(f"{where}: a message of {message.role!r} has no text; leave such traces out.")
     return {"role": message.role, "content": message.said}
 
 

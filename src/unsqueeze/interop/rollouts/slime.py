@@ -48,7 +48,9 @@ def read(files: Sequence[str], columns: Sequence[str], asked: Asked) -> Iterator
         for number, sample in enumerate(samples, start=1):
             where = f"{file}, sample {number}"
             if not isinstance(sample, Mapping):
-                raise UserError(f"{where}: a {type(sample).__name__}, not an object.")
+                raise UserError(
+                    f"{where}: a {type(sample).__name__}, where slime writes an object; leave this file out."
+                )
             yield Record(where, _fields(Record(where, sample), step, asked))
 
 
@@ -60,7 +62,9 @@ def _load(path: str) -> tuple[int, list[Any]]:
         held = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, OSError) as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise UserError(f"{path}: not a torch file of plain values ({reason}).") from None
+        raise UserError(
+            f"{path}: not a torch file of plain values ({reason}); give what --save-debug-rollout-data wrote."
+        ) from None
     step = held.get("rollout_id") if isinstance(held, dict) else None
     samples = held.get("samples") if isinstance(held, dict) else None
     if not isinstance(step, int) or not isinstance(samples, list):

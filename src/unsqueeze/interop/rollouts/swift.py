@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from unsqueeze.errors import UserError
-from unsqueeze.interop.rollouts.format import Asked, Format, as_number, first_line, list_of, names_of, reward_column
+from unsqueeze.interop.rollouts.format import Asked, Format, as_number, first_line, list_of, reward_column
 from unsqueeze.interop.sample_files import Record, read_samples
 
 FILE = "completions.jsonl"
@@ -90,9 +90,9 @@ def arguments(path: Path) -> dict[str, Any]:
     except OSError:
         return {}
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{beside} is not valid JSON ({error}).") from None
+        raise UserError(f"{beside} is not valid JSON ({error}); mend it, or remove it and give --max-length.") from None
     if not isinstance(found, dict):
-        raise UserError(f"{beside} holds no object; keys there: {names_of(())}.")
+        raise UserError(f"{beside} holds no JSON object; mend it, or remove it and give --max-length.")
     return found
 
 

@@ -88,6 +88,7 @@ def left_out_everywhere(recipe: Recipe) -> list[str]:
         said.append(f"Not carried over: the loss {recipe.rl.loss}, or its covariance rule.")
     if recipe.rl.surrogate.advantage != "group_relative":
         said.append(f"Not carried over: the advantages {recipe.rl.surrogate.advantage}.")
+    said += [f"Not carried over: rl.{name}." for name in _RL_ALONE if getattr(recipe.rl, name) is not None]
     return said
 
 
@@ -102,6 +103,10 @@ def phase_steps(recipe: Recipe) -> int | None:
     return next(phase.last_step for phase in recipe.phases(recipe.data.num_train) if phase.kind == "rl")
 
 
+_RL_ALONE = ("adaptive_entropy", "dph", "reset")
+"""Sections of ``rl`` that no trainer has."""
+_IRL_ALONE = ("replay_phases", "hold", "phase_schedule", "optimizer_state", "loss")
+"""Settings of ``irl`` that hold across the phases of a run, or are no option of ``unsqueeze irl``."""
 _PHASE_DEFAULTS = tuple(IrlSettings.model_fields[name].default for name in ("betas", "epsilon", "weight_decay"))
 
 
@@ -122,16 +127,21 @@ def sps_lines(recipe: Recipe, *, source: str, checkpoint: str, go_on: str, into:
     if irl.kl_guard:
         phase += ["--kl-guard", repr(irl.kl_guard)]
     phase += ["--compute-dtype", recipe.model.compute_dtype, "--out", f"{checkpoint}-irl"]
+    notes = [
+        f"# Not carried over: irl.{name} {getattr(irl, name)}."
+        for name in _IRL_ALONE
+        if getattr(irl, name) != IrlSettings.model_fields[name].default
+    ]
+    if irl.rank_by == "ratio":
+        notes.append("# Not carried over: irl.rank_by ratio; select ranks by the checkpoint.")
     if (irl.betas, irl.epsilon, irl.weight_decay) != _PHASE_DEFAULTS:
-        note = (
+        notes.append(
             f"# Not carried over: irl.betas {list(irl.betas)}, which unsqueeze irl has at {list(_PHASE_DEFAULTS[0])}."
         )
-    else:
-        note = None
     steps = phase_steps(recipe)
     when = f"step {steps} and every so many after it" if steps is not None else "every pass over the data"
     return [
-        *([] if note is None else [note]),
+        *notes,
         f"# SPS, after {when}: stop the run at its checkpoint, then",
         "# " + shlex.join(select),
         "# " + shlex.join(phase),

@@ -21,7 +21,10 @@ def common(recipe: Recipe, layout: Layout) -> dict[str, Any]:
             f"deviation or by nothing; set it to sample_std or none."
         )
     if rollout.stop or rollout.end_tokens:
-        raise UserError("rollout.stop and rollout.end_tokens are set, and the command line has nothing like it.")
+        raise UserError(
+            "rollout.stop or rollout.end_tokens is set, and the command line has nothing like it; take both away "
+            "(--set rollout.stop=[] --set rollout.end_tokens=[])."
+        )
     accumulated = layout.accumulated(recipe)
     return {
         "per_device_train_batch_size": layout.per_device,

@@ -18,10 +18,14 @@ def command(recipe: Recipe, layout: Layout) -> Command:
     rl, surrogate, rollout, model = recipe.rl, recipe.rl.surrogate, recipe.rollout, recipe.model
     if surrogate.advantage_scale == "population_std":
         raise UserError(
-            "rl.advantage_scale is 'population_std', and verl divides by the sample deviation or by nothing."
+            "rl.advantage_scale is 'population_std', and verl divides by the sample standard deviation or by nothing; "
+            "set it to sample_std or none."
         )
     if rollout.stop or rollout.end_tokens:
-        raise UserError("rollout.stop and rollout.end_tokens are set, and verl's configuration has nothing like it.")
+        raise UserError(
+            "rollout.stop or rollout.end_tokens is set, and verl's configuration has nothing like it; take both away "
+            "(--set rollout.stop=[] --set rollout.end_tokens=[])."
+        )
     made = Command(["python", "-m", "verl.trainer.main_ppo"], left_out=left_out_everywhere(recipe), dashes=False)
     actor, sampler = "actor_rollout_ref.actor", "actor_rollout_ref.rollout"
     made.put_dotted(
