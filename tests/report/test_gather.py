@@ -146,6 +146,12 @@ def test_seeds_of_one_arm_are_one_side(seeds: list[Path]) -> None:
     assert [band.low[-1], band.high[-1]] == at_8
 
 
+def test_an_arm_that_lacks_a_seed_is_not_compared_with_the_base_and_that_is_said(seeds: list[Path]) -> None:
+    report = gather([f"grpo={seeds[0] / 'grpo'}", f"grpo={seeds[1] / 'grpo'}", f"sps={seeds[0] / 'sps'}"])
+    assert [each.other for each in report.against_base] == ["grpo"]
+    assert [each for each in report.notes if each.startswith("sps is not compared with the base: 1 of its runs")]
+
+
 def test_a_laboratory_is_its_reported_runs(seeds: list[Path], tmp_path: Path) -> None:
     runs = [
         {"arm": arm, "variant": None, "seed": seed, "role": "reported", "status": "finished", "error": None}

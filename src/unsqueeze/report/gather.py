@@ -54,7 +54,7 @@ def gather(arguments: Sequence[str], *, seed: int = 0) -> Report:
     sides.sort(key=lambda side: {"control": 0, "irl": 1, "other": 1}[side.role])
     trained = [side for side in sides if side.runs[0].is_training]
     notes += _different_steps(trained)
-    against_base = _compared(_base_first(trained), notes, seed) if trained else []
+    against_base = _compared(_base_first(trained, notes), notes, seed) if trained else []
     against_first = _compared([(side.name, _last_samples(side)) for side in sides], notes, seed)
     return Report(
         title=", ".join(dict.fromkeys(_title(argument) for argument in arguments)),
@@ -264,13 +264,21 @@ def _samples_of(run: RunRecord, checkpoint: Checkpoint) -> str:
     return str(run.path if checkpoint.samples is None else checkpoint.samples)
 
 
-def _base_first(sides: Sequence[Side]) -> list[tuple[str, list[str]]]:
-    """Return the base of every run, seed by seed, and the sides that trained away from it."""
+def _base_first(sides: Sequence[Side], notes: list[str]) -> list[tuple[str, list[str]]]:
+    """Return the base of every run, seed by seed, and the sides that trained away from it at all of these seeds; the
+    others are noted.
+    """
     trained = [
         (side.name, [run for run in side.runs if run.before is not None and len(run.checkpoints) > 1]) for side in sides
     ]
     bases = {run.seed: _samples_of(run, run.before) for _, runs in trained for run in runs if run.before is not None}
     whole = [(name, runs) for name, runs in trained if len(runs) == len(bases)]
+    notes += [
+        f"{name} is not compared with the {BASE}: {len(runs)} of its runs were evaluated before and after training, "
+        f"and there are {len(bases)} seeds."
+        for name, runs in trained
+        if runs and len(runs) != len(bases)
+    ]
     if not whole:
         return []
     order = list(bases)
