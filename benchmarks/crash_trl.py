@@ -32,7 +32,7 @@ import torch
 from datasets import Dataset
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
-from trl import GRPOConfig, GRPOTrainer  # type: ignore[attr-defined]
+from trl import GRPOConfig, GRPOTrainer
 
 from unsqueeze.models import embedded_model_path
 from unsqueeze.store.provenance import provenance

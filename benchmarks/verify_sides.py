@@ -86,7 +86,7 @@ def math_verify_sequential(rows: list[dict[str, str]]) -> int:
 
 
 def trl_rewards(rows: list[dict[str, str]]) -> int:
-    from trl.rewards import accuracy_reward  # type: ignore[attr-defined]
+    from trl.rewards import accuracy_reward
 
     completions = [[{"role": "assistant", "content": row["prediction"]}] for row in rows]
     rewards = accuracy_reward(completions, [f"${row['gold']}$" for row in rows])

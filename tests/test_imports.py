@@ -69,6 +69,7 @@ INWARD["interop"] = PURE_RING | {"tasks", "verify", "rollout", "store"}
 INWARD["evaluation"] = INWARD["interop"] | {"distributed", "policy", "interop"}
 # shell
 INWARD["training"] = INWARD["evaluation"] | {"track", "evaluation"}
+INWARD["integrations"] = INWARD["training"] | {"training"}
 INWARD["labs"] = INWARD["training"] | {"training", "tables"}
 INWARD["api"] = INWARD["labs"] | {"labs"}
 INWARD["report"] = INWARD["api"] | {"api", "tables", "__version__"}

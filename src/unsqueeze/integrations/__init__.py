@@ -1,0 +1,1 @@
+"""SPS inside the training loops of others."""

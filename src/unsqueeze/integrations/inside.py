@@ -1,0 +1,246 @@
+"""SPS inside another trainer's run: each generation goes to disk at once, and an IRL phase learns from what is there.
+
+FOLDER/rollouts/step-000012.parquet   a generation, as a run of our own stores it
+FOLDER/demos/irl-001.parquet          what an IRL phase learned from
+FOLDER/phases/irl-001.json            its report
+FOLDER/set-aside-001/                 what a run that went on from an earlier checkpoint found there of a later time
+"""
+
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unsqueeze.config.irl_settings import IrlSettings
+from unsqueeze.errors import UserError
+from unsqueeze.policy.batch import Row
+from unsqueeze.policy.optimize import make_optimizer
+from unsqueeze.policy.policy import Policy
+from unsqueeze.rollout.types import Completion, Group, Rollout, StopReason
+from unsqueeze.seeds import derive_seed
+from unsqueeze.store.atomic import make_folder, write_atomically
+from unsqueeze.store.demos import Demonstration, DemoWriter
+from unsqueeze.store.names import numbered
+from unsqueeze.store.rollouts import RolloutWriter
+from unsqueeze.tasks.problem import Problem
+from unsqueeze.training.demonstrations import Candidates, candidates_of, choose_from
+from unsqueeze.training.irl_alone import NLL_ROWS
+from unsqueeze.training.irl_phase import irl_updates
+from unsqueeze.training.measure import mean_nll_of
+from unsqueeze.training.phase_report import snapshot, weight_change
+from unsqueeze.verify.verdict import Judgement, Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Response:
+    """A response as the trainer has it. ``reward`` above 0 is right, NaN is not judged; ``rewards`` are all by name."""
+
+    prompt_tokens: NDArray[np.int32]
+    tokens: NDArray[np.int32]
+    text: str
+    stop_reason: StopReason
+    reward: float
+    rewards: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A prompt, as text, with its gold answer (empty where the data have none) and its responses."""
+
+    prompt: str
+    gold: str
+    responses: Sequence[Response]
+
+
+@dataclass(slots=True)
+class InsideState:
+    """What a checkpoint must hold for the phases to go on as if never stopped.
+
+    ``generations`` are the stored ones, by their first step, that the next phase chooses from.
+    """
+
+    num_phases: int = 0
+    last_step: int = 0
+    num_groups: int = 0
+    num_updates: int = 0
+    generations: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InsideReport:
+    """What an IRL phase did. NLL in nats per token, on the first demonstrations; None where there were none."""
+
+    phase: int
+    step: int
+    num_rollouts: int
+    num_demonstrations: int
+    num_updates: int
+    nll_before: float | None
+    nll_after: float | None
+    update_norm: float
+    share_moved: float
+    seconds: float
+
+    def to_metrics(self) -> dict[str, float]:
+        """Return what is known as metrics by name; the step is that of the line they stand in."""
+        return {name: float(value) for name, value in asdict(self).items() if value is not None and name != "step"}
+
+
+class PhasesInside:
+    """The IRL phases of a run whose RL is another trainer's."""
+
+    def __init__(self, folder: Path, settings: IrlSettings, *, seed: int, tokens_per_microbatch: int) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.seed = seed
+        self.tokens_per_microbatch = tokens_per_microbatch
+        self.rollouts = RolloutWriter(folder / "rollouts")
+        self.demos = DemoWriter(folder / "demos")
+        self.state = InsideState()
+
+    def begin(self, step: int, saved: Mapping[str, Any] | None) -> None:
+        """Go on at optimizer step ``step`` with the state of a checkpoint; without one, as if all began there.
+
+        Files of a later time are set aside. UserError where rollouts that the next phase chooses from are missing.
+        """
+        self.state = InsideState(last_step=step) if saved is None else InsideState(**saved)
+        self._set_aside(step)
+        missing = sorted(set(self.state.generations) - set(self.rollouts.steps()))
+        if missing:
+            raise UserError(
+                f"the checkpoint of step {step} goes on with the rollouts of step {', '.join(map(str, missing))}, "
+                f"which are not in {self.rollouts.folder}; copy those of the run that wrote the checkpoint."
+            )
+
+    def store(self, policy: Policy, step: int, asked: Sequence[Asked]) -> None:
+        """Score a generation for optimizer step ``step``, from 1, with the policy that sampled it, and store it."""
+        rows = [
+            Row(prompt_tokens=one.prompt_tokens, tokens=one.tokens, weight=0.0)
+            for each in asked
+            for one in each.responses
+        ]
+        logp = iter(policy.logp(rows, max_tokens=self.tokens_per_microbatch))
+        groups = [self._group(step, self.state.num_groups + place, each, logp) for place, each in enumerate(asked)]
+        self.rollouts.write(step, groups)
+        self.state.num_groups += len(groups)
+        self.state.generations.append(step)
+
+    def phase(self, policy: Policy, step: int) -> InsideReport:
+        """Choose among the rollouts since the last phase and train ``policy``, in place, with an optimizer anew."""
+        begun = time.perf_counter()
+        number = 2 * self.state.num_phases + 1
+        num_rollouts, chosen = 0, []
+        for group in self._stored():
+            num_rollouts += len(group.rollouts)
+            chosen += self._choose(group)
+        self.demos.write(number, [demonstration for demonstration, _ in chosen])
+        rows = [row for _, row in chosen]
+        before, nll_before = snapshot(policy), self._nll(policy, rows)
+        updates = irl_updates(
+            policy,
+            self.settings,
+            rows,
+            optimizer=make_optimizer(policy, self.settings),
+            rng=np.random.default_rng(derive_seed(self.seed, "irl", number)),
+            tokens_per_microbatch=self.tokens_per_microbatch,
+            kl_moved=lambda: math.nan,
+            check_stop=lambda: None,
+        )
+        num_updates = sum(1 for _ in updates)
+        change = weight_change(policy, before)
+        report = InsideReport(
+            phase=number,
+            step=step,
+            num_rollouts=num_rollouts,
+            num_demonstrations=len(rows),
+            num_updates=num_updates,
+            nll_before=nll_before,
+            nll_after=self._nll(policy, rows),
+            update_norm=change.update_norm,
+            share_moved=change.share_moved,
+            seconds=time.perf_counter() - begun,
+        )
+        write_atomically(self._phases / f"irl-{number:03d}.json", json.dumps(asdict(report)).encode())
+        self.state = replace(
+            self.state,
+            num_phases=self.state.num_phases + 1,
+            last_step=step,
+            num_updates=self.state.num_updates + num_updates,
+            generations=[],
+        )
+        return report
+
+    @property
+    def _phases(self) -> Path:
+        return self.folder / "phases"
+
+    def _stored(self) -> Iterator[Group]:
+        for step in self.state.generations:
+            yield from self.rollouts.read(step)
+
+    def _choose(self, group: Group) -> list[tuple[Demonstration, Row]]:
+        rng = np.random.default_rng(derive_seed(self.seed, "l2te", group.rollouts[0].group))
+        candidates = Candidates(group.problem.id, rng, candidates_of(group))
+        by_mean = self.settings.likelihood == "mean"
+        scores_G = np.array([one.mean_logp if by_mean else one.sum_logp for one in candidates.rollouts])
+        return list(choose_from(candidates, scores_G, self.settings))
+
+    def _nll(self, policy: Policy, rows: Sequence[Row]) -> float | None:
+        if not rows:
+            return None
+        return mean_nll_of(policy, rows[:NLL_ROWS], max_tokens=self.tokens_per_microbatch)
+
+    def _group(self, step: int, number: int, asked: Asked, logp: Iterator[NDArray[np.float32]]) -> Group:
+        problem = Problem(
+            id=f"{derive_seed(0, asked.prompt):016x}", prompt=asked.prompt, answer=asked.gold, task="trainer"
+        )
+        rollouts = []
+        for index, one in enumerate(asked.responses):
+            logp_T = next(logp)
+            completion = Completion(
+                tokens=one.tokens, text=one.text, logp_raw=logp_T, logp_behaviour=logp_T, stop_reason=one.stop_reason
+            )
+            rollouts.append(
+                Rollout(
+                    problem_id=problem.id,
+                    group=number,
+                    index=index,
+                    prompt_tokens=one.prompt_tokens,
+                    completion=completion,
+                    policy_version=step - 1 + self.state.num_updates,
+                    phase=2 * self.state.num_phases,
+                    step=step,
+                )
+            )
+        return Group(problem=problem, rollouts=tuple(rollouts), judgements=tuple(map(_judgement, asked.responses)))
+
+    def _set_aside(self, step: int) -> None:
+        numbers = range(2 * self.state.num_phases + 1)
+        later = [self.rollouts.path(one) for one in self.rollouts.steps() if one > step]
+        later += [self.demos.path(one) for one in self.demos.numbers() if one not in numbers]
+        later += [
+            self._phases / f"irl-{one:03d}.json" for one in numbered(self._phases, "irl", ".json") if one not in numbers
+        ]
+        if not later:
+            return
+        place = 1 + max(numbered(self.folder, "set-aside"), default=0)
+        for path in later:
+            target = self.folder / f"set-aside-{place:03d}" / path.relative_to(self.folder)
+            make_folder(target.parent)
+            path.replace(target)
+
+
+def _judgement(response: Response) -> Judgement:
+    """The verdict by the sign of the reward; all rewards as numbers stand in its reason, as JSON."""
+    if math.isnan(response.reward):
+        verdict = Verdict.CRASHED
+    else:
+        verdict = Verdict.CORRECT if response.reward > 0 else Verdict.WRONG
+    known = {name: None if math.isnan(value) else value for name, value in response.rewards.items()}
+    return Judgement(verdict, None, json.dumps(known))

@@ -1,0 +1,281 @@
+"""SPS inside TRL: what it leaves alone, what it learns from, and that stopping changes nothing."""
+
+import json
+import math
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from trainers.chat_model import EMBEDDED, problems
+from unsqueeze.algos.selection import likelihood, select_demonstrations
+from unsqueeze.config.irl_settings import IrlSettings
+from unsqueeze.config.model_settings import ModelSettings
+from unsqueeze.errors import UserError
+from unsqueeze.policy.batch import Row
+from unsqueeze.policy.optimize import make_optimizer
+from unsqueeze.policy.policy import Policy
+from unsqueeze.rollout.types import Group
+from unsqueeze.seeds import derive_seed
+from unsqueeze.store.demos import read_demos
+from unsqueeze.store.rollouts import RolloutWriter
+from unsqueeze.training.irl_phase import irl_updates
+
+pytestmark = pytest.mark.slow
+HERE = Path(__file__).parent
+SPS = {"sps_every_steps": 2, "sps_learning_rate": 1e-3, "sps_batch_size": 4, "sps_k": 2}
+GENERATIONS: list[dict[str, Any]] = [{}, {"steps_per_generation": 4, "gradient_checkpointing": True}]
+
+
+def call(out: Path, trainer: str, *arguments: object, **config: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, HERE / "sps_run.py", out, trainer, "--config", json.dumps(config), *arguments]
+    return subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
+
+
+def run(out: Path, trainer: str, *arguments: object, **config: object) -> Path:
+    """TRL in a process of its own: it sets what is global, and warns."""
+    done = call(out, trainer, *arguments, **config)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return out
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    return load_file(out / "final" / "model.safetensors")
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def logged(out: Path, *names: str) -> list[list[Any]]:
+    lines = json.loads((out / "log.json").read_text())
+    return [[line.get(name) for name in names] for line in lines if "loss" in line]
+
+
+def lines_of_phases(out: Path) -> dict[int, int]:
+    """The steps whose line of the log tells of a phase, with its number of demonstrations."""
+    lines = json.loads((out / "log.json").read_text())
+    return {line["step"]: line["sps/num_demonstrations"] for line in lines if "sps/phase" in line and "loss" in line}
+
+
+def report(out: Path, number: int) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / "sps" / "phases" / f"irl-{number:03d}.json").read_text())
+    return {name: value for name, value in found.items() if name != "seconds"}
+
+
+def stored(out: Path) -> dict[int, list[Group]]:
+    rollouts = RolloutWriter(out / "sps" / "rollouts")
+    return {step: rollouts.read(step) for step in rollouts.steps()}
+
+
+def loaded(folder: Path) -> Policy:
+    return Policy.load(ModelSettings(path=str(folder), device="cpu"))
+
+
+@pytest.mark.parametrize("generation", GENERATIONS, ids=["one-step", "four-steps"])
+def test_without_irl_steps_it_is_the_plain_trainer(generation: dict[str, Any], tmp_path: Path):
+    plain = run(tmp_path / "plain", "plain", **generation)
+    sps = run(tmp_path / "sps", "sps", **SPS, sps_steps=0, **generation)
+    assert same(weights(plain), weights(sps))
+    names = ("loss", "grad_norm", "reward", "step")
+    assert logged(plain, *names) == logged(sps, *names)
+    assert any(loss for loss, *_ in logged(plain, *names))
+    # It did select, and the weights did move from where they began.
+    assert report(sps, 1)["num_demonstrations"] > 0 == report(sps, 1)["num_updates"]
+    assert not same(weights(plain), load_file(EMBEDDED / "model.safetensors"))
+
+
+def test_a_phase_is_that_of_unsqueeze_on_the_stored_rollouts(tmp_path: Path):
+    before = loaded(run(tmp_path / "plain", "plain", max_steps=2) / "final")
+    out = run(tmp_path / "sps", "sps", max_steps=2, **SPS)
+    groups = [group for each in stored(out).values() for group in each]
+    rows = []
+    for group in groups:
+        chosen = select_demonstrations(
+            np.array([likelihood(one.completion.logp_raw) for one in group.rollouts]),
+            np.array([one.verdict.reward for one in group.judgements]),
+            2,
+            rng=np.random.default_rng(derive_seed(7, "l2te", group.rollouts[0].group)),
+        )
+        taken = [group.rollouts[one.index] for one in chosen]
+        rows += [Row(prompt_tokens=one.prompt_tokens, tokens=one.completion.tokens, weight=0.0) for one in taken]
+    settings = IrlSettings(k=2, learning_rate=1e-3, batch_size=4)
+    nll = -float(np.mean(np.concatenate(before.logp(rows, max_tokens=16384)), dtype=np.float64))
+    updates = irl_updates(
+        before,
+        settings,
+        rows,
+        optimizer=make_optimizer(before, settings),
+        rng=np.random.default_rng(derive_seed(7, "irl", 1)),
+        tokens_per_microbatch=16384,
+        kl_moved=lambda: math.nan,
+        check_stop=lambda: None,
+    )
+    assert len(list(updates)) == 4
+    ours = {name: parameter.detach() for name, parameter in before.model.named_parameters()}
+    theirs = weights(out)
+    assert all(torch.equal(theirs[name], ours[name]) for name in theirs)
+    told = report(out, 1)
+    assert told["nll_before"] == pytest.approx(nll, abs=1e-6)
+    assert told["nll_after"] < told["nll_before"]
+    assert (told["step"], told["num_rollouts"], told["num_demonstrations"], told["num_updates"]) == (2, 16, 8, 4)
+
+
+def test_every_training_rollout_is_stored_and_none_of_an_evaluation(tmp_path: Path):
+    out = run(tmp_path, "sps", "--eval", 8, max_steps=2, **SPS)
+    found = stored(out)
+    assert {step: [len(group.rollouts) for group in groups] for step, groups in found.items()} == {1: [4, 4], 2: [4, 4]}
+    groups = [group for each in found.values() for group in each]
+    assert {group.problem.prompt for group in groups} <= set(problems(0, 64))
+    policy = loaded(EMBEDDED)
+    for group in groups:
+        target = group.problem.prompt.split()[1]
+        assert group.problem.answer == target
+        for rollout, judgement in zip(group.rollouts, group.judgements, strict=True):
+            said = rollout.completion
+            assert policy.tokenizer.decode(rollout.prompt_tokens, skip_special_tokens=True) == group.problem.prompt
+            assert policy.tokenizer.decode(said.tokens, skip_special_tokens=True) == said.text
+            assert (said.stop_reason == "eos") == (said.tokens[-1] == policy.tokenizer.eos_token_id)
+            assert said.stop_reason in ("eos", "length")
+            assert json.loads(judgement.reason) == {"accuracy": float(target in said.text)}
+            assert judgement.verdict.reward == float(target in said.text)
+    first = [one for group in found[1] for one in group.rollouts]
+    rows = [Row(prompt_tokens=one.prompt_tokens, tokens=one.completion.tokens, weight=0.0) for one in first]
+    for one, logp_T in zip(first, policy.logp(rows, max_tokens=16384), strict=True):
+        assert np.array_equal(one.completion.logp_raw, logp_T)
+
+
+def test_stopped_and_resumed_is_never_stopped(tmp_path: Path):
+    config = {**SPS, "sps_every_steps": 3, "max_steps": 7, "save_strategy": "steps", "save_steps": 2}
+    whole = run(tmp_path / "whole", "sps", **config)
+    again = tmp_path / "again"
+    # Stopped in step 5 or later, after a phase: what is of after step 2 is of no use, and stays on the disk.
+    shutil.copytree(whole / "sps", again / "sps")
+    run(again, "sps", "--resume", whole / "checkpoint-2", **config)
+    assert same(weights(whole), weights(again))
+    assert logged(whole, "loss", "reward", "step") == logged(again, "loss", "reward", "step")
+    for number in (1, 3):
+        assert report(whole, number) == report(again, number)
+        files = [out / "sps" / "demos" / f"irl-{number:03d}.parquet" for out in (whole, again)]
+        assert read_demos(files[0]) == read_demos(files[1])
+    assert report(whole, 1)["num_rollouts"] == 24
+    aside = again / "sps" / "set-aside-001"
+    assert RolloutWriter(aside / "rollouts").steps() == [3, 4, 5, 6, 7]
+    assert sorted(path.name for path in (aside / "phases").iterdir()) == ["irl-001.json", "irl-003.json"]
+    # A phase on the rollouts since the checkpoint alone would be one on fewer, and nobody would notice.
+    elsewhere = call(tmp_path / "elsewhere", "sps", "--resume", whole / "checkpoint-2", **config)
+    assert elsewhere.returncode != 0
+    assert "goes on with the rollouts of step 1, 2, which are not in" in elsewhere.stderr
+
+
+def test_it_goes_on_from_a_checkpoint_of_the_plain_trainer(tmp_path: Path):
+    plain = run(tmp_path / "plain", "plain", max_steps=2, save_strategy="steps", save_steps=2)
+    out = run(tmp_path / "sps", "sps", "--resume", plain / "checkpoint-2", save_strategy="steps", save_steps=2, **SPS)
+    assert (report(out, 1)["step"], report(out, 1)["num_rollouts"]) == (4, 16)
+    saved = json.loads((out / "checkpoint-4" / "trainer_state.json").read_text())["stateful_callbacks"]["SPSCallback"]
+    assert saved["attributes"]["sps"]["num_phases"] == 1
+
+
+def test_a_phase_waits_for_the_end_of_a_generation_of_four_steps(tmp_path: Path):
+    out = run(tmp_path, "sps", max_steps=12, steps_per_generation=4, **SPS | {"sps_every_steps": 6})
+    assert list(stored(out)) == [1, 5, 9]
+    # Complete with steps 6 and 12; step 6 is in the middle of a generation, which ends with step 8.
+    assert [report(out, number)["step"] for number in (1, 3)] == [8, 12]
+    assert [report(out, number)["num_rollouts"] for number in (1, 3)] == [64, 32]
+    assert next(iter(lines_of_phases(out).values())) == report(out, 1)["num_demonstrations"]
+
+
+def test_a_phase_of_passes_over_the_data(tmp_path: Path):
+    # 64 problems, 2 a step: an eighth of a pass is 4 steps.
+    out = run(tmp_path, "sps", max_steps=5, **SPS | {"sps_every_steps": None, "sps_every_passes": 0.125})
+    assert report(out, 1)["step"] == 4
+    assert not (out / "sps" / "phases" / "irl-003.json").exists()
+
+
+def trainer_like(**changes: Any) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    args = SimpleNamespace(
+        use_vllm=False,
+        vllm_mode="colocate",
+        fp16=False,
+        restore_callback_states_from_checkpoint=False,
+        steps_per_generation=1,
+        gradient_accumulation_steps=1,
+        sps_every_steps=1,
+    )
+    for name in set(changes) & set(vars(args)):
+        setattr(args, name, changes.pop(name))
+    whole = {
+        "args": args,
+        "is_deepspeed_enabled": False,
+        "is_fsdp_enabled": False,
+        "accelerator": SimpleNamespace(num_processes=1),
+        "_is_vlm": False,
+        "tools": [],
+        "environment_factories": None,
+        "rollout_func": None,
+        "model": AutoModelForCausalLM.from_pretrained(EMBEDDED),
+        "num_iterations": 1,
+        "train_dataset": [],
+    }
+    return SimpleNamespace(**whole | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"is_deepspeed_enabled": True}, "with DeepSpeed;"),
+        ({"is_fsdp_enabled": True}, "with FSDP;"),
+        ({"accelerator": SimpleNamespace(num_processes=2)}, "with 2 processes;"),
+        ({"_is_vlm": True}, "with models that read images;"),
+        ({"tools": [print]}, "with tools and environments;"),
+        ({"rollout_func": print}, "with a rollout_func;"),
+        ({"use_vllm": True, "vllm_mode": "server"}, "with vllm_mode 'server';"),
+        ({"fp16": True}, "with fp16;"),
+        ({"model": torch.nn.Linear(2, 2)}, "with adapters and wrapped models;"),
+        ({"gradient_accumulation_steps": 2}, "steps_per_generation is 1 and gradient_accumulation_steps 2"),
+        ({"train_dataset": iter([]), "sps_every_steps": None}, "give sps_every_steps"),
+    ],
+)
+def test_what_was_not_tried_is_refused(changes: dict[str, Any], message: str):
+    from unsqueeze.integrations.trl import _refuse_untried
+
+    _refuse_untried(trainer_like())
+    with pytest.raises(UserError, match=message):
+        _refuse_untried(trainer_like(**changes))
+
+
+def test_weights_in_bfloat16_are_refused():
+    from unsqueeze.integrations.trl import _refuse_untried
+
+    trainer = trainer_like()
+    trainer.model.bfloat16()
+    with pytest.raises(UserError, match=r"the weights are torch\.bfloat16"):
+        _refuse_untried(trainer)
+
+
+def test_settings_are_checked_by_their_names(tmp_path: Path):
+    from unsqueeze.integrations.trl import SPSConfig, _judging_reward
+
+    def config(**settings: Any) -> SPSConfig:
+        return SPSConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, **settings)
+
+    defaults = config().irl_settings()
+    assert defaults == IrlSettings()
+    with pytest.raises(UserError, match="sps_k is 0"):
+        config(sps_k=0)
+    with pytest.raises(UserError, match=r"sps_every_passes is 1 and sps_every_steps is 2"):
+        config(sps_every_passes=1.0, sps_every_steps=2)
+    with pytest.raises(UserError, match=r"2 reward functions \(right, short\)"):
+        _judging_reward(config(), ["right", "short"])
+    assert _judging_reward(config(sps_reward="short"), ["right", "short"]) == 1
+    with pytest.raises(UserError, match="it must be one of: right, short"):
+        _judging_reward(config(sps_reward="wrong"), ["right", "short"])
