@@ -15,6 +15,14 @@ from typing import Any
 UNKNOWN = "–"
 """What stands for None and NaN where a person reads."""
 
+SHOWN_KS = (8, 32, 128)
+"""The ks of Pass@k that tell the story where there are many."""
+
+
+def shown_ks(most: int) -> list[int]:
+    """Return the ks of a table whose evaluations have ``most`` samples a problem: a few, and all of them."""
+    return sorted({k for k in SHOWN_KS if k < most} | {most})
+
 
 @dataclass(frozen=True, slots=True)
 class Column:

@@ -29,13 +29,12 @@ from unsqueeze.cli.showing import FormatOption, form_of, print_table
 from unsqueeze.cli.task_list import ListTasksOption
 from unsqueeze.errors import INTERRUPTED, Interrupted
 from unsqueeze.plain_json import dumps
+from unsqueeze.tables import SHOWN_KS
 from unsqueeze.wording import counted
 
 if TYPE_CHECKING:
     from unsqueeze.metrics.intervals import Estimate
     from unsqueeze.metrics.summary import Summary
-
-TABLE_KS = (8, 32, 128)
 
 
 @takes(asking, judging, loading)
@@ -114,7 +113,7 @@ def print_summary(summary: "Summary", n: int, temperature: float) -> None:
     # Avg@n is the better estimate of Pass@1; of many ks a few tell the story.
     shown = [k for k in summary.pass_at if k > 1]
     if len(shown) > 4:
-        shown = [k for k in shown if k in TABLE_KS or k == max(shown)]
+        shown = [k for k in shown if k in SHOWN_KS or k == max(shown)]
     table = Table(box=box.SIMPLE, caption=f"temperature {temperature:g}; % with 95 % intervals over problems")
     table.add_column("task", overflow="fold")
     for heading in ("problems", f"Avg@{n}", *(f"Pass@{k}" for k in shown)):
@@ -153,7 +152,7 @@ def describe_reliability(part: "Summary") -> str:
     """Say in one line how reliably problems are solved: Cover@τ, and pass^k and mG-Pass@k at a k of 8 or so."""
     found = part.reliability
     told = [f"Cover@{tau:g} {points(estimate.mean)} %" for tau, estimate in found.cover.items()]
-    if some := [k for k in found.pass_hat if k <= TABLE_KS[0]]:
+    if some := [k for k in found.pass_hat if k <= SHOWN_KS[0]]:
         k = max(some)
         told += [
             f"pass^{k} {points(found.pass_hat[k].mean)} %",

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from unsqueeze.api.training import Trained, TrainedArm
 from unsqueeze.cli.compare_tables import between, signed
-from unsqueeze.cli.evaluate import TABLE_KS, estimates
+from unsqueeze.cli.evaluate import estimates
 from unsqueeze.cli.options import chance
 from unsqueeze.config.data_settings import DataSettings
 from unsqueeze.cost.units import in_bytes, in_time
@@ -19,6 +19,7 @@ from unsqueeze.metrics.summary import Summary
 from unsqueeze.progress import Progress
 from unsqueeze.store.best import Best
 from unsqueeze.store.names import step_file
+from unsqueeze.tables import shown_ks
 from unsqueeze.training.arms import CheckedArm
 
 NO_BEST = (
@@ -142,11 +143,6 @@ def table_caption(arm: TrainedArm) -> str:
         f"{summary.n_problems} held-out problems, {summary.max_k} samples each at temperature {arm.temperature}; % "
         f"with 95 % intervals over problems, log-probs in nats per token"
     )
-
-
-def shown_ks(most: int) -> list[int]:
-    """Return the ks of the tables: of many a few tell the story."""
-    return sorted({k for k in TABLE_KS if k < most} | {most})
 
 
 def results_table(arms: Sequence[TrainedArm]) -> Table:

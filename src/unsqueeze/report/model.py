@@ -136,11 +136,6 @@ class Report:
         return [run for _, run in self.runs if run.is_training]
 
     @property
-    def is_live(self) -> bool:
-        """Whether a run may still be going on."""
-        return any(not run.is_done for _, run in self.runs)
-
-    @property
     def ks(self) -> list[int]:
         """The ks that every evaluation has."""
         sets = [set(each.summary.pass_at) for _, run in self.runs for each in run.checkpoints]

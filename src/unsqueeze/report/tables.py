@@ -10,10 +10,7 @@ from unsqueeze.metrics.comparison import Contrast
 from unsqueeze.metrics.intervals import Estimate
 from unsqueeze.metrics.tally import Key, Tally
 from unsqueeze.report.model import BASE, Checkpoint, Contrasted, Report, RunRecord, Side
-from unsqueeze.tables import Column, Table
-
-SHOWN_KS = (8, 32, 128)
-"""Ks that tell the story where there are many."""
+from unsqueeze.tables import SHOWN_KS, Column, Table
 
 
 def all_tables(report: Report) -> dict[str, Table]:

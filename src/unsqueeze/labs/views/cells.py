@@ -9,13 +9,6 @@ from typing import Any
 from unsqueeze.metrics.intervals import Estimate
 from unsqueeze.tables import Column
 
-SHOWN_KS = (8, 32)
-
-
-def ks_of(most: int) -> list[int]:
-    """Return the ks of a table whose evaluations have ``most`` samples a problem: a few, and all of them."""
-    return [*(k for k in SHOWN_KS if k < most), most]
-
 
 def name_column(heading: str = "") -> Column:
     return Column(heading, left=True)

@@ -1,14 +1,14 @@
 """A row an arm: its difference to the control, of the same problems and the same seeds."""
 
 from unsqueeze.labs.gather import Results
-from unsqueeze.labs.views.cells import estimate_column, interval, ks_of, name_column
+from unsqueeze.labs.views.cells import estimate_column, interval, name_column
 from unsqueeze.metrics.comparison import compare_tallies
-from unsqueeze.tables import Column, Table
+from unsqueeze.tables import Column, Table, shown_ks
 
 
 def differences(found: Results) -> Table:
     """Paired differences of Avg@n and Pass@k between every arm and the control, at equal seeds."""
-    ks = ks_of(found.most_samples)
+    ks = shown_ks(found.most_samples)
     rows = []
     for cell, runs, control in found.pairs():
         compared = compare_tallies(

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from unsqueeze.labs.gather import Gathered, Results
-from unsqueeze.labs.views.cells import ks_of, name_column, spread, spread_column
-from unsqueeze.tables import Column, Table
+from unsqueeze.labs.views.cells import name_column, spread, spread_column
+from unsqueeze.tables import Column, Table, shown_ks
 
 
 def results(found: Results) -> Table:
     """Avg@n, Pass@k, greedy log-prob and minutes of every arm: mean over seeds, with the smallest and the largest."""
-    ks = ks_of(found.most_samples)
+    ks = shown_ks(found.most_samples)
     rows = []
     for variant in found.variants:
         cells = found.of_variant(variant)

@@ -1,13 +1,13 @@
 """A row an arm and an evaluated step: the path of a training."""
 
 from unsqueeze.labs.gather import Results
-from unsqueeze.labs.views.cells import ks_of, name_column, spread, spread_column
-from unsqueeze.tables import Column, Table
+from unsqueeze.labs.views.cells import name_column, spread, spread_column
+from unsqueeze.tables import Column, Table, shown_ks
 
 
 def steps(found: Results) -> Table:
     """Avg@n, Pass@k and greedy log-prob after every evaluated step: mean over seeds, with smallest and largest."""
-    ks = ks_of(found.most_samples)
+    ks = shown_ks(found.most_samples)
     rows = []
     for cell, runs in found.cells.items():
         shared = sorted(set.intersection(*(set(run.summaries) for run in runs))) if runs else []
