@@ -21,8 +21,8 @@ PROBE_STEPS = 12
 PROBE_PROBLEMS = 8
 
 RESAMPLED = 1.7
-"""Groups generated for each that is trained on under dynamic sampling, with up to three rounds of further prompts: what
-``dapo`` took on Countdown (docs/results/algorithms-2cores.md)."""
+"""Groups taken to be generated for each that is trained on under dynamic sampling. An assumption: no results page holds
+the number, and the time left is corrected by the runs that finish."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
