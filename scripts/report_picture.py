@@ -1,9 +1,9 @@
-"""Make docs/images/report.png, the picture at the top of the README: the first screen of a run's report.
+"""Make docs/images/report.png, the picture at the top of the README: the first screen of a report.
 
-    python scripts/report_picture.py --run runs/quickstart
+    python scripts/report_picture.py --run labs/quickstart
 
-RUN is a finished ``unsqueeze train quickstart --run RUN`` (about nine minutes on two cores). Needs Debian's chromium
-and the packages of the extra ``dev``.
+RUN is what ``unsqueeze lab quickstart`` left (about a quarter of an hour on two cores), or a run. Needs Debian's
+chromium and the packages of the extra ``dev``.
 """
 
 import argparse
@@ -23,7 +23,7 @@ MOST_BYTES = 300_000
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, default=Path("runs/quickstart"))
+    parser.add_argument("--run", type=Path, default=Path("labs/quickstart"))
     parser.add_argument("--out", type=Path, default=PICTURE)
     arguments = parser.parse_args()
     chromium = shutil.which("chromium")
