@@ -59,7 +59,8 @@ def main() -> None:
     )
     trainer.train(resume_from_checkpoint=given.resume)
     trainer.save_model(str(Path(given.out, "final")))
-    Path(given.out, "log.json").write_text(json.dumps(trainer.state.log_history))
+    if trainer.is_world_process_zero():
+        Path(given.out, "log.json").write_text(json.dumps(trainer.state.log_history))
 
 
 if __name__ == "__main__":

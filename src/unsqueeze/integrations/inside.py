@@ -6,6 +6,7 @@ FOLDER/phases/irl-001.json            its report
 FOLDER/set-aside-001/                 what a run that went on from an earlier checkpoint found there of a later time
 """
 
+import hashlib
 import json
 import math
 import time
@@ -18,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unsqueeze.config.irl_settings import IrlSettings
-from unsqueeze.errors import UserError
+from unsqueeze.distributed.processes import ONE, ManyProcesses, Processes
+from unsqueeze.errors import RunError, UserError
 from unsqueeze.policy.batch import Row
 from unsqueeze.policy.optimize import make_optimizer
 from unsqueeze.policy.policy import Policy
@@ -58,6 +60,14 @@ class Asked:
     responses: Sequence[Response]
 
 
+class TrainersProcesses(ManyProcesses):
+    """The processes that another trainer has started; its connection may carry what is on a GPU alone."""
+
+    def sum(self, values: Sequence[float]) -> list[float]:
+        """Element by element, the sum over processes, as plain numbers."""
+        return [math.fsum(each) for each in zip(*self.gather(list(values)), strict=True)]
+
+
 @dataclass(slots=True)
 class InsideState:
     """What a checkpoint must hold for the phases to go on as if never stopped.
@@ -93,13 +103,19 @@ class InsideReport:
 
 
 class PhasesInside:
-    """The IRL phases of a run whose RL is another trainer's."""
+    """The IRL phases of a run whose RL is another trainer's.
 
-    def __init__(self, folder: Path, settings: IrlSettings, *, seed: int, tokens_per_microbatch: int) -> None:
+    The main process alone touches files. All get the same rows, each computes with its share, and gradients are summed.
+    """
+
+    def __init__(
+        self, folder: Path, settings: IrlSettings, *, seed: int, tokens_per_microbatch: int, processes: Processes = ONE
+    ) -> None:
         self.folder = folder
         self.settings = settings
         self.seed = seed
         self.tokens_per_microbatch = tokens_per_microbatch
+        self.processes = processes
         self.rollouts = RolloutWriter(folder / "rollouts")
         self.demos = DemoWriter(folder / "demos")
         self.state = InsideState()
@@ -110,6 +126,9 @@ class PhasesInside:
         Files of a later time are set aside. UserError where rollouts that the next phase chooses from are missing.
         """
         self.state = InsideState(last_step=step) if saved is None else InsideState(**saved)
+        self.processes.on_main(lambda: self._tidy(step))
+
+    def _tidy(self, step: int) -> None:
         self._set_aside(step)
         missing = sorted(set(self.state.generations) - set(self.rollouts.steps()))
         if missing:
@@ -127,7 +146,7 @@ class PhasesInside:
         ]
         logp = iter(policy.logp(rows, max_tokens=self.tokens_per_microbatch))
         groups = [self._group(step, self.state.num_groups + place, each, logp) for place, each in enumerate(asked)]
-        self.rollouts.write(step, groups)
+        self.processes.on_main(lambda: self.rollouts.write(step, groups))
         self.state.num_groups += len(groups)
         self.state.generations.append(step)
 
@@ -135,12 +154,7 @@ class PhasesInside:
         """Choose among the rollouts since the last phase and train ``policy``, in place, with an optimizer anew."""
         begun = time.perf_counter()
         number = 2 * self.state.num_phases + 1
-        num_rollouts, chosen = 0, []
-        for group in self._stored():
-            num_rollouts += len(group.rollouts)
-            chosen += self._choose(group)
-        self.demos.write(number, [demonstration for demonstration, _ in chosen])
-        rows = [row for _, row in chosen]
+        num_rollouts, rows = self.processes.on_main(lambda: self._demonstrations(number))
         before, nll_before = snapshot(policy), self._nll(policy, rows)
         updates = irl_updates(
             policy,
@@ -153,6 +167,7 @@ class PhasesInside:
             check_stop=lambda: None,
         )
         num_updates = sum(1 for _ in updates)
+        self._check_equal(policy, step)
         change = weight_change(policy, before)
         report = InsideReport(
             phase=number,
@@ -166,7 +181,8 @@ class PhasesInside:
             share_moved=change.share_moved,
             seconds=time.perf_counter() - begun,
         )
-        write_atomically(self._phases / f"irl-{number:03d}.json", json.dumps(asdict(report)).encode())
+        path = self._phases / f"irl-{number:03d}.json"
+        self.processes.on_main(lambda: write_atomically(path, json.dumps(asdict(report)).encode()))
         self.state = replace(
             self.state,
             num_phases=self.state.num_phases + 1,
@@ -179,6 +195,21 @@ class PhasesInside:
     @property
     def _phases(self) -> Path:
         return self.folder / "phases"
+
+    def _demonstrations(self, number: int) -> tuple[int, list[Row]]:
+        """Choose, and store the choice. Returns among how many, and the rows."""
+        num_rollouts, chosen = 0, []
+        for group in self._stored():
+            num_rollouts += len(group.rollouts)
+            chosen += self._choose(group)
+        self.demos.write(number, [demonstration for demonstration, _ in chosen])
+        return num_rollouts, [row for _, row in chosen]
+
+    def _check_equal(self, policy: Policy, step: int) -> None:
+        """RunError unless all processes have the same weights, to the bit."""
+        digests = self.processes.gather(_digest(policy) if self.processes.size > 1 else b"")
+        if len(set(digests)) > 1:
+            raise RunError(f"the processes have different weights after the IRL phase of step {step}.")
 
     def _stored(self) -> Iterator[Group]:
         for step in self.state.generations:
@@ -234,6 +265,13 @@ class PhasesInside:
             target = self.folder / f"set-aside-{place:03d}" / path.relative_to(self.folder)
             make_folder(target.parent)
             path.replace(target)
+
+
+def _digest(policy: Policy) -> bytes:
+    digest = hashlib.sha256()
+    for _, parameter in policy.trainable():
+        digest.update(parameter.detach().cpu().numpy().tobytes())
+    return digest.digest()
 
 
 def _judgement(response: Response) -> Judgement:

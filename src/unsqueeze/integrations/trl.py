@@ -25,8 +25,9 @@ from transformers.trainer_callback import ExportableState
 from unsqueeze.algos.selection import Likelihood, Pool
 from unsqueeze.config.irl_settings import IrlSettings
 from unsqueeze.config.load import checked
+from unsqueeze.distributed.processes import ONE
 from unsqueeze.errors import MissingExtraError, UserError
-from unsqueeze.integrations.inside import Asked, PhasesInside, Response
+from unsqueeze.integrations.inside import Asked, PhasesInside, Response, TrainersProcesses
 from unsqueeze.interop.rollouts.trl import GOLDS
 from unsqueeze.policy.policy import Policy
 from unsqueeze.rollout.types import StopReason
@@ -131,6 +132,7 @@ class SPSTrainer(GRPOTrainer):
             self.args.irl_settings(),
             seed=self.args.seed,
             tokens_per_microbatch=self.args.sps_tokens_per_microbatch,
+            processes=TrainersProcesses() if self.accelerator.num_processes > 1 else ONE,
         )
         self.add_callback(SPSCallback(self))
 
@@ -174,7 +176,7 @@ class SPSTrainer(GRPOTrainer):
         if self.args.sps_every_steps is not None:
             return step // int(self.args.sps_every_steps)
         batch = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps
-        prompts = step * batch / (self.num_generations * self.num_iterations)
+        prompts = step * batch * self.accelerator.num_processes / (self.num_generations * self.num_iterations)
         # The margin keeps 0.1 passes, which binary floats round up, from ending a step late.
         return math.floor(prompts / ((self.args.sps_every_passes or 1.0) * len(self.train_dataset)) + 1e-9)
 
@@ -184,7 +186,10 @@ class SPSTrainer(GRPOTrainer):
         modes = [(module, module.training) for module in self.model.modules()]
         try:
             policy = Policy(
-                self.model, self._tokenizer, compute_dtype=torch.bfloat16 if self.args.bf16 else torch.float32
+                self.model,
+                self._tokenizer,
+                compute_dtype=torch.bfloat16 if self.args.bf16 else torch.float32,
+                processes=self.sps.processes,
             )
             if self.model.is_gradient_checkpointing:
                 for module in self.model.modules():
@@ -202,9 +207,10 @@ class SPSTrainer(GRPOTrainer):
         rewards_NF: Tensor,
         completion_ids: Sequence[Sequence[int]],
     ) -> list[Asked]:
-        """The groups of a generation; TRL keeps the responses to one prompt side by side."""
-        table = rewards_NF.tolist()
-        responses = [
+        """The groups of a generation, of all processes; TRL keeps the responses to one prompt side by side."""
+        first = self.accelerator.process_index * len(inputs)  # the rewards are of all processes
+        table = rewards_NF[first : first + len(inputs)].tolist()
+        own = [
             Response(
                 prompt_tokens=prompt_ids[i][prompt_mask[i].bool()].cpu().numpy().astype(np.int32),
                 tokens=np.array(ids, dtype=np.int32),
@@ -215,13 +221,15 @@ class SPSTrainer(GRPOTrainer):
             )
             for i, ids in enumerate(completion_ids)
         ]
+        questions = [
+            (_text_of(one["prompt"]), next((str(one[name]) for name in GOLDS if one.get(name) is not None), ""))
+            for one in inputs
+        ]
+        gathered = self.sps.processes.gather(list(zip(questions, own, strict=True)))
+        pairs = [pair for part in gathered for pair in part]
         return [
-            Asked(
-                _text_of(inputs[first]["prompt"]),
-                next((str(inputs[first][name]) for name in GOLDS if inputs[first].get(name) is not None), ""),
-                responses[first : first + self.num_generations],
-            )
-            for first in range(0, len(responses), self.num_generations)
+            Asked(*pairs[first][0], [response for _, response in pairs[first : first + self.num_generations]])
+            for first in range(0, len(pairs), self.num_generations)
         ]
 
     def _stop_reason(self, ids: Sequence[int]) -> StopReason:
@@ -278,7 +286,6 @@ def _refuse_untried(trainer: SPSTrainer) -> None:
     untried = {
         "DeepSpeed": trainer.is_deepspeed_enabled,
         "FSDP": trainer.is_fsdp_enabled,
-        f"{trainer.accelerator.num_processes} processes": trainer.accelerator.num_processes > 1,
         "models that read images": trainer._is_vlm,
         "tools and environments": bool(trainer.tools) or trainer.environment_factories is not None,
         "a rollout_func": trainer.rollout_func is not None,
