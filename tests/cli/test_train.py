@@ -5,12 +5,15 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from unsqueeze.api.training import TrainedArm
-from unsqueeze.cli.train_tables import results_table
+from unsqueeze.cli.train_tables import differences_table, results_table
+from unsqueeze.metrics.comparison import compare_tallies
 from unsqueeze.metrics.summary import summarise
+from unsqueeze.metrics.tally import Tally
 from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.training.arms import ArmResult
 
@@ -42,12 +45,13 @@ def test_arms_share_one_directory_and_one_table(command, tmp_path: Path):
     lines = [line.split() for line in out.splitlines()]
     table = [line for line in lines if line and line[0] in ("base", "grpo", "sps")]
     assert [line[0] for line in table[:3]] == ["base", "grpo", "sps"]
-    assert [line[:3] for line in table[3:]] == [["sps", "−", "grpo"], ["grpo", "−", "base"], ["sps", "−", "base"]]
+    assert [line[:2] for line in table[3::2]] == [["sps", "−"], ["grpo", "−"], ["sps", "−"]]
+    assert [line[0] for line in table[4::2]] == ["grpo", "base", "base"]
     # What is to be typed next is there to be typed: the same comparison, of the same files.
     (compared,) = [line[2:] for line in lines if line[:2] == ["unsqueeze", "compare"] and len(line) == 3]
     code, again, _ = command("compare", *compared, "--k", "8")
     assert code == 0
-    difference = table[3][3]
+    difference = table[3][2]
     assert difference in again
     # Both arms start from one model and one seed: before training they are the same.
     grpo, sps = (RunDirectory.open(tmp_path / "both" / name) for name in ("grpo", "sps"))
@@ -193,3 +197,22 @@ def test_a_long_name_is_shown_whole_in_eighty_columns():
     lines = screen.getvalue().splitlines()
     assert name in "".join(line[2:18].strip() for line in lines)
     assert "…" not in screen.getvalue()
+
+
+def test_arms_are_told_apart_beside_wide_differences_in_eighty_columns():
+    ks = [8, 32, 128]
+    names = tuple(f"p{i}" for i in range(40))
+    # Half of the problems, so that differences have two digits and a sign at both ends: "-65.0…-35.0".
+    nobody, half = (
+        Tally(names, ("",) * 40, np.full(40, 128), np.arange(40) % 2 * right, np.zeros(40, np.int64))
+        for right in (0, 128)
+    )
+    pairs = {("sps", "grpo"): (nobody, half), ("a-long-name-1", "base"): (half, nobody)}
+    compared = {sides: compare_tallies([one], [other], ks) for sides, (one, other) in pairs.items()}
+    screen = io.StringIO()
+    Console(file=screen, width=80).print(differences_table(compared, 128))
+    rows = [line.split() for line in screen.getvalue().splitlines()]
+    starts = [row[0] for row in rows if row]
+    assert {"sps", "grpo", "a-long-name-", "base"} <= set(starts)
+    assert "…" not in starts
+    assert any(row[-2:] in (["20", "0"], ["0", "20"]) for row in rows)

@@ -15,12 +15,16 @@ from unsqueeze.cli.options import chance
 from unsqueeze.config.data_settings import DataSettings
 from unsqueeze.cost.units import in_bytes, in_time
 from unsqueeze.metrics.comparison import Comparison
+from unsqueeze.metrics.intervals import Estimate
 from unsqueeze.metrics.summary import Summary
 from unsqueeze.progress import Progress
 from unsqueeze.store.best import Best
 from unsqueeze.store.names import step_file
 from unsqueeze.tables import shown_ks
 from unsqueeze.training.arms import CheckedArm
+
+MOST_NAME_WIDTH = 12
+"""Columns that the names of two arms get in a narrow window, one below the other; longer ones are folded."""
 
 NO_BEST = (
     "No checkpoint is called the best: there are no validation problems (data.num_validation), and test problems must "
@@ -77,19 +81,26 @@ def differences_table(comparisons: Mapping[tuple[str, str], Comparison], n: int)
 
     A problem is gained where only the former of the two has a correct sample, lost where only the latter has.
     """
-    table = Table(box=box.SIMPLE)
-    table.add_column("", overflow="fold")
+    table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0))
+    # In a narrow window the numbers would take all the room, and nobody could tell the lines apart.
+    longest = max(max(len(f"{other} −"), len(first)) for other, first in comparisons)
+    table.add_column("", overflow="fold", min_width=min(longest, MOST_NAME_WIDTH))
     ks = list(next(iter(comparisons.values())).pass_at)
     for heading in (f"Avg@{n}", *(f"Pass@{k}" for k in ks), "gained", "lost"):
         table.add_column(heading, justify="right", no_wrap=True)
     for (other, first), comparison in comparisons.items():
         contrasts = [comparison.avg, *comparison.pass_at.values()]
         cells = [
-            f"{signed(one.paired.difference.mean)}\n{between(one.paired.difference)}\np {chance(one.paired.p_value)}"
+            f"{signed(one.paired.difference.mean)}\n{tight(one.paired.difference)}\np {chance(one.paired.p_value)}"
             for one in contrasts
         ]
-        table.add_row(f"{other} − {first}", *cells, str(comparison.num_gained), str(comparison.num_lost))
+        table.add_row(f"{other} −\n{first}", *cells, str(comparison.num_gained), str(comparison.num_lost))
     return table
+
+
+def tight(estimate: Estimate) -> str:
+    """Return an interval in points without room around it: four of them go into eighty columns beside a name."""
+    return between(estimate).replace(" ", "")
 
 
 def next_after(recipe: str, overrides: Sequence[str], directory: Path, trained: Trained) -> dict[str, str]:
