@@ -218,8 +218,7 @@ class PhasesInside:
     def _choose(self, group: Group) -> list[tuple[Demonstration, Row]]:
         rng = np.random.default_rng(derive_seed(self.seed, "l2te", group.rollouts[0].group))
         candidates = Candidates(group.problem.id, rng, candidates_of(group))
-        by_mean = self.settings.likelihood == "mean"
-        scores_G = np.array([one.mean_logp if by_mean else one.sum_logp for one in candidates.rollouts])
+        scores_G = candidates.stored_likelihood(self.settings.likelihood)
         return list(choose_from(candidates, scores_G, self.settings))
 
     def _nll(self, policy: Policy, rows: Sequence[Row]) -> float | None:

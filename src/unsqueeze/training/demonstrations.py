@@ -1,13 +1,14 @@
 """Which rollouts an IRL phase learns from: candidates read back from the store, scored, and chosen by L2TE."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unsqueeze.algos.schedule import Phase
-from unsqueeze.algos.selection import in_pool, likelihood, select_demonstrations
+from unsqueeze.algos.selection import Likelihood, in_pool, likelihood, select_demonstrations
 from unsqueeze.config.irl_settings import IrlSettings
 from unsqueeze.policy.batch import Row
 from unsqueeze.policy.reference import Reference
@@ -40,20 +41,20 @@ class Candidates:
     rng: np.random.Generator
     rollouts: list[Candidate] = field(default_factory=list)
 
+    def stored_likelihood(self, kind: Likelihood) -> NDArray[np.float64]:
+        """Return their log-likelihoods under the policies that sampled them, nats (``algos.selection.likelihood``)."""
+        return np.array([one.mean_logp if kind == "mean" else one.sum_logp for one in self.rollouts])
+
 
 def choose_demonstrations(run: Run, phase: Phase, reference: Reference | None) -> list[Row]:
     """L2TE over what RL generated in the last ``irl.replay_phases`` RL phases: stores the choice, returns its rows."""
     settings = run.recipe.irl
     assert settings is not None
     found = _of_groups(run, phase) if settings.replay_phases == 1 else _of_problems(run, phase, settings)
-    scores = _scores(run, [one for each in found for one in each.rollouts], settings, reference)
     demonstrations: list[Demonstration] = []
     rows: list[Row] = []
-    place = 0
-    for each in found:
-        scores_G = scores[place : place + len(each.rollouts)]
-        place += len(each.rollouts)
-        for demonstration, row in choose_from(each, scores_G, settings):
+    for candidates, scores_G in _scored(run, found, settings, reference):
+        for demonstration, row in choose_from(candidates, scores_G, settings):
             demonstrations.append(demonstration)
             rows.append(row)
     if phase.number not in run.directory.demos.numbers():
@@ -90,12 +91,10 @@ def choose_from(
         yield demonstration, rollout.row
 
 
-def _of_groups(run: Run, phase: Phase) -> list[Candidates]:
-    """Every group of the last RL phase by itself, as the paper has it."""
-    return [
-        Candidates(group.problem.id, run.rng("l2te", group.rollouts[0].group), candidates_of(group))
-        for group in _stored(run, phase.first_step, phase.last_step)
-    ]
+def _of_groups(run: Run, phase: Phase) -> Iterator[Candidates]:
+    """Yield every group of the last RL phase by itself, as the paper has it, as it is read."""
+    for group in _stored(run, phase.first_step, phase.last_step):
+        yield Candidates(group.problem.id, run.rng("l2te", group.rollouts[0].group), candidates_of(group))
 
 
 def _of_problems(run: Run, phase: Phase, settings: IrlSettings) -> list[Candidates]:
@@ -155,28 +154,39 @@ def candidates_of(group: Group) -> list[Candidate]:
     ]
 
 
-def _scores(
-    run: Run, candidates: Sequence[Candidate], settings: IrlSettings, reference: Reference | None
-) -> NDArray[np.float64]:
-    """What candidates are ranked by, the least first, nats (``irl.rank_by``).
+def _scored(
+    run: Run, found: Iterable[Candidates], settings: IrlSettings, reference: Reference | None
+) -> Iterator[tuple[Candidates, NDArray[np.float64]]]:
+    """Yield candidates with what they are ranked by, the least first, nats (``irl.rank_by``).
 
-    ``behaviour``  log-likelihood under the policy that sampled it, as it was stored (the paper's)
-    ``present``    under the policy that the phase begins with
+    ``behaviour``  log-likelihood under the policy that sampled it, as it was stored (the paper's); one problem is held
+                   at a time
+    ``present``    under the policy that the phase begins with; all are held, and scored together
     ``ratio``      of the latter less that under the base policy: negative where training has made it less likely
     """
     if settings.rank_by == "behaviour":
-        return np.array([one.mean_logp if settings.likelihood == "mean" else one.sum_logp for one in candidates])
+        for one in found:
+            yield one, one.stored_likelihood(settings.likelihood)
+        return
+    held = list(found)
+    scores = iter(_scores(run, [rollout.row for one in held for rollout in one.rollouts], settings, reference))
+    for one in held:
+        yield one, np.array([*islice(scores, len(one.rollouts))])
+
+
+def _scores(run: Run, rows: Sequence[Row], settings: IrlSettings, reference: Reference | None) -> list[float]:
+    """Log-likelihoods of responses, nats, under the policy as it is; less that under the base policy for ``ratio``."""
     max_tokens = run.recipe.rl.tokens_per_microbatch
     scores: list[float] = []
-    with run.progress.work("scoring candidates of IRL", len(candidates)) as advance:
-        for first in range(0, len(candidates), ROWS_AT_ONCE):
+    with run.progress.work("scoring candidates of IRL", len(rows)) as advance:
+        for first in range(0, len(rows), ROWS_AT_ONCE):
             run.stop.check()
-            rows = [one.row for one in candidates[first : first + ROWS_AT_ONCE]]
-            present = run.policy.logp(rows, max_tokens=max_tokens)
+            some = rows[first : first + ROWS_AT_ONCE]
+            present = run.policy.logp(some, max_tokens=max_tokens)
             if settings.rank_by == "ratio":
                 assert reference is not None, "the recipe's reference is made where candidates are ranked against it"
-                base = reference.logp(rows, max_tokens=max_tokens)
+                base = reference.logp(some, max_tokens=max_tokens)
                 present = [now_T - then_T for now_T, then_T in zip(present, base, strict=True)]
             scores += [likelihood(logp_T, settings.likelihood) for logp_T in present]
-            advance(len(rows))
-    return np.array(scores)
+            advance(len(some))
+    return scores
