@@ -29,6 +29,7 @@ from tokenizers import Tokenizer, decoders, pre_tokenizers, processors
 from tokenizers.models import WordLevel
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from unsqueeze.policy.caches import cache_argument, cache_of
 from unsqueeze.tasks.countdown import (
     CountdownDifficulty,
     countdown_problems,
@@ -175,7 +176,7 @@ def sample(
     """``num_samples`` responses to one prompt, without the end token: one prefill, then the cache, token by token."""
     eos = model.config.eos_token_id
     prefill = model(input_ids=torch.tensor([prompt]), use_cache=True)
-    cache = prefill.past_key_values
+    cache = cache_of(prefill)
     cache.batch_repeat_interleave(num_samples)
     logits_NV = prefill.logits[:, -1].expand(num_samples, -1)
     columns: list[torch.Tensor] = []
@@ -187,7 +188,8 @@ def sample(
         ended_N |= token_N == eos
         if bool(ended_N.all()):
             break
-        logits_NV = model(input_ids=token_N[:, None], past_key_values=cache, use_cache=True).logits[:, -1]
+        taken = {cache_argument(model.forward): cache, "use_cache": True}
+        logits_NV = model(input_ids=token_N[:, None], **taken).logits[:, -1]
     rows = torch.stack(columns, dim=1).tolist()
     return [row[: row.index(eos)] if eos in row else row for row in rows]
 

@@ -41,7 +41,7 @@ def test_the_oracle_is_the_version_that_was_read() -> None:
 class Bigram(nn.Module):
     """p(next | previous) = softmax of a row of a table: a model small enough to see through."""
 
-    is_gradient_checkpointing = False
+    is_gradient_checkpointing = is_activation_checkpointing = False
 
     def __init__(self, table: Tensor) -> None:
         super().__init__()

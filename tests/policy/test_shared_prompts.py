@@ -19,7 +19,8 @@ from transformers import (
 
 from tiny_models import tiny_gpt2, tiny_llama, tiny_qwen2, tiny_tokenizer
 from unsqueeze.policy.batch import Row, collate
-from unsqueeze.policy.policy import Policy, recompute_activations
+from unsqueeze.policy.policy import Policy
+from unsqueeze.policy.recomputing import recompute_activations
 
 CPU = torch.device("cpu")
 VOCABULARY, CONTEXT = 32, 16

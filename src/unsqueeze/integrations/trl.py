@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, TrainerCallback
-from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.trainer_callback import ExportableState
 
 from unsqueeze.algos.selection import Likelihood, Pool
@@ -30,6 +29,7 @@ from unsqueeze.errors import MissingExtraError, UserError
 from unsqueeze.integrations.inside import Asked, PhasesInside, Response, TrainersProcesses
 from unsqueeze.interop.rollouts.trl import GOLDS
 from unsqueeze.policy.policy import Policy
+from unsqueeze.policy.recomputing import put_layers_in_training, recomputes_activations
 from unsqueeze.rollout.types import StopReason
 
 try:
@@ -191,9 +191,8 @@ class SPSTrainer(GRPOTrainer):
                 compute_dtype=torch.bfloat16 if self.args.bf16 else torch.float32,
                 processes=self.sps.processes,
             )
-            if self.model.is_gradient_checkpointing:
-                for module in self.model.modules():
-                    module.training = isinstance(module, GradientCheckpointingLayer)
+            if recomputes_activations(self.model):
+                put_layers_in_training(self.model)
             yield policy
         finally:
             for module, training in modes:

@@ -7,6 +7,7 @@ from transformers import PreTrainedModel
 from unsqueeze.policy.batch import TokenBatch
 from unsqueeze.policy.context import rope_switch
 from unsqueeze.policy.head import token_logprobs
+from unsqueeze.policy.recomputing import recomputes_activations
 from unsqueeze.policy.shared_prompts import read_in_parts, reads_in_parts
 
 
@@ -27,7 +28,7 @@ class TokenLogprobs(nn.Module):
         """Tell whether prompts may be read once for many rows. Layers whose activations are computed again keep no
         cache.
         """
-        return self._reads_in_parts and not self.model.is_gradient_checkpointing
+        return self._reads_in_parts and not recomputes_activations(self.model)
 
     def forward(self, batch: TokenBatch, temperature: float, with_entropy: bool) -> tuple[Tensor, Tensor]:
         if batch.shared is None:

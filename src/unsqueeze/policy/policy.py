@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedModel
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 from unsqueeze.config.model_settings import ModelSettings
 from unsqueeze.device_errors import device_errors
@@ -25,6 +24,7 @@ from unsqueeze.policy.context import context_length
 from unsqueeze.policy.export import exported_weights
 from unsqueeze.policy.forward import TokenLogprobs
 from unsqueeze.policy.loading import load_pretrained, model_errors
+from unsqueeze.policy.recomputing import recompute_activations
 from unsqueeze.policy.saving import save_pretrained
 
 LESS_MEMORY = (
@@ -250,18 +250,6 @@ class Policy:
         # Whose forward pass comes first is taken for the outermost; it must not be a layer's, in a generation.
         row = Row(prompt_tokens=np.zeros(1, np.int32), tokens=np.zeros(1, np.int32), weight=0.0)
         self.logp([row], max_tokens=2)
-
-
-def recompute_activations(model: PreTrainedModel) -> None:
-    """Have the layers of a model in evaluation mode compute their activations again in the backward pass.
-
-    transformers does so only in layers that are in training mode. Here the layers alone are put into it: everything
-    inside them, dropout too, stays in evaluation mode.
-    """
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    for module in model.modules():
-        if isinstance(module, GradientCheckpointingLayer):
-            module.training = True
 
 
 def resolve_model(path: str) -> str:

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
+from unsqueeze.policy.caches import cache_argument
+
 _WORTH = 0.85
 """Prompts are shared where this leaves at most this share of the tokens to read: the layers are passed twice."""
 
@@ -72,9 +74,10 @@ def read_in_parts(body: nn.Module, config: Any, parts: SharedPrompts) -> Tensor:
     the response's own but the last.
     """
     cache = DynamicCache(config=config)
+    taken = {cache_argument(body.forward): cache, "use_cache": True}
     mask_PS = parts.mask_PS
     masked = {} if mask_PS is None else {"attention_mask": mask_PS, "position_ids": _positions(mask_PS)}
-    prompts = body(input_ids=parts.prompts_PS, past_key_values=cache, use_cache=True, **masked)
+    prompts = body(input_ids=parts.prompts_PS, **taken, **masked)
     last_NH = prompts.last_hidden_state[:, -1].index_select(0, parts.prompt_of_N)
     for layer in cache.layers:
         layer.reorder_cache(parts.prompt_of_N)  # type: ignore[arg-type]
@@ -84,8 +87,7 @@ def read_in_parts(body: nn.Module, config: Any, parts: SharedPrompts) -> Tensor:
     responses = body(
         input_ids=parts.inputs_NR,
         position_ids=parts.positions_NR,
-        past_key_values=cache,
-        use_cache=True,
+        **taken,
         **{name: value for name, value in masked.items() if name != "position_ids"},
     )
     return torch.cat([last_NH.unsqueeze(1), responses.last_hidden_state], dim=1)
@@ -99,7 +101,7 @@ def reads_in_parts(body: nn.Module, config: Any, device: torch.device) -> bool:
     it then does is asked of the model itself, on three short rows.
     """
     accepted = inspect.signature(body.forward).parameters
-    if not {"attention_mask", "position_ids", "past_key_values", "use_cache"} <= accepted.keys():
+    if not {"attention_mask", "position_ids", cache_argument(body.forward), "use_cache"} <= accepted.keys():
         return False
     if getattr(body, "_is_stateful", False):
         return False

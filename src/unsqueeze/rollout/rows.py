@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
+from unsqueeze.policy.caches import cache_argument, cache_of
 from unsqueeze.policy.context import rope_switch
 from unsqueeze.rollout.kv import BufferedLayer
 
@@ -49,7 +50,9 @@ class Network:
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
-        accepted = inspect.signature(_unwrapped(model).forward).parameters
+        forward = _unwrapped(model).forward
+        accepted = inspect.signature(forward).parameters
+        self._cache_argument = cache_argument(forward)
         self.takes_positions = "position_ids" in accepted
         self.switch = rope_switch(model)
         self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
@@ -70,10 +73,12 @@ class Network:
         embeddings: Any = cast(Any, self.model).get_input_embeddings()
         return int(embeddings.num_embeddings)
 
-    def __call__(self, input_ids: Tensor, **inputs: Any) -> tuple[Tensor, Any]:
+    def __call__(self, input_ids: Tensor, cache: Any = None, **inputs: Any) -> tuple[Tensor, Any]:
         """The logits at the last position, shape NV, and the cache (None where the model gives none)."""
+        if cache is not None:
+            inputs[self._cache_argument] = cache
         output = self.model(input_ids=input_ids, **self._last_only, **inputs)
-        return output.logits[:, -1], getattr(output, "past_key_values", None)
+        return output.logits[:, -1], cache_of(output)
 
 
 def prefill(network: Network, prompts: Sequence[Sequence[int]]) -> Rows:
@@ -145,7 +150,7 @@ class CachedRows:
         elif self._network.takes_positions:  # a model may count them wrongly by itself (Bamba)
             inputs["position_ids"] = torch.full_like(tokens_N, self._length).unsqueeze(-1)
         self._length += 1
-        self.logits_NV, _ = self._network(tokens_N.unsqueeze(-1), past_key_values=self._cache, use_cache=True, **inputs)
+        self.logits_NV, _ = self._network(tokens_N.unsqueeze(-1), self._cache, use_cache=True, **inputs)
 
 
 class SwitchingRows:
