@@ -1,5 +1,7 @@
 """Activations that are computed again in the backward pass instead of kept (gradient checkpointing)."""
 
+from typing import Any
+
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -9,8 +11,9 @@ _SETTINGS = {"use_reentrant": False}
 
 def recompute_activations(model: PreTrainedModel) -> None:
     """Have the layers of a model in evaluation mode compute their activations again in the backward pass."""
-    if hasattr(model, "activation_checkpointing_enable"):  # the name since transformers 5.24
-        model.activation_checkpointing_enable(activation_checkpointing_kwargs=_SETTINGS)
+    enable: Any = getattr(model, "activation_checkpointing_enable", None)  # the name in transformers 5.24
+    if enable is not None:
+        enable(activation_checkpointing_kwargs=_SETTINGS)
     else:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=_SETTINGS)
     put_layers_in_training(model)
