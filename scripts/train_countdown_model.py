@@ -1,6 +1,7 @@
-"""Trains the Countdown model that ships inside the package, and measures it.
+"""Trains a Countdown model that ships inside the package, and measures it.
 
     python scripts/train_countdown_model.py --out src/unsqueeze/models/countdown-0.4m
+    python scripts/train_countdown_model.py --numbers 5 --layers 4 --out src/unsqueeze/models/countdown5-0.5m
 
 A small Llama learns by cross-entropy to write random solutions, many per problem, so that its policy is broad: it is
 right about one time in three, and solves nearly every problem within 128 samples. That is the base policy which RL then
@@ -234,12 +235,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="the folder to write")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=Settings.steps)
+    parser.add_argument("--numbers", type=int, default=CountdownDifficulty.count, help="how many a problem has")
+    parser.add_argument("--layers", type=int, default=Settings.num_layers)
     parser.add_argument("--threads", type=int, default=1, help="the batches are so small that more gain little")
     arguments = parser.parse_args()
 
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(arguments.seed)
-    settings, difficulty = Settings(steps=arguments.steps), CountdownDifficulty()
+    settings = Settings(steps=arguments.steps, num_layers=arguments.layers)
+    difficulty = CountdownDifficulty(count=arguments.numbers)
     tokenizer = build_tokenizer(difficulty)
     model = build_model(settings, tokenizer)
     print(f"{sum(weight.numel() for weight in model.parameters()):,} parameters, {len(tokenizer)} tokens")

@@ -1,18 +1,22 @@
-"""The model that ships: it loads, it is small, its text comes back unchanged, and it is as able as it should be."""
+"""The models that ship: they load, they are small, their text comes back unchanged, and they are as able as they should
+be.
+"""
 
 import importlib.util
 import json
 import random
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from unsqueeze.models import embedded_model_path
+from unsqueeze.models import EMBEDDED_MODEL, LARGER_MODEL, embedded_model_path, shipped_folder
 from unsqueeze.tasks.countdown import (
     CountdownDifficulty,
     countdown_problems,
@@ -25,7 +29,52 @@ from unsqueeze.tasks.countdown import (
 from unsqueeze.tasks.prompts import PromptBuilder
 
 SCRIPT = Path(__file__).parents[2] / "scripts/train_countdown_model.py"
-TWO_MEGABYTES = 2 * 1024**2
+THREE_MEGABYTES = 3 * 1024**2
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """What is known of a model that ships. Its tokens are those of an answer, end included."""
+
+    name: str
+    parameters: range
+    numbers: int
+    prompt_tokens: int
+    answer: str
+    answer_tokens: int
+    avg: tuple[float, float]
+    pass_at_128: float
+    pass_at_32: float
+
+    @property
+    def difficulty(self) -> CountdownDifficulty:
+        return CountdownDifficulty(count=self.numbers)
+
+
+SHIPPED = {
+    EMBEDDED_MODEL: Shipped(
+        name=EMBEDDED_MODEL,
+        parameters=range(350_000, 450_000),
+        numbers=4,
+        prompt_tokens=9,  # <bos> Make 48 from 2 3 6 14 .
+        answer="14 - 6 = 8, 8 * 3 = 24, 24 * 2 = 48",
+        answer_tokens=18,  # three steps of five tokens, two commas, and the end
+        avg=(0.25, 0.40),
+        pass_at_128=0.90,
+        pass_at_32=0.70,
+    ),
+    LARGER_MODEL: Shipped(
+        name=LARGER_MODEL,
+        parameters=range(450_000, 550_000),
+        numbers=5,
+        prompt_tokens=10,
+        answer="14 - 6 = 8, 8 * 3 = 24, 24 * 2 = 48, 48 + 5 = 53",
+        answer_tokens=24,
+        avg=(0.05, 0.30),
+        pass_at_128=0.70,
+        pass_at_32=0.40,
+    ),
+}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -37,14 +86,29 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.fixture(scope="module")
-def tokenizer():
-    return AutoTokenizer.from_pretrained(embedded_model_path())
+@pytest.fixture(scope="module", params=list(SHIPPED))
+def shipped(request: pytest.FixtureRequest) -> Shipped:
+    return SHIPPED[request.param]
 
 
 @pytest.fixture(scope="module")
-def model():
-    return AutoModelForCausalLM.from_pretrained(embedded_model_path())
+def folder(shipped) -> Path:
+    return embedded_model_path(shipped.name)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(folder):
+    return AutoTokenizer.from_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def model(folder):
+    return AutoModelForCausalLM.from_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def record(folder) -> dict[str, Any]:
+    return json.loads((folder / "training.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -57,15 +121,20 @@ def script() -> ModuleType:
     return module
 
 
-def test_the_folder_is_small_and_holds_no_pickle() -> None:
-    files = [path for path in embedded_model_path().rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) <= TWO_MEGABYTES
+def test_a_name_is_that_of_a_folder_or_of_no_model_that_ships(shipped, folder) -> None:
+    assert shipped_folder(shipped.name) == folder
+    assert shipped_folder(str(folder)) is None
+
+
+def test_the_folder_is_small_and_holds_no_pickle(folder) -> None:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= THREE_MEGABYTES
     assert {path.suffix for path in files} == {".json", ".safetensors"}
 
 
-def test_the_model_is_what_its_name_says(model) -> None:
+def test_the_model_is_what_its_name_says(model, shipped) -> None:
     assert model.config.model_type == "llama"
-    assert 350_000 <= model.num_parameters() < 450_000  # 0.4M
+    assert model.num_parameters() in shipped.parameters
     assert {weight.dtype for weight in model.parameters()} == {torch.float32}
     assert model.config.max_position_embeddings >= 64  # the longest prompt and response of six numbers
 
@@ -79,10 +148,10 @@ def test_model_and_tokenizer_agree_on_special_tokens(model, tokenizer) -> None:
     assert len(tokenizer) == model.config.vocab_size
 
 
-def test_text_comes_back_unchanged(tokenizer) -> None:
+def test_text_comes_back_unchanged(tokenizer, shipped) -> None:
     rng = random.Random(0)
     for _ in range(200):
-        numbers, steps = random_solution(rng, CountdownDifficulty(), held_out=True)
+        numbers, steps = random_solution(rng, shipped.difficulty, held_out=True)
         for text in (render_prompt(numbers, steps[-1].result), render_steps(steps)):
             ids = tokenizer(text, add_special_tokens=False)["input_ids"]
             assert tokenizer.unk_token_id not in ids
@@ -90,39 +159,36 @@ def test_text_comes_back_unchanged(tokenizer) -> None:
             assert tokenizer.decode([*ids, tokenizer.eos_token_id], skip_special_tokens=True) == text
 
 
-def test_a_prompt_begins_with_bos_and_a_response_has_eighteen_tokens(tokenizer) -> None:
-    train, _ = countdown_problems(1, 0, seed=0)
+def test_a_prompt_begins_with_bos_and_an_answer_is_so_long(tokenizer, shipped) -> None:
+    train, _ = countdown_problems(1, 0, 0, shipped.difficulty)
     ids = PromptBuilder(tokenizer=tokenizer).tokens(train[0])
     assert ids[0] == tokenizer.bos_token_id
-    assert len(ids) == 9  # <bos> Make 48 from 2 3 6 14 .
-    # Three steps of five tokens, two commas, and the end: 18 tokens.
-    response = tokenizer("14 - 6 = 8, 8 * 3 = 24, 24 * 2 = 48", add_special_tokens=False)["input_ids"]
-    assert len(response) + 1 == 18
+    assert len(ids) == shipped.prompt_tokens
+    assert len(tokenizer(shipped.answer, add_special_tokens=False)["input_ids"]) + 1 == shipped.answer_tokens
 
 
-def test_the_record_says_how_it_was_made_and_how_able_it_is() -> None:
-    record = json.loads((embedded_model_path() / "training.json").read_text(encoding="utf-8"))
-    assert CountdownDifficulty(**record["difficulty"]) == CountdownDifficulty(max_target=99)
+def test_the_record_says_how_it_was_made_and_how_able_it_is(record, shipped) -> None:
+    trained_for = CountdownDifficulty(**record["difficulty"])
+    assert replace(trained_for, max_target=trained_for.highest_target) == replace(shipped.difficulty, max_target=99)
     measured = record["measured"]
     assert measured["num_problems"] >= 96
-    assert 0.25 <= measured["avg@128"] <= 0.40
-    assert measured["pass@128"] >= 0.90
+    assert shipped.avg[0] <= measured["avg@128"] <= shipped.avg[1]
+    assert measured["pass@128"] >= shipped.pass_at_128
 
 
-def test_the_page_prints_what_the_record_holds() -> None:
-    measured = json.loads((embedded_model_path() / "training.json").read_text(encoding="utf-8"))["measured"]
+def test_the_page_prints_what_the_record_holds(record) -> None:
     names = ("avg@128", "pass@8", "pass@32", "pass@128", "unparsable")
-    row = "| " + " | ".join(f"{measured[name]:.3f}" for name in names) + " |"
+    row = " | ".join(f"{record['measured'][name]:.3f}" for name in names)
     assert row in (SCRIPT.parents[1] / "docs/countdown.md").read_text(encoding="utf-8")
 
 
-def test_it_is_right_about_one_time_in_three_and_nearly_always_once_in_32(model, tokenizer, script) -> None:
+def test_it_is_as_often_right_as_its_record_says(model, tokenizer, script, record, shipped) -> None:
     # Accuracy differs from problem to problem with a standard deviation of about 0.27, so a mean over 24 of them has
     # one of about 0.055; the bounds are some three of these around the recorded mean. Pass@32 is looser still.
-    _, problems = countdown_problems(0, 24, seed=7)
+    _, problems = countdown_problems(0, 24, 7, shipped.difficulty)
     measured = script.measure(model, tokenizer, problems, num_samples=32, temperature=0.7, seed=7)
-    assert 0.15 <= measured["avg@32"] <= 0.50
-    assert measured["pass@32"] >= 0.70
+    assert abs(measured["avg@32"] - record["measured"]["avg@128"]) <= 0.17
+    assert measured["pass@32"] >= shipped.pass_at_32
     assert measured["unparsable"] <= 0.05
 
 

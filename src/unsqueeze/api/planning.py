@@ -17,7 +17,7 @@ from unsqueeze.cost.savings import Saving, savings
 from unsqueeze.cost.shape import LLAMA_LIKE, ModelShape, model_shape
 from unsqueeze.cost.workload import Lengths
 from unsqueeze.errors import UserError, one_line
-from unsqueeze.models import embedded_model_path
+from unsqueeze.models import shipped_folder
 from unsqueeze.tasks.task import task_named
 
 ASSUMED_TEST_PROBLEMS = 150
@@ -183,8 +183,7 @@ def shape_for(recipe: Recipe, config: Path | None) -> ModelShape:
 
 
 def _config(path: str, given: Path | None) -> dict[str, Any]:
-    embedded = embedded_model_path()
-    folder = embedded if path == embedded.name else Path(path)
+    folder = shipped_folder(path) or Path(path)
     file = given or (folder / "config.json" if (folder / "config.json").is_file() else None)
     if file is None and path in KNOWN_CONFIGS:
         return KNOWN_CONFIGS[path]

@@ -93,8 +93,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 ModelArgument = Annotated[
     str,
     typer.Argument(
-        help="A folder in Hugging Face format, a hub name, countdown-0.4m, or a run or checkpoint of unsqueeze train; "
-        "RUN/checkpoints/best is the best by the run's validation problems."
+        help="A folder in Hugging Face format, a hub name, countdown-0.4m or countdown5-0.5m, which ship, or a run or "
+        "checkpoint of unsqueeze train; RUN/checkpoints/best is the best by the run's validation problems."
     ),
 ]
 OptionalModelArgument = Annotated[str | None, get_args(ModelArgument)[1]]

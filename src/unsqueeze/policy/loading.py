@@ -17,6 +17,7 @@ from unsqueeze.device_errors import device_errors
 from unsqueeze.digests import check_sums
 from unsqueeze.errors import Interrupted, UnsqueezeError, UserError, one_line
 from unsqueeze.hub_errors import hub_reason, one_line_of_retries
+from unsqueeze.models import EMBEDDED_MODEL, LARGER_MODEL
 from unsqueeze.policy.files import check_files
 
 
@@ -54,8 +55,8 @@ def load_pretrained(
             raise UserError(f"model.path is {settings.path!r}, no folder here, and {reason}.") from error
         raise UserError(
             f"model.path is {settings.path!r}, and no causal language model with its tokenizer could be loaded "
-            f"from there. Give a folder in Hugging Face format, a hub name, or 'countdown-0.4m', which ships with "
-            f"the package. The loader said: {one_line(error)}"
+            f"from there. Give a folder in Hugging Face format, a hub name, or {EMBEDDED_MODEL!r} or "
+            f"{LARGER_MODEL!r}, which ship with the package. The loader said: {one_line(error)}"
         ) from error
     return model, tokenizer
 

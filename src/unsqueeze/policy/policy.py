@@ -17,7 +17,7 @@ from unsqueeze.device_errors import device_errors
 from unsqueeze.distributed.processes import ONE, Processes
 from unsqueeze.distributed.sharding import gathered, piece, shard, whole
 from unsqueeze.errors import UserError
-from unsqueeze.models import embedded_model_path
+from unsqueeze.models import EMBEDDED_MODEL, LARGER_MODEL, shipped_folder
 from unsqueeze.policy.adapters import adapter_base, adapter_weights, add_adapters, put_adapter
 from unsqueeze.policy.batch import Row, TokenBatch, collate, in_order, logp_of_rows, own_microbatches, rows_of
 from unsqueeze.policy.context import context_length
@@ -257,13 +257,12 @@ def resolve_model(path: str) -> str:
 
     UserError where it can only be a folder, and is none: a hub would be asked for it in vain.
     """
-    embedded = embedded_model_path()
-    if path == embedded.name:
-        return str(embedded)
+    if shipped := shipped_folder(path):
+        return str(shipped)
     if path.startswith((".", "/", "~")) and not Path(path).is_dir():
         raise UserError(
             f"model.path is {path!r}, and there is no such folder. Give a folder in Hugging Face format, a hub name, "
-            f"or {embedded.name!r}, which ships with the package."
+            f"or {EMBEDDED_MODEL!r} or {LARGER_MODEL!r}, which ship with the package."
         )
     return path
 

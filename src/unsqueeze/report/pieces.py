@@ -7,7 +7,7 @@ from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
 from unsqueeze.config.recipe import Recipe
-from unsqueeze.models import EMBEDDED_MODEL, embedded_model_path
+from unsqueeze.models import shipped_folder
 
 
 class Pieces:
@@ -61,7 +61,7 @@ def pieces_of(run: Path, recipe: Recipe | None) -> Pieces | None:
     places = sorted((run / "checkpoints").glob("step-*/policy"))[-1:]
     if recipe is not None:
         path = recipe.model.path
-        places.append(embedded_model_path() if path == EMBEDDED_MODEL else Path(path))
+        places.append(shipped_folder(path) or Path(path))
     for place in places:
         file = place / "tokenizer.json"
         if file.is_file():
