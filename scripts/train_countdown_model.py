@@ -235,7 +235,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="the folder to write")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=Settings.steps)
-    parser.add_argument("--numbers", type=int, default=CountdownDifficulty.count, help="how many a problem has")
+    parser.add_argument("--numbers", type=int, default=CountdownDifficulty().count, help="how many a problem has")
     parser.add_argument("--layers", type=int, default=Settings.num_layers)
     parser.add_argument("--threads", type=int, default=1, help="the batches are so small that more gain little")
     arguments = parser.parse_args()
