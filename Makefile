@@ -100,10 +100,11 @@ clean: ## remove the environment, builds and caches; never runs/
 	.venv-vllm/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --editable .
 	@touch $@
 
-.venv-swift/installed: .venv/made
+# Without constraints.txt: ms-swift takes an older TRL and older datasets than ours.
+.venv-swift/installed: .venv/made pyproject.toml
 	$(PYTHON) -m venv .venv-swift
 	.venv-swift/bin/python -m pip --disable-pip-version-check install --no-compile torch==2.13.0
-	.venv-swift/bin/python -m pip --disable-pip-version-check install --no-compile --quiet ms-swift==4.6.0 'msgspec>=0.19'
+	.venv-swift/bin/python -m pip --disable-pip-version-check install --no-compile --quiet --editable '.[swift]'
 	@touch $@
 
 # Its configuration alone is read: what verl needs to train is left out.

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from unsqueeze.api.lab import lab, suites
     from unsqueeze.api.paths import compare_paths
     from unsqueeze.api.planning import plan
+    from unsqueeze.api.plugins import plugin
     from unsqueeze.api.problems import load_problems
     from unsqueeze.api.runs import open_arms, open_run
     from unsqueeze.api.selecting import select
@@ -71,6 +72,7 @@ _PLACES = {
     "open_run": "unsqueeze.api.runs",
     "pass_at_k": "unsqueeze.metrics.passk",
     "plan": "unsqueeze.api.planning",
+    "plugin": "unsqueeze.api.plugins",
     "plot": "unsqueeze.report.plotting",
     "score": "unsqueeze.api.judging",
     "select": "unsqueeze.api.selecting",
@@ -118,6 +120,7 @@ __all__ = [
     "pass_at_k",
     "plan",
     "plot",
+    "plugin",
     "score",
     "select",
     "served",

@@ -86,6 +86,25 @@ def test_parts_of_ours_that_no_trainer_has_are_named(to: str):
     assert "rl.dph" not in plain
 
 
+def test_phases_inside_ms_swift():
+    from unsqueeze.integrations.swift import read_settings
+
+    def settings_in(lines: str) -> str:
+        (found,) = [line for line in lines.splitlines() if "export UNSQUEEZE_SPS=" in line]
+        assert '--external_plugins "$(unsqueeze plugin swift)" --callbacks sps' in found
+        return found.split("'")[1]
+
+    asked = recipe("paper/7b-3k-sps-dapo", "irl.steps=9")
+    given = read_settings(settings_in(uq.export_recipe(asked, to="swift").lines()))
+    assert given.irl == asked.irl
+    assert given.own.reward == "MathAccuracy"  # beside soft_overlong
+    alone = read_settings(settings_in(uq.export_recipe(recipe("paper/7b-3k-sps-grpo"), to="swift").lines()))
+    assert alone.own.reward is None
+    budget = uq.export_recipe(recipe("paper/7b-3k-sps-grpo", "irl.kl_budget=0.1"), to="swift").lines()
+    assert "The plugin for SPS inside the run does not know irl.kl_budget." in budget
+    assert "UNSQUEEZE_SPS" not in uq.export_recipe(recipe("paper/7b-3k-grpo"), to="swift").lines()
+
+
 def test_adapters_and_the_own_engine():
     found = settings("swift", "model.lora.rank=8", "rollout.engine=hf")
     assert (found["tuner_type"], found["lora_rank"], found["use_vllm"]) == ("lora", "8", "false")

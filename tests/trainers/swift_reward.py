@@ -9,3 +9,11 @@ class Target(ORM):
 
 
 orms["target"] = Target
+
+
+class Short(ORM):
+    def __call__(self, completions, **_):
+        return [-0.04 * (len(said) > 40) for said in completions]
+
+
+orms["short"] = Short

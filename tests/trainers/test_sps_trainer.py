@@ -1,7 +1,6 @@
 """SPS inside TRL: what it leaves alone, what it learns from, and that stopping changes nothing."""
 
 import json
-import math
 import shutil
 import subprocess
 import sys
@@ -12,23 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from trainers.chat_model import EMBEDDED, problems
-from unsqueeze.algos.selection import likelihood, select_demonstrations
+from trainers.sps_folders import furthest, loaded, phase_again, report, rows_of, same, stored, weights_of
 from unsqueeze.config.irl_settings import IrlSettings
-from unsqueeze.config.model_settings import ModelSettings
 from unsqueeze.distributed.processes import Processes
 from unsqueeze.errors import RunError, UserError
 from unsqueeze.integrations.inside import PhasesInside
-from unsqueeze.policy.batch import Row
-from unsqueeze.policy.optimize import make_optimizer
-from unsqueeze.policy.policy import Policy
-from unsqueeze.rollout.types import Group
-from unsqueeze.seeds import derive_seed
 from unsqueeze.store.demos import read_demos
 from unsqueeze.store.rollouts import RolloutWriter
-from unsqueeze.training.irl_phase import irl_updates
 
 pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent
@@ -55,14 +46,6 @@ def run(out: Path, trainer: str, *arguments: object, **config: Any) -> Path:
     return out
 
 
-def weights(out: Path) -> dict[str, torch.Tensor]:
-    return load_file(out / "final" / "model.safetensors")
-
-
-def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
-
 def logged(out: Path, *names: str) -> list[list[Any]]:
     lines = json.loads((out / "log.json").read_text())
     return [[line.get(name) for name in names] for line in lines if "loss" in line]
@@ -74,31 +57,17 @@ def lines_of_phases(out: Path) -> dict[int, int]:
     return {line["step"]: line["sps/num_demonstrations"] for line in lines if "sps/phase" in line and "loss" in line}
 
 
-def report(out: Path, number: int) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((out / "sps" / "phases" / f"irl-{number:03d}.json").read_text())
-    return {name: value for name, value in found.items() if name != "seconds"}
-
-
-def stored(out: Path) -> dict[int, list[Group]]:
-    rollouts = RolloutWriter(out / "sps" / "rollouts")
-    return {step: rollouts.read(step) for step in rollouts.steps()}
-
-
-def loaded(folder: Path) -> Policy:
-    return Policy.load(ModelSettings(path=str(folder), device="cpu"))
-
-
 @pytest.mark.parametrize("generation", GENERATIONS, ids=["one-step", "four-steps", "two-processes"])
 def test_without_irl_steps_it_is_the_plain_trainer(generation: dict[str, Any], tmp_path: Path):
     plain = run(tmp_path / "plain", "plain", **generation)
     sps = run(tmp_path / "sps", "sps", **SPS, sps_steps=0, **generation)
-    assert same(weights(plain), weights(sps))
+    assert same(weights_of(plain / "final"), weights_of(sps / "final"))
     names = ("loss", "grad_norm", "reward", "step")
     assert logged(plain, *names) == logged(sps, *names)
     assert any(loss for loss, *_ in logged(plain, *names))
     # It did select, and the weights did move from where they began.
     assert report(sps, 1)["num_demonstrations"] > 0 == report(sps, 1)["num_updates"]
-    assert not same(weights(plain), load_file(EMBEDDED / "model.safetensors"))
+    assert not same(weights_of(plain / "final"), weights_of(EMBEDDED))
 
 
 @pytest.mark.parametrize(
@@ -113,34 +82,11 @@ def test_a_phase_is_that_of_unsqueeze_on_the_stored_rollouts(
     before = loaded(run(tmp_path / "plain", "plain", max_steps=2, **where) / "final")
     out = run(tmp_path / "sps", "sps", max_steps=2, **SPS | {"sps_learning_rate": rate}, **where)
     groups = [group for each in stored(out).values() for group in each]
-    rows = []
-    for group in groups:
-        chosen = select_demonstrations(
-            np.array([likelihood(one.completion.logp_raw) for one in group.rollouts]),
-            np.array([one.verdict.reward for one in group.judgements]),
-            2,
-            rng=np.random.default_rng(derive_seed(7, "l2te", group.rollouts[0].group)),
-        )
-        taken = [group.rollouts[one.index] for one in chosen]
-        rows += [Row(prompt_tokens=one.prompt_tokens, tokens=one.completion.tokens, weight=0.0) for one in taken]
-    settings = IrlSettings(k=2, learning_rate=rate, batch_size=4)
-    nll = -float(np.mean(np.concatenate(before.logp(rows, max_tokens=16384)), dtype=np.float64))
-    updates = irl_updates(
-        before,
-        settings,
-        rows,
-        optimizer=make_optimizer(before, settings),
-        rng=np.random.default_rng(derive_seed(7, "irl", 1)),
-        tokens_per_microbatch=16384,
-        kl_moved=lambda: math.nan,
-        check_stop=lambda: None,
-    )
-    assert len(list(updates)) == 4
-    ours = {name: parameter.detach() for name, parameter in before.model.named_parameters()}
-    theirs = weights(out)
-    assert max((theirs[name] - ours[name]).abs().max().item() for name in theirs) <= tolerance
+    again = phase_again(before, groups, IrlSettings(k=2, learning_rate=rate, batch_size=4), seed=7)
+    assert again.num_updates == 4
+    assert furthest(weights_of(out / "final"), again.weights) <= tolerance
     told = report(out, 1)
-    assert told["nll_before"] == pytest.approx(nll, abs=1e-6)
+    assert told["nll_before"] == pytest.approx(again.nll_before, abs=1e-6)
     assert told["nll_after"] < told["nll_before"]
     assert (told["step"], told["num_rollouts"], told["num_demonstrations"], told["num_updates"]) == (
         2,
@@ -170,8 +116,7 @@ def test_every_training_rollout_is_stored_and_none_of_an_evaluation(tmp_path: Pa
             assert json.loads(judgement.reason) == {"accuracy": float(target in said.text)}
             assert judgement.verdict.reward == float(target in said.text)
     first = [one for group in found[1] for one in group.rollouts]
-    rows = [Row(prompt_tokens=one.prompt_tokens, tokens=one.completion.tokens, weight=0.0) for one in first]
-    for one, logp_T in zip(first, policy.logp(rows, max_tokens=16384), strict=True):
+    for one, logp_T in zip(first, policy.logp(rows_of(found[1]), max_tokens=16384), strict=True):
         assert np.array_equal(one.completion.logp_raw, logp_T)
 
 
@@ -183,7 +128,7 @@ def test_stopped_and_resumed_is_never_stopped(where: dict[str, Any], tmp_path: P
     # Stopped in step 5 or later, after a phase: what is of after step 2 is of no use, and stays on the disk.
     shutil.copytree(whole / "sps", again / "sps")
     run(again, "sps", "--resume", whole / "checkpoint-2", **config)
-    assert same(weights(whole), weights(again))
+    assert same(weights_of(whole / "final"), weights_of(again / "final"))
     assert logged(whole, "loss", "reward", "step") == logged(again, "loss", "reward", "step")
     for number in (1, 3):
         assert report(whole, number) == report(again, number)
@@ -300,7 +245,8 @@ def test_weights_in_bfloat16_are_refused():
 
 
 def test_settings_are_checked_by_their_names(tmp_path: Path):
-    from unsqueeze.integrations.trl import SPSConfig, _judging_reward
+    from unsqueeze.integrations.hf_trainer import judging_reward
+    from unsqueeze.integrations.trl import SPSConfig
 
     def config(**settings: Any) -> SPSConfig:
         return SPSConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, **settings)
@@ -312,7 +258,7 @@ def test_settings_are_checked_by_their_names(tmp_path: Path):
     with pytest.raises(UserError, match=r"sps_every_passes is 1 and sps_every_steps is 2"):
         config(sps_every_passes=1.0, sps_every_steps=2)
     with pytest.raises(UserError, match=r"2 reward functions \(right, short\)"):
-        _judging_reward(config(), ["right", "short"])
-    assert _judging_reward(config(sps_reward="short"), ["right", "short"]) == 1
+        judging_reward(None, ["right", "short"], "sps_reward")
+    assert judging_reward("short", ["right", "short"], "sps_reward") == 1
     with pytest.raises(UserError, match="it must be one of: right, short"):
-        _judging_reward(config(sps_reward="wrong"), ["right", "short"])
+        judging_reward("wrong", ["right", "short"], "sps_reward")

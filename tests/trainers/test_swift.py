@@ -1,61 +1,23 @@
-"""The real ms-swift, in an environment of its own: the loop of TRL's test, and its fine-tuning on our demonstrations.
-
-`make test-swift` makes the environment; UNSQUEEZE_SWIFT names its `swift`.
-"""
+"""The real ms-swift, by files and checkpoints: the loop of TRL's test, and its fine-tuning on our demonstrations."""
 
 import json
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
 import torch
 
 import unsqueeze as uq
-from trainers.chat_model import problems, save_chat_model
+from trainers.chat_model import problems
 from trainers.commands import check_hf_trainer, paper_recipes, parsed
+from trainers.swift_commands import NONE, PYTHON, SWIFT, grpo, save_model_and_data, swift
 
-SWIFT = os.environ.get("UNSQUEEZE_SWIFT", "")
-pytestmark = [
-    pytest.mark.swift,
-    pytest.mark.skipif(not SWIFT, reason="UNSQUEEZE_SWIFT names no swift; `make test-swift` makes an environment."),
-]
-HERE = Path(__file__).parent
-LOADING = {
-    "model_type": "llama", "template": "dummy", "tuner_type": "full", "torch_dtype": "float32", "fp16": "false",
-    "bf16": "false", "add_version": "false", "report_to": "none", "dataset_num_proc": "1",
-    "dataloader_num_workers": "0", "split_dataset_ratio": "0",
-}  # fmt: skip
-"""A local folder on a CPU."""
-
-
-def swift(command: str, **settings: object) -> None:
-    arguments = [part for name, value in (LOADING | settings).items() for part in (f"--{name}", str(value))]
-    done = subprocess.run(
-        [SWIFT, command, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": "", "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-
-
-def grpo(model: Path, out: Path, **more: object) -> None:
-    swift(
-        "rlhf", rlhf_type="grpo", model=model, dataset=model / "train.jsonl", output_dir=out, use_vllm="false",
-        external_plugins=HERE / "swift_reward.py", reward_funcs="target", log_completions="true", temperature=1.0,
-        per_device_train_batch_size=8, num_generations=4, max_completion_length=24, max_steps=4, save_steps=2,
-        logging_steps=1, learning_rate=1e-4, **more,
-    )  # fmt: skip
+pytestmark = [pytest.mark.swift, pytest.mark.skipif(not SWIFT, reason=NONE)]
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("chat")
-    save_chat_model(folder)
-    lines = [{"messages": [{"role": "user", "content": text}], "solution": text.split()[1]} for text in problems(0, 64)]
-    (folder / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    save_model_and_data(folder)
     return folder
 
 
@@ -66,7 +28,7 @@ def prompts_by_step(out: Path) -> dict[str, str]:
 
 def test_the_whole_loop(model: Path, tmp_path: Path):
     out = tmp_path / "swift"
-    grpo(model, out)
+    swift("rlhf", **grpo(model, out))
     middle, demos = out / "checkpoint-2", tmp_path / "demos.jsonl"
     selected = uq.select(out, model=middle, out=demos)
     reading = selected.reading
@@ -78,7 +40,7 @@ def test_the_whole_loop(model: Path, tmp_path: Path):
     nll = -sum(demo["num_tokens"] * demo["mean_logp"] for demo in chosen) / tokens
     assert result.report.nll_before == pytest.approx(nll, abs=1e-4)
     assert result.report.nll_after < result.report.nll_before
-    grpo(model, tmp_path / "irl", resume_from_checkpoint=tmp_path / "irl" / "checkpoint-2")
+    swift("rlhf", **grpo(model, tmp_path / "irl", resume_from_checkpoint=tmp_path / "irl" / "checkpoint-2"))
     state = torch.load(tmp_path / "irl" / "checkpoint-4" / "optimizer.pt", weights_only=True)["state"]
     assert {float(each["step"]) for each in state.values()} == {4.0}
     before, after = prompts_by_step(out), prompts_by_step(tmp_path / "irl")
@@ -105,8 +67,7 @@ def test_its_fine_tuning_begins_at_the_likelihood_of_the_selection(model: Path, 
 
 def test_its_parser_takes_every_constant_of_the_paper_recipes():
     recipes = paper_recipes()
-    python = str(Path(SWIFT).with_name("python"))
-    for recipe, found in zip(recipes, parsed(python, "swift", recipes), strict=True):
+    for recipe, found in zip(recipes, parsed(PYTHON, "swift", recipes), strict=True):
         check_hf_trainer(recipe, found)
         assert (found["model"], found["torch_dtype"], found["tuner_type"]) == (recipe.model.path, "float32", "full")
         assert (found["rlhf_type"], found["top_k"], found["warmup_ratio"]) == ("grpo", -1, 0)

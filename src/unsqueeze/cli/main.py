@@ -24,6 +24,7 @@ from unsqueeze.cli.irl import irl
 from unsqueeze.cli.lab import lab
 from unsqueeze.cli.plan import plan
 from unsqueeze.cli.plot import plot
+from unsqueeze.cli.plugin import plugin
 from unsqueeze.cli.report import report
 from unsqueeze.cli.score import score
 from unsqueeze.cli.select import select
@@ -75,6 +76,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "diagnose": diagnose,
     "export": export,
     "export-recipe": export_recipe,
+    "plugin": plugin,
     "convert": convert,
     "average": average,
     "doctor": doctor,

@@ -9,6 +9,12 @@ from unsqueeze.algos.selection import Likelihood, Pool, RankBy
 from unsqueeze.config.settings import OptimizerSettings, Settings
 from unsqueeze.extensions import IRL_LOSSES
 
+IN_TRAINERS = (
+    "every_passes", "every_steps", "k", "pool", "quantile", "likelihood", "steps", "passes", "kl_guard", "schedule",
+    "batch_size", "learning_rate", "betas", "epsilon", "weight_decay", "max_grad_norm", "aggregation",
+)  # fmt: skip
+"""The settings that an IRL phase inside another trainer knows."""
+
 
 class HoldSettings(Settings):
     gauge: Literal["entropy", "greedy_logp"] = "entropy"

@@ -57,7 +57,23 @@ class Asked:
 
     prompt: str
     gold: str
-    responses: Sequence[Response]
+    responses: list[Response]
+
+
+def side_by_side(pairs: Sequence[tuple[tuple[str, str], Response]], num_generations: int) -> list[Asked]:
+    """Responses with their prompts and gold answers as groups, where those to one prompt follow each other."""
+    return [
+        Asked(*pairs[first][0], [response for _, response in pairs[first : first + num_generations]])
+        for first in range(0, len(pairs), num_generations)
+    ]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scored:
+    """Log-probs of a response's tokens, nats, under the policy that sampled it: at temperature 1, and as sampled."""
+
+    logp_raw: NDArray[np.float32]
+    logp_behaviour: NDArray[np.float32]
 
 
 class TrainersProcesses(ManyProcesses):
@@ -103,13 +119,19 @@ class InsideReport:
 
 
 class PhasesInside:
-    """The IRL phases of a run whose RL is another trainer's.
+    """The rollouts and the IRL phases of a run whose RL is another trainer's; without ``settings``, rollouts alone.
 
     The main process alone touches files. All get the same rows, each computes with its share, and gradients are summed.
     """
 
     def __init__(
-        self, folder: Path, settings: IrlSettings, *, seed: int, tokens_per_microbatch: int, processes: Processes = ONE
+        self,
+        folder: Path,
+        settings: IrlSettings | None,
+        *,
+        seed: int,
+        tokens_per_microbatch: int,
+        processes: Processes = ONE,
     ) -> None:
         self.folder = folder
         self.settings = settings
@@ -137,30 +159,37 @@ class PhasesInside:
                 f"which are not in {self.rollouts.folder}; copy those of the run that wrote the checkpoint."
             )
 
-    def store(self, policy: Policy, step: int, asked: Sequence[Asked]) -> None:
-        """Score a generation for optimizer step ``step``, from 1, with the policy that sampled it, and store it."""
+    def score(self, policy: Policy, asked: Sequence[Asked]) -> list[Scored]:
+        """Log-probs of all responses, in order, by a forward pass of the policy that sampled them at temperature 1."""
         rows = [
             Row(prompt_tokens=one.prompt_tokens, tokens=one.tokens, weight=0.0)
             for each in asked
             for one in each.responses
         ]
-        logp = iter(policy.logp(rows, max_tokens=self.tokens_per_microbatch))
-        groups = [self._group(step, self.state.num_groups + place, each, logp) for place, each in enumerate(asked)]
+        return [Scored(logp_T, logp_T) for logp_T in policy.logp(rows, max_tokens=self.tokens_per_microbatch)]
+
+    def store(self, step: int, asked: Sequence[Asked], scored: Sequence[Scored]) -> None:
+        """Store a generation for optimizer step ``step``, from 1, with the log-probs of all responses, in order."""
+        remaining = iter(scored)
+        groups = [self._group(step, self.state.num_groups + place, each, remaining) for place, each in enumerate(asked)]
         self.processes.on_main(lambda: self.rollouts.write(step, groups))
         self.state.num_groups += len(groups)
-        self.state.generations.append(step)
+        if self.settings is not None:
+            self.state.generations.append(step)
 
     def phase(self, policy: Policy, step: int) -> InsideReport:
         """Choose among the rollouts since the last phase and train ``policy``, in place, with an optimizer anew."""
         begun = time.perf_counter()
+        settings = self.settings
+        assert settings is not None, "rollouts alone were asked for"
         number = 2 * self.state.num_phases + 1
-        num_rollouts, rows = self.processes.on_main(lambda: self._demonstrations(number))
+        num_rollouts, rows = self.processes.on_main(lambda: self._demonstrations(number, settings))
         before, nll_before = snapshot(policy), self._nll(policy, rows)
         updates = irl_updates(
             policy,
-            self.settings,
+            settings,
             rows,
-            optimizer=make_optimizer(policy, self.settings),
+            optimizer=make_optimizer(policy, settings),
             rng=np.random.default_rng(derive_seed(self.seed, "irl", number)),
             tokens_per_microbatch=self.tokens_per_microbatch,
             kl_moved=lambda: math.nan,
@@ -196,12 +225,12 @@ class PhasesInside:
     def _phases(self) -> Path:
         return self.folder / "phases"
 
-    def _demonstrations(self, number: int) -> tuple[int, list[Row]]:
+    def _demonstrations(self, number: int, settings: IrlSettings) -> tuple[int, list[Row]]:
         """Choose, and store the choice. Returns among how many, and the rows."""
         num_rollouts, chosen = 0, []
         for group in self._stored():
             num_rollouts += len(group.rollouts)
-            chosen += self._choose(group)
+            chosen += self._choose(group, settings)
         self.demos.write(number, [demonstration for demonstration, _ in chosen])
         return num_rollouts, [row for _, row in chosen]
 
@@ -215,26 +244,30 @@ class PhasesInside:
         for step in self.state.generations:
             yield from self.rollouts.read(step)
 
-    def _choose(self, group: Group) -> list[tuple[Demonstration, Row]]:
+    def _choose(self, group: Group, settings: IrlSettings) -> list[tuple[Demonstration, Row]]:
         rng = np.random.default_rng(derive_seed(self.seed, "l2te", group.rollouts[0].group))
         candidates = Candidates(group.problem.id, rng, candidates_of(group))
-        scores_G = candidates.stored_likelihood(self.settings.likelihood)
-        return list(choose_from(candidates, scores_G, self.settings))
+        scores_G = candidates.stored_likelihood(settings.likelihood)
+        return list(choose_from(candidates, scores_G, settings))
 
     def _nll(self, policy: Policy, rows: Sequence[Row]) -> float | None:
         if not rows:
             return None
         return mean_nll_of(policy, rows[:NLL_ROWS], max_tokens=self.tokens_per_microbatch)
 
-    def _group(self, step: int, number: int, asked: Asked, logp: Iterator[NDArray[np.float32]]) -> Group:
+    def _group(self, step: int, number: int, asked: Asked, scored: Iterator[Scored]) -> Group:
         problem = Problem(
             id=f"{derive_seed(0, asked.prompt):016x}", prompt=asked.prompt, answer=asked.gold, task="trainer"
         )
         rollouts = []
         for index, one in enumerate(asked.responses):
-            logp_T = next(logp)
+            logp = next(scored)
             completion = Completion(
-                tokens=one.tokens, text=one.text, logp_raw=logp_T, logp_behaviour=logp_T, stop_reason=one.stop_reason
+                tokens=one.tokens,
+                text=one.text,
+                logp_raw=logp.logp_raw,
+                logp_behaviour=logp.logp_behaviour,
+                stop_reason=one.stop_reason,
             )
             rollouts.append(
                 Rollout(

@@ -6,38 +6,37 @@ The trainer is TRL's own in all it does. Beside that every training generation g
 between two generations, once an RL phase is complete, an IRL phase moves the weights.
 """
 
-import contextlib
-import json
-import logging
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from torch import Tensor
-from transformers import PreTrainedModel, TrainerCallback
-from transformers.trainer_callback import ExportableState
 
 from unsqueeze.algos.selection import Likelihood, Pool
-from unsqueeze.config.irl_settings import IrlSettings
+from unsqueeze.config.irl_settings import IN_TRAINERS, IrlSettings
 from unsqueeze.config.load import checked
 from unsqueeze.distributed.processes import ONE
 from unsqueeze.errors import MissingExtraError, UserError
-from unsqueeze.integrations.inside import Asked, PhasesInside, Response, TrainersProcesses
+from unsqueeze.integrations.hf_trainer import (
+    SPSCallback,
+    judging_reward,
+    policy_of,
+    refuse,
+    refuse_broken_generations,
+    refuse_phases_in,
+    refuse_rounded,
+    text_of,
+)
+from unsqueeze.integrations.inside import Asked, PhasesInside, Response, TrainersProcesses, side_by_side
 from unsqueeze.interop.rollouts.trl import GOLDS
-from unsqueeze.policy.policy import Policy
-from unsqueeze.policy.recomputing import put_layers_in_training, recomputes_activations
 from unsqueeze.rollout.types import StopReason
 
 try:
     from trl import GRPOConfig, GRPOTrainer
 except ImportError as error:
     raise MissingExtraError("SPSTrainer needs TRL: pip install 'unsqueeze[trl]'.") from error
-
-logger = logging.getLogger(__name__)
 
 PREFIX = "sps_"
 
@@ -108,9 +107,7 @@ class SPSConfig(GRPOConfig):
 
     def irl_settings(self) -> IrlSettings:
         """Return the settings of an IRL phase. UserError naming the one that is wrong."""
-        given = {
-            name: getattr(self, PREFIX + name) for name in IrlSettings.model_fields if hasattr(self, PREFIX + name)
-        }
+        given = {name: getattr(self, PREFIX + name) for name in IN_TRAINERS if hasattr(self, PREFIX + name)}
         try:
             return checked(IrlSettings, given, "sps")
         except UserError as error:
@@ -125,7 +122,7 @@ class SPSTrainer(GRPOTrainer):
         if not isinstance(self.args, SPSConfig):
             raise UserError(f"SPSTrainer takes an SPSConfig for its args, not a {type(self.args).__name__}.")
         _refuse_untried(self)
-        self._judging = _judging_reward(self.args, self.reward_func_names)
+        self._judging = judging_reward(self.args.sps_reward, self.reward_func_names, "sps_reward")
         self._judged: tuple[Tensor, list[list[int]]] | None = None
         self.sps = PhasesInside(
             Path(self.args.output_dir, "sps"),
@@ -134,7 +131,7 @@ class SPSTrainer(GRPOTrainer):
             tokens_per_microbatch=self.args.sps_tokens_per_microbatch,
             processes=TrainersProcesses() if self.accelerator.num_processes > 1 else ONE,
         )
-        self.add_callback(SPSCallback(self))
+        self.add_callback(SPSCallback(self, self.sps))
 
     def _calculate_rewards(
         self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: list[list[int]]
@@ -148,55 +145,11 @@ class SPSTrainer(GRPOTrainer):
         if self.model.training:  # else it is an evaluation, of which nothing may be learned
             assert self._judged is not None
             asked = self._asked(inputs, output["prompt_ids"], output["prompt_mask"], *self._judged)
-            with self._policy() as policy:
-                self.sps.store(policy, self.state.global_step + 1, asked)
+            with policy_of(self, self.sps) as policy:
+                logp = self.sps.score(policy, asked)
+            self.sps.store(self.state.global_step + 1, asked, logp)
         self._judged = None
         return output
-
-    def irl_phase_if_due(self) -> None:
-        """Run an IRL phase where an RL phase is complete and the next step generates anew.
-
-        In between, the steps that are left would learn from rollouts of another policy.
-        """
-        step = self.state.global_step
-        if self._step % (self.args.steps_per_generation * self.num_iterations) != 0:
-            return
-        if self._phases_complete(step) == self._phases_complete(self.sps.state.last_step):
-            return
-        with self._policy() as policy:
-            report = self.sps.phase(policy, step)
-        if self.use_vllm:
-            self._last_loaded_step = -1  # its copy of the weights is of before
-        for name, value in report.to_metrics().items():
-            # Logged with the next line: a line of its own would cut TRL's running means short.
-            self._metrics["train"][f"sps/{name}"].append(value)
-
-    def _phases_complete(self, step: int) -> int:
-        """How many RL phases are complete with an optimizer step."""
-        if self.args.sps_every_steps is not None:
-            return step // int(self.args.sps_every_steps)
-        batch = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps
-        prompts = step * batch * self.accelerator.num_processes / (self.num_generations * self.num_iterations)
-        # The margin keeps 0.1 passes, which binary floats round up, from ending a step late.
-        return math.floor(prompts / ((self.args.sps_every_passes or 1.0) * len(self.train_dataset)) + 1e-9)
-
-    @contextlib.contextmanager
-    def _policy(self) -> Iterator[Policy]:
-        """The model as ours, in evaluation mode; its modules are afterwards in the modes they were in."""
-        modes = [(module, module.training) for module in self.model.modules()]
-        try:
-            policy = Policy(
-                self.model,
-                self._tokenizer,
-                compute_dtype=torch.bfloat16 if self.args.bf16 else torch.float32,
-                processes=self.sps.processes,
-            )
-            if recomputes_activations(self.model):
-                put_layers_in_training(self.model)
-            yield policy
-        finally:
-            for module, training in modes:
-                module.training = training
 
     def _asked(
         self,
@@ -221,15 +174,11 @@ class SPSTrainer(GRPOTrainer):
             for i, ids in enumerate(completion_ids)
         ]
         questions = [
-            (_text_of(one["prompt"]), next((str(one[name]) for name in GOLDS if one.get(name) is not None), ""))
+            (text_of(one["prompt"]), next((str(one[name]) for name in GOLDS if one.get(name) is not None), ""))
             for one in inputs
         ]
         gathered = self.sps.processes.gather(list(zip(questions, own, strict=True)))
-        pairs = [pair for part in gathered for pair in part]
-        return [
-            Asked(*pairs[first][0], [response for _, response in pairs[first : first + self.num_generations]])
-            for first in range(0, len(pairs), self.num_generations)
-        ]
+        return side_by_side([pair for part in gathered for pair in part], self.num_generations)
 
     def _stop_reason(self, ids: Sequence[int]) -> StopReason:
         if ids[-1] in self.eos_token_ids:
@@ -237,78 +186,19 @@ class SPSTrainer(GRPOTrainer):
         return StopReason.LENGTH if len(ids) >= self.max_completion_length else StopReason.STOP
 
 
-class SPSCallback(TrainerCallback, ExportableState):
-    """Runs the phases between steps; its state lies in the ``trainer_state.json`` of every checkpoint."""
-
-    def __init__(self, trainer: SPSTrainer) -> None:
-        self.trainer = trainer
-
-    def state(self) -> dict[str, Any]:
-        """Return what a checkpoint holds."""
-        return {"args": {}, "attributes": {"sps": asdict(self.trainer.sps.state)}}
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Go on as the checkpoint says, or begin."""
-        name = type(self).__name__
-        saved = state.stateful_callbacks.get(name) if state.global_step else None
-        self.trainer.sps.begin(state.global_step, saved["attributes"]["sps"] if saved else None)
-        # A checkpoint of the plain trainer has no entry, and the Trainer only writes those that are there.
-        state.stateful_callbacks[name] = self.state()
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Run what is due, before the Trainer evaluates and saves."""
-        self.trainer.irl_phase_if_due()
-
-
-def _text_of(prompt: object) -> str:
-    """A prompt as text: messages as JSON."""
-    return prompt if isinstance(prompt, str) else json.dumps(prompt, ensure_ascii=False)
-
-
-def _judging_reward(args: SPSConfig, names: Sequence[str]) -> int:
-    """The place of the reward that tells right from wrong. UserError where that is not certain."""
-    if args.sps_reward is None:
-        if len(names) == 1:
-            return 0
-        raise UserError(
-            f"there are {len(names)} reward functions ({', '.join(names)}); name the one that is above 0 for right "
-            f"answers alone: sps_reward."
-        )
-    if list(names).count(args.sps_reward) != 1:
-        raise UserError(f"sps_reward is {args.sps_reward!r}; it must be one of: {', '.join(names)}.")
-    return list(names).index(args.sps_reward)
-
-
 def _refuse_untried(trainer: SPSTrainer) -> None:
     """UserError, in one sentence, for what SPSTrainer was not tried with."""
-    args = trainer.args
+    name, page = "SPSTrainer", "docs/trainers/trl.md"
     untried = {
-        "DeepSpeed": trainer.is_deepspeed_enabled,
-        "FSDP": trainer.is_fsdp_enabled,
         "models that read images": trainer._is_vlm,
         "tools and environments": bool(trainer.tools) or trainer.environment_factories is not None,
         "a rollout_func": trainer.rollout_func is not None,
-        "vllm_mode 'server'": args.use_vllm and args.vllm_mode == "server",
-        "adapters and wrapped models": not isinstance(trainer.model, PreTrainedModel),
-        "fp16": args.fp16,
-        "restore_callback_states_from_checkpoint": args.restore_callback_states_from_checkpoint,
     }
-    for name, found in untried.items():
-        if found:
-            raise UserError(
-                f"SPSTrainer does not work with {name}; leave it out, or run the phases between two runs of the plain "
-                f"trainer with unsqueeze irl --into (docs/trainers/trl.md)."
-            )
-    other = {p.dtype for p in trainer.model.parameters() if p.requires_grad} - {torch.float32}
-    if other:
-        raise UserError(
-            f"SPSTrainer: the weights are {', '.join(map(str, other))}, in which the steps of an IRL phase round to "
-            f'nothing; load them with model_init_kwargs={{"dtype": "float32"}} (bf16=True computes in bfloat16).'
-        )
-    if args.steps_per_generation * trainer.num_iterations % args.gradient_accumulation_steps:
-        raise UserError(
-            f"SPSTrainer: steps_per_generation is {args.steps_per_generation} and gradient_accumulation_steps "
-            f"{args.gradient_accumulation_steps}; a generation must last whole optimizer steps, so give a multiple."
-        )
-    if args.sps_every_steps is None and not hasattr(trainer.train_dataset, "__len__"):
-        raise UserError("SPSTrainer: the length of the data is not known; give sps_every_steps.")
+    refuse(untried, name, page)
+    refuse_phases_in(trainer, name, page)
+    refuse_rounded(
+        trainer,
+        name,
+        'load them with model_init_kwargs={"dtype": "float32"} (bf16=True computes in bfloat16).',
+    )
+    refuse_broken_generations(trainer, trainer.args.sps_every_steps, name, "sps_every_steps")

@@ -1,5 +1,9 @@
 """``swift rlhf --rlhf_type grpo …`` (ms-swift 4.6), whose own defaults are temperature 0.9, cosine and decay 0.1."""
 
+import json
+import shlex
+
+from unsqueeze.config.irl_settings import IN_TRAINERS, IrlSettings
 from unsqueeze.config.recipe import Recipe
 from unsqueeze.interop.trainer_commands.command import Command, Layout, left_out_everywhere, sps_lines
 from unsqueeze.interop.trainer_commands.hf_trainer import common, uses_vllm
@@ -41,7 +45,28 @@ def command(recipe: Recipe, layout: Layout) -> Command:
     again = f"go on with --resume_from_checkpoint {recipe.name}/checkpoint-N-irl"
     made.left_out += [f"Run with NPROC_PER_NODE={layout.devices}; the data are lines of messages and solution."]
     made.left_out += [line.removeprefix("# ") for line in _phase(recipe, again)]
+    if recipe.irl is not None:
+        made.left_out.append(_inside(recipe.irl, several_rewards=len(rewards) > 1))
     return made
+
+
+def _inside(irl: IrlSettings, *, several_rewards: bool) -> str:
+    """How the phases of the recipe run inside ms-swift, or which of its settings the plugin does not know."""
+    defaults = {name: field.default for name, field in IrlSettings.model_fields.items()}
+    differing = {name: value for name, value in irl if value != defaults[name]}
+    unknown = [name for name in differing if name not in IN_TRAINERS]
+    if unknown:
+        return f"The plugin for SPS inside the run does not know irl.{unknown[0]}."
+    plain = {
+        name: value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+        for name, value in differing.items()
+    }
+    plain |= {"reward": "MathAccuracy"} if several_rewards else {}  # the class of `accuracy`
+    settings = shlex.quote(" ".join(f"{name}={value}" for name, value in plain.items()))
+    return (
+        f"Or SPS inside the run: export UNSQUEEZE_SPS={settings}, and add "
+        f'--external_plugins "$(unsqueeze plugin swift)" --callbacks sps.'
+    )
 
 
 def _phase(recipe: Recipe, again: str) -> list[str]:

@@ -1,0 +1,94 @@
+"""What SPS leaves in the output folder of another trainer, and an IRL phase computed again from it."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from unsqueeze.algos.selection import likelihood, select_demonstrations
+from unsqueeze.config.irl_settings import IrlSettings
+from unsqueeze.config.model_settings import ModelSettings
+from unsqueeze.policy.batch import Row
+from unsqueeze.policy.optimize import make_optimizer
+from unsqueeze.policy.policy import Policy
+from unsqueeze.rollout.types import Group
+from unsqueeze.seeds import derive_seed
+from unsqueeze.store.rollouts import RolloutWriter
+from unsqueeze.training.irl_phase import irl_updates
+
+Weights = dict[str, torch.Tensor]
+
+
+def weights_of(folder: Path) -> Weights:
+    return load_file(folder / "model.safetensors")
+
+
+def same(one: Weights, other: Weights) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def furthest(one: Weights, other: Weights) -> float:
+    return max((one[name] - other[name]).abs().max().item() for name in one)
+
+
+def report(out: Path, number: int) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / "sps" / "phases" / f"irl-{number:03d}.json").read_text())
+    return {name: value for name, value in found.items() if name != "seconds"}
+
+
+def stored(out: Path) -> dict[int, list[Group]]:
+    rollouts = RolloutWriter(out / "sps" / "rollouts")
+    return {step: rollouts.read(step) for step in rollouts.steps()}
+
+
+def loaded(folder: Path) -> Policy:
+    return Policy.load(ModelSettings(path=str(folder), device="cpu"))
+
+
+def rows_of(groups: list[Group]) -> list[Row]:
+    return [
+        Row(prompt_tokens=one.prompt_tokens, tokens=one.completion.tokens, weight=0.0)
+        for group in groups
+        for one in group.rollouts
+    ]
+
+
+@dataclass(frozen=True)
+class Again:
+    weights: Weights
+    nll_before: float
+    num_demonstrations: int
+    num_updates: int
+
+
+def phase_again(policy: Policy, groups: list[Group], settings: IrlSettings, *, seed: int) -> Again:
+    """The first phase on these rollouts, from the policy at its beginning, as `unsqueeze train` runs one."""
+    rows = []
+    for group in groups:
+        chosen = select_demonstrations(
+            np.array([likelihood(one.completion.logp_raw) for one in group.rollouts]),
+            np.array([one.verdict.reward for one in group.judgements]),
+            settings.k,
+            rng=np.random.default_rng(derive_seed(seed, "l2te", group.rollouts[0].group)),
+        )
+        taken = [group.rollouts[one.index] for one in chosen]
+        rows += [Row(prompt_tokens=one.prompt_tokens, tokens=one.completion.tokens, weight=0.0) for one in taken]
+    nll = -float(np.mean(np.concatenate(policy.logp(rows, max_tokens=16384)), dtype=np.float64))
+    updates = irl_updates(
+        policy,
+        settings,
+        rows,
+        optimizer=make_optimizer(policy, settings),
+        rng=np.random.default_rng(derive_seed(seed, "irl", 1)),
+        tokens_per_microbatch=16384,
+        kl_moved=lambda: math.nan,
+        check_stop=lambda: None,
+    )
+    num_updates = len(list(updates))
+    weights = {name: parameter.detach() for name, parameter in policy.model.named_parameters()}
+    return Again(weights, nll, len(rows), num_updates)
