@@ -140,7 +140,7 @@ def test_a_wish_to_stop_while_the_processes_start(tmp_path: Path, number: int):
     assert launcher.returncode == 130
     assert (but_for_what_is_begun(out), err) == (
         [],
-        "stopped as asked, before training began; what is on disk is as it was.\n",
+        "stopped as asked; what is on disk is as it was.\n",
     )
     assert not (tmp_path / "run").exists()
 
@@ -155,7 +155,7 @@ def test_a_wish_to_stop_while_the_launcher_starts(tmp_path: Path, number: int):
     assert launcher.returncode == 130
     assert (but_for_what_is_begun(out), err) == (
         [],
-        "stopped as asked, before training began; what is on disk is as it was.\n",
+        "stopped as asked; what is on disk is as it was.\n",
     )
 
 

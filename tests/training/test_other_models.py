@@ -1,6 +1,7 @@
 """Models of other people's: what does not fit is found before anything is trained, and what does is not refused."""
 
 import json
+from functools import wraps
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,7 @@ def test_what_the_code_of_a_family_raises_is_one_sentence(
     tiny_llama(259).save_pretrained(tmp_path)
     plain = LlamaForCausalLM.forward
 
+    @wraps(plain)  # whose arguments are looked at
     def broken(self: LlamaForCausalLM, *given: object, **named: object) -> object:
         if where == "forward" or named.get(cache_argument(plain)) is not None:
             raise IndexError("tuple index out of range")

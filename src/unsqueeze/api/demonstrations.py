@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from unsqueeze.config.irl_settings import IrlSettings
 from unsqueeze.config.load import checked
 from unsqueeze.config.model_settings import ModelSettings
+from unsqueeze.distributed.processes import ONE, Processes
 from unsqueeze.errors import UserError
 from unsqueeze.evaluation.settings import Given, checkpoint_of, run_of, settle
 from unsqueeze.interop.demonstrations import distinct, read_demonstrations, read_prompts
@@ -17,6 +20,7 @@ from unsqueeze.policy.loading import without_progress_bars
 from unsqueeze.policy.policy import DTYPES, Policy
 from unsqueeze.progress import Progress, Silent, StopRequest
 from unsqueeze.rollout.hf import HfEngine
+from unsqueeze.rollout.shared import SharedEngine
 from unsqueeze.rollout.types import Sampling
 from unsqueeze.store.atomic import atomic_directory
 from unsqueeze.store.provenance import provenance
@@ -102,6 +106,7 @@ def irl(
     seed: int = 0,
     progress: Progress | None = None,
     stop: StopRequest | None = None,
+    processes: Processes = ONE,
 ) -> IrlResult:
     """Raise the likelihood of demonstrations: the inverse-RL phase of SPS, between two epochs of any trainer.
 
@@ -113,7 +118,8 @@ def irl(
     adapter is trained as an adapter, and written as one.
     What is drawn from watched prompts ends at ``stop_strings`` and ``end_tokens``: by default those of the run that the
     model comes from.
-    Raises Interrupted, with nothing written, if ``stop`` is asked.
+    Raises Interrupted, with nothing written, if ``stop`` is asked. All ``processes`` call this alike; each works on its
+    share, and the main one writes.
     """
     if Path(out).exists():
         raise UserError(f"{out} exists already; name a folder that does not.")
@@ -154,21 +160,26 @@ def irl(
     )
     without_progress_bars()
     adapter = is_adapter(Path(model))
-    policy = Policy.load_adapter(model_settings, Path(model)) if adapter else Policy.load(model_settings)
-    found = read_demonstrations(
-        str(demos),
-        policy.tokenizer,
-        context=policy.context,
-        vocabulary=policy.vocabulary,
-        from_text=from_text,
-        skip_bad=skip_bad,
-    )
-    read = found.read
-    prompts = [one.prompt_tokens for one in read]
-    if held_out is not None:
-        prompts = list(read_prompts(str(held_out), policy.tokenizer, vocabulary=policy.vocabulary))
-        if not prompts:
-            raise UserError(f"{held_out}: no prompts to watch; it needs one JSON object a line, with prompt.")
+    with processes.agreeing():
+        policy = (
+            Policy.load_adapter(model_settings, Path(model), processes)
+            if adapter
+            else Policy.load(model_settings, processes)
+        )
+        found = read_demonstrations(
+            str(demos),
+            policy.tokenizer,
+            context=policy.context,
+            vocabulary=policy.vocabulary,
+            from_text=from_text,
+            skip_bad=skip_bad,
+        )
+        read = found.read
+        prompts = [one.prompt_tokens for one in read]
+        if held_out is not None:
+            prompts = list(read_prompts(str(held_out), policy.tokenizer, vocabulary=policy.vocabulary))
+            if not prompts:
+                raise UserError(f"{held_out}: no prompts to watch; it needs one JSON object a line, with prompt.")
     watched = distinct(prompts, NUM_WATCHED)
     ends = settle(Given(stop=stop_strings, end_tokens=end_tokens), run_of(str(model)))
     probe = Probe(
@@ -184,7 +195,7 @@ def irl(
         rehearse_saving(policy, Path(out), dtype=DTYPES[dtype])
     outcome = irl_alone(
         policy,
-        HfEngine(policy.model, policy.tokenizer),
+        SharedEngine(HfEngine(policy.model, policy.tokenizer), processes),
         [Row(prompt_tokens=one.prompt_tokens, tokens=one.tokens, weight=0.0) for one in read],
         settings,
         probe,
@@ -212,14 +223,8 @@ def irl(
         "seed": seed,
         **provenance(),
     }
-    with atomic_directory(Path(out)) as aside:
-        if into is None and not adapter:
-            policy.save(aside, dtype=DTYPES[dtype])
-        else:
-            copy_but_weights(Path(model), aside)
-            weights = policy.adapter_weights() if adapter else dict(policy.exported_weights())
-            write_weights(Path(model), aside, weights)
-        (aside / "irl_report.json").write_text(dumps(record, indent=2) + "\n", encoding="ascii")
+    origin = Path(model) if into is not None or adapter else None
+    processes.on_main(lambda: _write(Path(out), policy, origin, record, dtype=DTYPES[dtype]))
     return IrlResult(
         Path(out),
         outcome,
@@ -229,6 +234,18 @@ def irl(
         num_by_ids=found.num_by_ids,
         skipped=found.describe_bad() if found.bad else None,
     )
+
+
+def _write(out: Path, policy: Policy, origin: Path | None, record: dict[str, Any], *, dtype: torch.dtype) -> None:
+    """Write the checkpoint and its report: as a model, or as a copy of the folder ``origin`` with new weights."""
+    with atomic_directory(out) as aside:
+        if origin is None:
+            policy.save(aside, dtype=dtype)
+        else:
+            copy_but_weights(origin, aside)
+            weights = policy.adapter_weights() if policy.has_adapters else dict(policy.exported_weights())
+            write_weights(origin, aside, weights)
+        (aside / "irl_report.json").write_text(dumps(record, indent=2) + "\n", encoding="ascii")
 
 
 def longest_response(lengths: list[int], watched: list[Any], context: int | None, given: int | None) -> int:

@@ -10,6 +10,7 @@ from unsqueeze.algos.selection import Likelihood, Pool
 from unsqueeze.config.irl_settings import IrlSettings
 from unsqueeze.config.load import checked
 from unsqueeze.config.model_settings import ModelSettings
+from unsqueeze.distributed.processes import ONE, Processes
 from unsqueeze.errors import UserError
 from unsqueeze.evaluation.judged_again import JudgedAgain
 from unsqueeze.evaluation.rollout_likelihood import PresentLikelihood
@@ -29,6 +30,8 @@ from unsqueeze.store.outputs import is_same_file
 from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.tasks.task import task_named
 from unsqueeze.training.trainer_checkpoint import is_adapter
+from unsqueeze.verify.shared import SharedVerifier
+from unsqueeze.verify.verdict import Verifier
 from unsqueeze.verify.verifiers import make_verifier
 from unsqueeze.wording import counted
 
@@ -82,6 +85,7 @@ def select(
     device: str = "auto",
     compute_dtype: str = "float32",
     progress: Progress | None = None,
+    processes: Processes = ONE,
 ) -> Selected:
     """Choose demonstrations for IRL among rollouts: the ones the policy finds unlikely (L2TE, arXiv 2604.16995).
 
@@ -95,7 +99,8 @@ def select(
     files, ``prompts`` the data set that lost prompts are joined from. ``model`` computes log-probs where there are
     none, or with ``likelihood_under`` "present", the default then, instead of those of the ``behaviour`` policy; its
     tokenizer counts tokens against ``max_length``, from which on a response was cut off (0: none was). ``expected`` is
-    the number of rollouts there must be.
+    the number of rollouts there must be. All ``processes`` call this alike: each computes its share of the log-probs
+    of ``model``, and the main one writes.
     """
     source, shown = str(rollouts), progress or Silent()
     taken, from_run = _selecting(source, k=k, pool=pool, quantile=quantile, likelihood=likelihood, seed=seed)
@@ -107,17 +112,23 @@ def select(
             raise UserError(f"{other} is a file of rollouts itself; name another.")
     limit = max_length if max_length is not None else length_limit(found, Path(source))
     _check_enough(found, model=model, prompts=prompts, limit=limit, likelihood_under=likelihood_under)
+    if processes.size > 1 and (model is None or likelihood_under == "behaviour"):
+        raise UserError(
+            f"{processes.size} processes share the log-probs of a model, and none are to be computed; leave out "
+            f"--processes, or give --model."
+        )
     with ExitStack() as stack:
-        policy = None if model is None else _load(str(model), device, compute_dtype)
+        with processes.agreeing():
+            policy = None if model is None else _load(str(model), device, compute_dtype, processes)
         tokenizer = None if policy is None else policy.tokenizer
         under = likelihood_under or ("behaviour" if policy is None else "present")
         asked = Asked(reward, judged_again=rejudge is not None)
         judge = None
         if rejudge is not None:
-            verifier = make_verifier(task_named(rejudge), verify_settings())
+            verifier: Verifier = make_verifier(task_named(rejudge), verify_settings())
             if hasattr(verifier, "close"):
                 stack.enter_context(closing(verifier))
-            judge = JudgedAgain(verifier, rejudge)
+            judge = JudgedAgain(SharedVerifier(verifier, processes), rejudge)
         preparation = _preparation(found, tokenizer, limit, exclude_prompts, prompts)
         read = Rollouts(found, files, asked, preparation, None, judge)
         score = None
@@ -133,7 +144,7 @@ def select(
         chosen.reading.num_expected, chosen.reading.expected_by = known
     selected = Selected(read, source, chosen, from_run, _warnings(chosen.reading, score, exclude_prompts))
     if out is not None:
-        write_demonstrations(out, selected)
+        processes.on_main(lambda: write_demonstrations(out, selected))
     return selected
 
 
@@ -183,12 +194,12 @@ def _check_enough(found: Format, *, model: Any, prompts: Any, limit: int | None,
         raise UserError("prompts are joined by a model's tokenizer; give the checkpoint with --model.")
 
 
-def _load(model: str, device: str, compute_dtype: str) -> Policy:
+def _load(model: str, device: str, compute_dtype: str, processes: Processes) -> Policy:
     adapter = is_adapter(Path(model))
     path = model if adapter else checkpoint_of(model)
     settings = checked(ModelSettings, {"path": path, "device": device, "compute_dtype": compute_dtype}, "model")
     without_progress_bars()
-    return Policy.load_adapter(settings, Path(model)) if adapter else Policy.load(settings)
+    return Policy.load_adapter(settings, Path(model), processes) if adapter else Policy.load(settings, processes)
 
 
 def _preparation(

@@ -6,8 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unsqueeze.cli.options import EndTokensOption, OptionalModelArgument, StopOption, begin, print_next
+from unsqueeze.cli.options import EndTokensOption, OptionalModelArgument, StopOption, print_next
+from unsqueeze.cli.together import ProcessesOption, together
+from unsqueeze.distributed.join import leave
+from unsqueeze.distributed.stop import SharedStop
 from unsqueeze.errors import INTERRUPTED, Interrupted
+from unsqueeze.progress import StopRequest
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -78,6 +82,7 @@ def irl(
     ] = "float32",
     dtype: Annotated[str, typer.Option(help="Of the saved weights: float32 or bfloat16.")] = "float32",
     seed: Annotated[int, typer.Option(help="Seed of the batches and of what is drawn from watched prompts.")] = 0,
+    processes: ProcessesOption = 1,
 ) -> None:
     """Raise the likelihood of demonstrations: the inverse-RL phase of SPS, between two epochs of any trainer.
 
@@ -90,68 +95,70 @@ def irl(
       unsqueeze irl ./checkpoint-200 --demos demos.jsonl --learning-rate 1e-6 --out ./checkpoint-200-irl
       unsqueeze irl ./checkpoint-200 --demos demos.jsonl --kl-budget 0.002 --steps 32 --out ./checkpoint-200-irl
       unsqueeze irl --into trl-out/checkpoint-200 --demos demos.jsonl --out trl-out-irl/checkpoint-200
+      unsqueeze irl ./checkpoint-200 --demos demos.jsonl --processes 8 --out ./checkpoint-200-irl
     """
-    console = begin(f"{model or into}: loading PyTorch and the model, to train it on {demos}")
-    from rich.console import Console
+    begun = f"{model or into}: loading PyTorch and the model, to train it on {demos}"
+    with together(processes, begun) as (all_of_them, console):
+        from rich.console import Console
 
-    import unsqueeze as uq
-    from unsqueeze.cli.progress import TerminalProgress
-    from unsqueeze.progress import StopRequest
+        import unsqueeze as uq
+        from unsqueeze.cli.progress import TerminalProgress
 
-    stop = StopRequest()
-    with TerminalProgress(console) as progress, stop.listening():
-        try:
-            result = uq.irl(
-                model,
-                demos,
-                out=out,
-                into=into,
-                learning_rate=learning_rate,
-                steps=steps,
-                passes=passes,
-                batch_size=batch_size,
-                kl_budget=kl_budget,
-                kl_guard=kl_guard,
-                aggregation=aggregation,
-                schedule=schedule,
-                max_grad_norm=max_grad_norm,
-                from_text=from_text,
-                skip_bad=skip_bad,
-                held_out=held_out,
-                max_tokens=max_tokens,
-                stop_strings=stop_strings,
-                end_tokens=end_tokens,
-                tokens_per_microbatch=tokens_per_microbatch,
-                gradient_checkpointing=gradient_checkpointing,
-                device=device,
-                compute_dtype=compute_dtype,
-                dtype=dtype,
-                seed=seed,
-                progress=progress,
-                stop=stop,
-            )
-        except Interrupted:
-            progress.warn(f"stopped as asked; nothing was written to {out}.")
-            raise typer.Exit(INTERRUPTED) from None
-    Console(highlight=False).print(report_table(result))
-    for warning in result.warnings:
-        progress.warn(warning)
-    if result.skipped:
-        console.print(f"left out: {result.skipped}")
-    by_text = result.num_demonstrations - result.num_by_ids
-    others = f", {by_text:,} by their text" if by_text else ""
-    console.print(f"{result.num_demonstrations:,} demonstrations, {result.num_by_ids:,} by their token ids{others}")
-    console.print(f"{out}: the checkpoint, and irl_report.json")
-    print_next(
-        console,
-        {
-            shlex.join(["unsqueeze", "diagnose", str(path), "--task", "TASK"]): purpose
-            for path, purpose in (
-                (model or into, "how squeezed it was, on a task of yours"),
-                (out, "and how it is now"),
-            )
-        },
-    )
+        stop = SharedStop(all_of_them) if all_of_them.size > 1 else StopRequest()
+        with TerminalProgress(console) as progress, stop.listening():
+            try:
+                result = uq.irl(
+                    model,
+                    demos,
+                    out=out,
+                    into=into,
+                    learning_rate=learning_rate,
+                    steps=steps,
+                    passes=passes,
+                    batch_size=batch_size,
+                    kl_budget=kl_budget,
+                    kl_guard=kl_guard,
+                    aggregation=aggregation,
+                    schedule=schedule,
+                    max_grad_norm=max_grad_norm,
+                    from_text=from_text,
+                    skip_bad=skip_bad,
+                    held_out=held_out,
+                    max_tokens=max_tokens,
+                    stop_strings=stop_strings,
+                    end_tokens=end_tokens,
+                    tokens_per_microbatch=tokens_per_microbatch,
+                    gradient_checkpointing=gradient_checkpointing,
+                    device=device,
+                    compute_dtype=compute_dtype,
+                    dtype=dtype,
+                    seed=seed,
+                    progress=progress,
+                    processes=all_of_them,
+                    stop=stop,
+                )
+            except Interrupted:
+                progress.warn(f"stopped as asked; nothing was written to {out}.")
+                leave(all_of_them, INTERRUPTED)
+        Console(highlight=False, quiet=not all_of_them.is_main).print(report_table(result))
+        for warning in result.warnings:
+            progress.warn(warning)
+        if result.skipped:
+            console.print(f"left out: {result.skipped}")
+        by_text = result.num_demonstrations - result.num_by_ids
+        others = f", {by_text:,} by their text" if by_text else ""
+        console.print(f"{result.num_demonstrations:,} demonstrations, {result.num_by_ids:,} by their token ids{others}")
+        console.print(f"{out}: the checkpoint, and irl_report.json")
+        print_next(
+            console,
+            {
+                shlex.join(["unsqueeze", "diagnose", str(path), "--task", "TASK"]): purpose
+                for path, purpose in (
+                    (model or into, "how squeezed it was, on a task of yours"),
+                    (out, "and how it is now"),
+                )
+            },
+        )
 
 
 def report_table(result: "IrlResult") -> "Table":

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from unsqueeze.cli.options import ComputeDtypeOption, DeviceOption, begin, print_next
+from unsqueeze.cli.options import ComputeDtypeOption, DeviceOption, print_next
+from unsqueeze.cli.together import ProcessesOption, together
 
 FROM_RUN = "Default: that of the run, where the rollouts are of one with IRL, else"
 
@@ -100,6 +101,7 @@ def select(
     ] = 16384,
     device: DeviceOption = "auto",
     compute_dtype: ComputeDtypeOption = "float32",
+    processes: ProcessesOption = 1,
 ) -> None:
     """Choose demonstrations for IRL among rollouts: the ones the policy finds unlikely (L2TE, arXiv 2604.16995).
 
@@ -113,38 +115,39 @@ def select(
       unsqueeze select rollouts.jsonl --k 3 --pool negatives_first --quantile 0.5 --out demos.jsonl
       unsqueeze select trl-out --model trl-out/checkpoint-200 --max-length 256 --reward accuracy --out demos.jsonl
     """
-    console = begin(f"{rollouts}: reading, to choose demonstrations")
-    import unsqueeze as uq
-    from unsqueeze.cli.progress import TerminalProgress
+    with together(processes, f"{rollouts}: reading, to choose demonstrations") as (all_of_them, console):
+        import unsqueeze as uq
+        from unsqueeze.cli.progress import TerminalProgress
 
-    with TerminalProgress(console) as progress:
-        selected = uq.select(
-            rollouts,
-            k=k,
-            pool=pool,
-            quantile=quantile,
-            likelihood=likelihood,
-            seed=seed,
-            out=out,
-            format=format,
-            reward=reward,
-            rejudge=rejudge,
-            exclude_prompts=exclude_prompts,
-            prompts=prompts,
-            model=model,
-            likelihood_under=likelihood_under,
-            max_length=max_length,
-            expected=expected,
-            tokens_per_microbatch=tokens_per_microbatch,
-            device=device,
-            compute_dtype=compute_dtype,
-            progress=progress,
-        )
-    if selected.from_run:
-        console.print(selected.from_run)
-    console.print(selected.reading.describe())
-    for warning in selected.warnings:
-        console.print(f"warning: {warning}")
-    console.print(f"{out}: {selected.describe()}")
-    irl = ["unsqueeze", "irl", model or "CHECKPOINT", "--demos", str(out), "--out", f"{model or 'CHECKPOINT'}-irl"]
-    print_next(console, {shlex.join(irl): "one IRL phase on them"})
+        with TerminalProgress(console) as progress:
+            selected = uq.select(
+                rollouts,
+                k=k,
+                pool=pool,
+                quantile=quantile,
+                likelihood=likelihood,
+                seed=seed,
+                out=out,
+                format=format,
+                reward=reward,
+                rejudge=rejudge,
+                exclude_prompts=exclude_prompts,
+                prompts=prompts,
+                model=model,
+                likelihood_under=likelihood_under,
+                max_length=max_length,
+                expected=expected,
+                tokens_per_microbatch=tokens_per_microbatch,
+                device=device,
+                compute_dtype=compute_dtype,
+                progress=progress,
+                processes=all_of_them,
+            )
+        if selected.from_run:
+            console.print(selected.from_run)
+        console.print(selected.reading.describe())
+        for warning in selected.warnings:
+            console.print(f"warning: {warning}")
+        console.print(f"{out}: {selected.describe()}")
+        irl = ["unsqueeze", "irl", model or "CHECKPOINT", "--demos", str(out), "--out", f"{model or 'CHECKPOINT'}-irl"]
+        print_next(console, {shlex.join(irl): "one IRL phase on them"})

@@ -11,10 +11,11 @@ from rich.console import Console
 
 from unsqueeze.cli.options import ListRecipesOption, LiveOption, OverridesOption, RecipeArgument, begin, print_next
 from unsqueeze.cli.picture import followed, picture
-from unsqueeze.distributed.join import AlreadyTold, joined, leave, place_in
+from unsqueeze.cli.together import ProcessesOption, ending_together
+from unsqueeze.distributed.join import joined, leave, place_in
 from unsqueeze.distributed.launch import run_processes
 from unsqueeze.distributed.processes import Processes
-from unsqueeze.errors import INTERRUPTED, Interrupted, UserError
+from unsqueeze.errors import INTERRUPTED, Interrupted
 
 
 def _print_settings(wanted: bool) -> None:
@@ -43,12 +44,7 @@ def train(
     check: Annotated[
         bool, typer.Option("--check", help="Try everything once, print plan and estimates, and stop.")
     ] = False,
-    processes: Annotated[
-        int,
-        typer.Option(
-            min=1, help="Processes of this machine that share the work, one a GPU. torchrun and srun work as well."
-        ),
-    ] = 1,
+    processes: ProcessesOption = 1,
     live: LiveOption = False,
     list_settings: Annotated[
         bool,
@@ -102,12 +98,10 @@ def train(
             status = run_processes(command, processes)
         raise typer.Exit(status)
 
-    try:
-        with followed(directory, wanted=live and (place is None or place.rank == 0)), joined() as together:
-            if not train_together(recipe, overrides or [], directory, together, resume=resume, check=check):
-                leave(together, INTERRUPTED)
-    except AlreadyTold as told:
-        raise typer.Exit(2 if isinstance(told.__cause__, UserError) else 1) from None
+    following = followed(directory, wanted=live and (place is None or place.rank == 0))
+    with ending_together(), following, joined() as together:
+        if not train_together(recipe, overrides or [], directory, together, resume=resume, check=check):
+            leave(together, INTERRUPTED)
 
 
 def train_together(

@@ -1,4 +1,4 @@
-"""``unsqueeze train --processes N``: N processes of one command on this machine, and the end of all with the first.
+"""``--processes N``: N processes of one command on this machine, and the end of all with the first.
 
 PyTorch's elastic agent, which torchrun is made of, starts and ends them (``agent``); here is what a user sees of it.
 """
@@ -60,7 +60,8 @@ def run_processes(command: Sequence[str], count: int) -> int:
     if code < 0:
         raise RunError(
             f"process {agent.failed} of {count} was killed by {signal.Signals(-code).name}, and the others were ended; "
-            f"with SIGKILL, a lack of memory is the usual reason. Go on with the same command and --resume."
+            f"with SIGKILL, a lack of memory is the usual reason. Start the same command again, a training with "
+            f"--resume."
         )
     return code
 
@@ -103,7 +104,7 @@ def silence_agent() -> None:
 
 def say_stopped() -> None:
     """Say it for processes that were ended before they could: while they started, or tried everything once."""
-    print("stopped as asked, before training began; what is on disk is as it was.", file=sys.stderr)
+    print("stopped as asked; what is on disk is as it was.", file=sys.stderr)
 
 
 def end_with_launcher() -> None:

@@ -156,8 +156,8 @@ def connection_errors() -> Iterator[None]:
 def lost(error: RuntimeError) -> LostProcessError:
     detail = one_line(error, 200)
     return LostProcessError(
-        f"another process of this run is gone, or did not answer in time; resume the run (--resume) to go on. "
-        f"The connection said: {detail}"
+        f"another process of this run is gone, or did not answer in time; start the same command again, a training "
+        f"with --resume. The connection said: {detail}"
     )
 
 

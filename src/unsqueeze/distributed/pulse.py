@@ -73,5 +73,5 @@ def shown(store: Any, rank: int, size: int) -> Iterator[None]:
 def message(silent: int, size: int) -> str:
     return (
         f"process {silent} of {size} showed no sign of life for {SILENCE_S:.0f} s: it was stopped, or its machine "
-        f"hangs or cannot be reached. The others were ended; go on with the same command and --resume."
+        f"hangs or cannot be reached. The others were ended; start the same command again, a training with --resume."
     )

@@ -95,7 +95,7 @@ class Policy:
         return policy
 
     @classmethod
-    def load_adapter(cls, settings: ModelSettings, folder: Path) -> "Policy":
+    def load_adapter(cls, settings: ModelSettings, folder: Path, processes: Processes = ONE) -> "Policy":
         """Load the LoRA adapter of a folder with the model it names, to train the adapter further.
 
         The tokenizer is the folder's, where it has one. UserError where they cannot be loaded or do not fit.
@@ -108,7 +108,12 @@ class Policy:
         adapters = put_adapter(model, folder)
         with model_errors(own, "reading four tokens"):
             policy = cls(
-                model, tokenizer, compute_dtype=DTYPES[settings.compute_dtype], adapters=adapters, settings=own
+                model,
+                tokenizer,
+                compute_dtype=DTYPES[settings.compute_dtype],
+                adapters=adapters,
+                processes=processes,
+                settings=own,
             )
         if settings.gradient_checkpointing:
             recompute_activations(model)
