@@ -112,6 +112,13 @@ def test_a_text_that_holds_the_key_of_the_digest_is_not_taken_for_it(tmp_path: P
     assert writer.read(0) == [demo]
 
 
+def test_a_record_has_a_line_for_every_field(tmp_path: Path) -> None:
+    lines = a_record(tmp_path).read_text().splitlines()
+    assert [line.split(":")[0].strip() for line in lines if line[:3] == '  "'] == [
+        f'"{name}"' for name in sealed(RECORD)
+    ]
+
+
 def test_a_record_says_its_checksum_whatever_its_layout() -> None:
     record = sealed(RECORD)
     assert unsealed(dict(reversed(record.items()))) == RECORD

@@ -271,3 +271,27 @@ def test_an_evaluation_is_complete_once_its_summary_is_there(tmp_path: Path) -> 
         with pytest.raises(RunError, match="never overwritten"):
             again()
     assert len(evals.samples(100)) == 2
+
+
+def test_judging_again_changes_what_another_verifier_judged_and_nothing_else(tmp_path: Path) -> None:
+    samples = Samples(tmp_path / "samples.parquet", tmp_path / "parts")
+    before = [
+        a_sample(problem_id="p", index=0, text="yes", verifier="old"),
+        a_sample(problem_id="p", index=1, text="no", verifier="new"),
+        a_sample(problem_id="q", index=0, text="not asked for", verifier="old"),
+        a_sample(problem_id="p", index=0, text="elsewhere", verifier="old", benchmark="other"),
+    ]
+    samples.add(before)
+    given: list[tuple[list[str], list[str]]] = []
+
+    def judged(problem_ids: list[str], texts: list[str]) -> list[Judgement]:
+        given.append((problem_ids, texts))
+        return [Judgement(Verdict.WRONG, extracted="yes?", reason="because") for _ in texts]
+
+    assert samples.rejudge(before[0].benchmark, ["p"], "new", judged) == 1
+    assert given == [(["p"], ["yes"])]
+    again = dataclasses.replace(before[0], verdict=Verdict.WRONG, extracted="yes?", reason="because", verifier="new")
+    samples.merge({})
+    assert {repr(one) for one in read_samples(samples.path)} == {repr(one) for one in [again, *before[1:]]}
+    assert samples.rejudge(before[0].benchmark, ["p"], "new", judged) == 0
+    assert len(given) == 1

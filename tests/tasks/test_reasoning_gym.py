@@ -1,5 +1,6 @@
 """Data sets of reasoning-gym: how they are named, made, and scored by their own scorers in workers."""
 
+import contextlib
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -146,10 +147,10 @@ RUN_ANSWERS = (
 def test_an_answer_that_a_scorer_runs_does_no_harm(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     pytest.importorskip("reasoning_gym", reason="the extra reasoning-gym is not installed")
     monkeypatch.setenv("UNSQUEEZE_API_KEY", "sesame")
+    monkeypatch.setenv("VIRTUAL_ENV", str(tmp_path))  # the mark of what is started here
     kept = tmp_path / "kept"
     kept.touch()
     right, other = load_benchmark(f"reasoning_gym:{name}:2:0", Where(data_dir=tmp_path, limit=2)).problems
-    before = set(psutil.pids())
     with socket.create_server(("127.0.0.1", 0)) as server:
         harm = [
             f"__import__('socket').create_connection({server.getsockname()!r}).send("
@@ -172,6 +173,7 @@ def test_an_answer_that_a_scorer_runs_does_no_harm(name: str, tmp_path: Path, mo
                 f"<answer>{other.answer}</answer>",
             ]
             after = [one.verdict for one in verifier.verify([right, right, other], honest)]
+            assert started_here(tmp_path)
         finally:
             verifier.close()
         server.settimeout(0)
@@ -184,15 +186,17 @@ def test_an_answer_that_a_scorer_runs_does_no_harm(name: str, tmp_path: Path, mo
     assert after == [known[0], Verdict.WRONG, known[1]]
     assert kept.exists()
     assert not (tmp_path / "ran").exists()
-    left = [pid for pid in set(psutil.pids()) - before if "unsqueeze.verify.worker" in command_of(pid)]
-    assert not left
+    assert not started_here(tmp_path)
 
 
-def command_of(pid: int) -> str:
-    try:
-        return " ".join(psutil.Process(pid).cmdline())
-    except psutil.Error:
-        return ""
+def started_here(mark: Path) -> list[int]:
+    """Living processes that were started under this mark, whosever children and of whatever session they are by now."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.environ().get("VIRTUAL_ENV") == str(mark) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+    return found
 
 
 def gym(**settings: object) -> DataSettings:
