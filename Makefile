@@ -49,7 +49,7 @@ bench: .venv/installed-dev ## how fast an update and an RL step are, the latter 
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/rl_step.py --turns 5 --steps 12
 
 mutants: .venv/installed-mutants ## plant faults in ROOMS and list those that no test notices; takes hours
-	$(BIN)/python scripts/mutants.py --rooms $(ROOMS) -- $(ARGS)
+	$(BIN)/python scripts/mutants.py $(ARGS) --rooms $(ROOMS)
 
 lint: .venv/installed-dev ## ruff: rules and format; oxlint: the scripts of the report's page
 	$(BIN)/ruff check .
