@@ -26,9 +26,6 @@ trl = pytest.importorskip("trl", reason="TRL is the oracle of the losses: pip in
 from trl import GRPOConfig  # noqa: E402
 from trl.trainer.grpo_trainer import GRPOTrainer  # noqa: E402
 
-# TRL's own default, which transformers 5.24 has renamed.
-pytestmark = pytest.mark.filterwarnings("ignore:`gradient_checkpointing` is deprecated:FutureWarning")
-
 VOCABULARY, PAD, MAX_TOKENS = 7, 0, 8
 GROUP_SIZE = 4
 TOLERANCE = {"rtol": 1e-6, "atol": 1e-12}
