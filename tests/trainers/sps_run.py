@@ -1,7 +1,7 @@
 """A few steps of TRL's GRPO, plain or with SPS, on the embedded model: python sps_run.py OUT plain|sps [--config JSON].
 
-``--eval N`` evaluates on N prompts of its own; ``--resume FOLDER`` goes on from a checkpoint. The lines of the log are
-left in OUT/log.json, the weights in OUT/final.
+``--eval N`` evaluates on N prompts of its own; ``--resume FOLDER`` goes on from a checkpoint; ``--lora`` trains an
+adapter. The lines of the log are left in OUT/log.json, the weights in OUT/final.
 """
 
 import argparse
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from chat_model import EMBEDDED, problems
 from datasets import Dataset
+from peft import LoraConfig
 from trl import GRPOConfig, GRPOTrainer
 
 from unsqueeze.integrations.trl import SPSConfig, SPSTrainer
@@ -25,6 +26,7 @@ def main() -> None:
     parser.add_argument("trainer", choices=("plain", "sps"))
     parser.add_argument("--eval", type=int, default=0)
     parser.add_argument("--resume")
+    parser.add_argument("--lora", action="store_true")
     parser.add_argument("--config", default="{}")
     given = parser.parse_args()
     settings = {
@@ -48,6 +50,7 @@ def main() -> None:
         **json.loads(given.config),
     }
     Trainer, Config = (SPSTrainer, SPSConfig) if given.trainer == "sps" else (GRPOTrainer, GRPOConfig)
+    lora = LoraConfig(r=2, lora_dropout=0.5, target_modules="all-linear", task_type="CAUSAL_LM")
     trainer = Trainer(
         model=str(EMBEDDED),
         reward_funcs=[accuracy],
@@ -56,6 +59,7 @@ def main() -> None:
         eval_dataset=Dataset.from_list([{"prompt": text} for text in problems(1000, given.eval)])
         if given.eval
         else None,
+        peft_config=lora if given.lora else None,
     )
     trainer.train(resume_from_checkpoint=given.resume)
     trainer.save_model(str(Path(given.out, "final")))

@@ -11,13 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from trainers.chat_model import EMBEDDED, problems
 from trainers.sps_folders import furthest, loaded, phase_again, report, rows_of, same, stored, weights_of
 from unsqueeze.config.irl_settings import IrlSettings
+from unsqueeze.config.model_settings import ModelSettings
 from unsqueeze.distributed.processes import Processes
 from unsqueeze.errors import RunError, UserError
 from unsqueeze.integrations.inside import PhasesInside
+from unsqueeze.policy.policy import Policy
 from unsqueeze.store.demos import read_demos
 from unsqueeze.store.rollouts import RolloutWriter
 
@@ -95,6 +98,26 @@ def test_a_phase_is_that_of_unsqueeze_on_the_stored_rollouts(
         4,
     )
     assert len(groups) == (2 if where is SPLIT_GROUPS else 4)
+
+
+def test_a_phase_trains_lora_and_leaves_its_model_alone(tmp_path: Path):
+    plain = run(tmp_path / "plain", "plain", "--lora", max_steps=2)
+    out = run(tmp_path / "sps", "sps", "--lora", max_steps=2, **SPS)
+    before = Policy.load_adapter(ModelSettings(device="cpu"), plain / "final")
+    groups = [group for each in stored(out).values() for group in each]
+    again = phase_again(before, groups, IrlSettings(k=2, learning_rate=1e-3, batch_size=4), seed=7)
+    ours, theirs = (load_file(one / "final" / "adapter_model.safetensors") for one in (out, plain))
+    assert furthest(ours, before.adapter_weights()) == 0.0
+    assert furthest(ours, theirs) > 1e-4
+    assert report(out, 1)["nll_before"] == pytest.approx(again.nll_before, abs=1e-6)
+    assert report(out, 1)["nll_after"] < report(out, 1)["nll_before"]
+    assert not (out / "final" / "model.safetensors").exists()
+
+
+def test_a_kl_budget_ends_a_phase(tmp_path: Path):
+    told = report(run(tmp_path / "budget", "sps", max_steps=2, **SPS, sps_kl_budget=1e-9), 1)
+    assert told["num_updates"] == 1
+    assert told["kl_moved"] >= 1e-9
 
 
 def test_every_training_rollout_is_stored_and_none_of_an_evaluation(tmp_path: Path):
@@ -183,6 +206,12 @@ def test_processes_with_different_weights_are_noticed(tmp_path: Path):
         phases._check_equal(policy, 3)
 
 
+SOFT_PROMPT = SimpleNamespace(
+    peft_config={"default": SimpleNamespace(peft_type="PROMPT_TUNING")}, get_base_model=lambda: None
+)
+"""An adapter that is no part of the model's own layers."""
+
+
 def trainer_like(**changes: Any) -> Any:
     from transformers import AutoModelForCausalLM
 
@@ -223,6 +252,7 @@ def trainer_like(**changes: Any) -> Any:
         ({"use_vllm": True, "vllm_mode": "server"}, "with vllm_mode 'server';"),
         ({"fp16": True}, "with fp16;"),
         ({"model": torch.nn.Linear(2, 2)}, "with adapters and wrapped models;"),
+        ({"model": SOFT_PROMPT}, "with adapters of the kind PROMPT_TUNING;"),
         ({"gradient_accumulation_steps": 2}, "steps_per_generation is 1 and gradient_accumulation_steps 2"),
         ({"train_dataset": iter([]), "sps_every_steps": None}, "give sps_every_steps"),
     ],

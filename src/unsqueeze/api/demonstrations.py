@@ -25,7 +25,7 @@ from unsqueeze.rollout.types import Sampling
 from unsqueeze.store.atomic import atomic_directory
 from unsqueeze.store.provenance import provenance
 from unsqueeze.tasks.turns import named_tokens
-from unsqueeze.training.irl_alone import IrlOutcome, irl_alone
+from unsqueeze.training.irl_alone import NUM_WATCHED, IrlOutcome, irl_alone
 from unsqueeze.training.phase_report import PhaseReport
 from unsqueeze.training.probe import Probe
 from unsqueeze.training.saving_rehearsal import rehearse_saving
@@ -36,9 +36,6 @@ from unsqueeze.training.trainer_checkpoint import (
     steps_of,
     write_weights,
 )
-
-NUM_WATCHED = 16
-"""Prompts on which the KL is watched."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from unsqueeze.config.settings import OptimizerSettings, Settings
 from unsqueeze.extensions import IRL_LOSSES
 
 IN_TRAINERS = (
-    "every_passes", "every_steps", "k", "pool", "quantile", "likelihood", "steps", "passes", "kl_guard", "schedule",
-    "batch_size", "learning_rate", "betas", "epsilon", "weight_decay", "max_grad_norm", "aggregation",
+    "every_passes", "every_steps", "k", "pool", "quantile", "likelihood", "steps", "passes", "kl_budget", "kl_guard",
+    "schedule", "batch_size", "learning_rate", "betas", "epsilon", "weight_decay", "max_grad_norm", "aggregation",
 )  # fmt: skip
 """The settings that an IRL phase inside another trainer knows."""
 

@@ -56,17 +56,22 @@ def _phases_complete(trainer: Any, settings: IrlSettings, step: int) -> int:
 
 @contextlib.contextmanager
 def policy_of(trainer: Any, phases: PhasesInside) -> Iterator[Policy]:
-    """The trainer's model as ours, in evaluation mode; its modules are afterwards in the modes they were in."""
+    """The trainer's model as ours, in evaluation mode; its modules are afterwards in the modes they were in.
+
+    LoRA lies inside of the model itself, whose trained weights are then those of the adapter.
+    """
+    model = _base_of(trainer.model)
     modes = [(module, module.training) for module in trainer.model.modules()]
     try:
         policy = Policy(
-            trainer.model,
+            model,
             trainer.processing_class,
             compute_dtype=torch.bfloat16 if trainer.args.bf16 else torch.float32,
+            adapters=None if model is trainer.model else trainer.model,
             processes=phases.processes,
         )
-        if recomputes_activations(trainer.model):
-            put_layers_in_training(trainer.model)
+        if recomputes_activations(model):
+            put_layers_in_training(model)
         yield policy
     finally:
         for module, training in modes:
@@ -116,18 +121,33 @@ def judging_reward(given: str | None, names: Sequence[str], setting: str) -> int
     return list(names).index(given)
 
 
-def refuse_phases_in(trainer: Any, name: str, page: str) -> None:
+def refuse_phases_in(trainer: Any, name: str, page: str, *, takes_lora: bool = False) -> None:
     """UserError, in one sentence, for what phases were not tried with, in either trainer."""
     args = trainer.args
+    model, kinds = trainer.model, set()
+    if takes_lora:
+        model = _base_of(model)
+        kinds = {str(getattr(one.peft_type, "value", one.peft_type)) for one in _adapters_of(trainer.model)}
     untried = {
         "DeepSpeed": trainer.is_deepspeed_enabled,
         "FSDP": trainer.is_fsdp_enabled,
         "vllm_mode 'server'": args.use_vllm and args.vllm_mode == "server",
-        "adapters and wrapped models": not isinstance(trainer.model, PreTrainedModel),
+        f"adapters of the kind {', '.join(sorted(kinds))}": bool(kinds - {"LORA"}),
+        "adapters and wrapped models": not isinstance(model, PreTrainedModel),
         "fp16": args.fp16,
         "restore_callback_states_from_checkpoint": args.restore_callback_states_from_checkpoint,
     }
     refuse(untried, name, page)
+
+
+def _base_of(model: Any) -> Any:
+    """The model inside of the adapters of peft, where it has any."""
+    return model.get_base_model() if _adapters_of(model) else model
+
+
+def _adapters_of(model: Any) -> list[Any]:
+    """The configurations of the adapters around a model."""
+    return list(model.peft_config.values()) if hasattr(model, "get_base_model") else []
 
 
 def refuse(untried: dict[str, bool], name: str, page: str) -> None:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,13 @@ from numpy.typing import NDArray
 from unsqueeze.config.irl_settings import IrlSettings
 from unsqueeze.distributed.processes import ONE, ManyProcesses, Processes
 from unsqueeze.errors import RunError, UserError
+from unsqueeze.interop.demonstrations import distinct
 from unsqueeze.policy.batch import Row
 from unsqueeze.policy.optimize import make_optimizer
 from unsqueeze.policy.policy import Policy
-from unsqueeze.rollout.types import Completion, Group, Rollout, StopReason
+from unsqueeze.rollout.hf import HfEngine
+from unsqueeze.rollout.shared import SharedEngine
+from unsqueeze.rollout.types import Completion, Group, Rollout, Sampling, StopReason
 from unsqueeze.seeds import derive_seed
 from unsqueeze.store.atomic import make_folder, write_atomically
 from unsqueeze.store.demos import Demonstration, DemoWriter
@@ -32,10 +35,11 @@ from unsqueeze.store.names import numbered
 from unsqueeze.store.rollouts import RolloutWriter
 from unsqueeze.tasks.problem import Problem
 from unsqueeze.training.demonstrations import Candidates, candidates_of, choose_from
-from unsqueeze.training.irl_alone import NLL_ROWS
+from unsqueeze.training.irl_alone import NLL_ROWS, NUM_WATCHED
 from unsqueeze.training.irl_phase import irl_updates
 from unsqueeze.training.measure import mean_nll_of
 from unsqueeze.training.phase_report import snapshot, weight_change
+from unsqueeze.training.probe import Probe
 from unsqueeze.verify.verdict import Judgement, Verdict
 
 
@@ -100,7 +104,10 @@ class InsideState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InsideReport:
-    """What an IRL phase did. NLL in nats per token, on the first demonstrations; None where there were none."""
+    """What an IRL phase did. NLL in nats per token, on the first demonstrations; None where there were none.
+
+    ``kl_moved`` is how far watched prompts moved, nats per token; it is measured where a budget asks for it.
+    """
 
     phase: int
     step: int
@@ -111,6 +118,7 @@ class InsideReport:
     nll_after: float | None
     update_norm: float
     share_moved: float
+    kl_moved: float | None
     seconds: float
 
     def to_metrics(self) -> dict[str, float]:
@@ -185,6 +193,8 @@ class PhasesInside:
         number = 2 * self.state.num_phases + 1
         num_rollouts, rows = self.processes.on_main(lambda: self._demonstrations(number, settings))
         before, nll_before = snapshot(policy), self._nll(policy, rows)
+        seed = derive_seed(self.seed, "probe", number)
+        kl_moved = _watching(policy, rows, self.tokens_per_microbatch, seed) if settings.kl_budget else None
         updates = irl_updates(
             policy,
             settings,
@@ -192,10 +202,11 @@ class PhasesInside:
             optimizer=make_optimizer(policy, settings),
             rng=np.random.default_rng(derive_seed(self.seed, "irl", number)),
             tokens_per_microbatch=self.tokens_per_microbatch,
-            kl_moved=lambda: math.nan,
+            kl_moved=kl_moved or (lambda: math.nan),
             check_stop=lambda: None,
         )
-        num_updates = sum(1 for _ in updates)
+        done = list(updates)
+        num_updates = len(done)
         self._check_equal(policy, step)
         change = weight_change(policy, before)
         report = InsideReport(
@@ -208,6 +219,7 @@ class PhasesInside:
             nll_after=self._nll(policy, rows),
             update_norm=change.update_norm,
             share_moved=change.share_moved,
+            kl_moved=done[-1].kl_moved if done else None,
             seconds=time.perf_counter() - begun,
         )
         path = self._phases / f"irl-{number:03d}.json"
@@ -297,6 +309,23 @@ class PhasesInside:
             target = self.folder / f"set-aside-{place:03d}" / path.relative_to(self.folder)
             make_folder(target.parent)
             path.replace(target)
+
+
+def _watching(policy: Policy, rows: Sequence[Row], max_tokens: int, seed: int) -> Callable[[], float]:
+    """Draw from watched prompts, among those of the demonstrations; what is returned tells how far they have moved.
+
+    Drawn are at most as many tokens as the longest demonstration has, from random numbers of their own.
+    """
+    prompts = distinct([row.prompt_tokens for row in rows], NUM_WATCHED)
+    if not prompts:
+        return lambda: 0.0
+    probe = Probe(
+        tuple(tuple(prompt.tolist()) for prompt in prompts),
+        Sampling(max_tokens=max(len(row.tokens) for row in rows)),
+        max_tokens,
+    )
+    samples = probe.sample(SharedEngine(HfEngine(policy.model, policy.tokenizer), policy.processes), policy, seed=seed)
+    return lambda: probe.kl_moved(policy, samples)
 
 
 def _digest(policy: Policy) -> bytes:

@@ -71,6 +71,10 @@ class SPSConfig(GRPOConfig):
     sps_passes: float | None = field(
         default=DEFAULTS.passes, metadata={"help": "Instead of steps: passes over the demonstrations."}
     )
+    sps_kl_budget: float | None = field(
+        default=DEFAULTS.kl_budget,
+        metadata={"help": "Stop once watched prompts, the demonstrations' own, have moved by so many nats per token."},
+    )
     sps_kl_guard: float = field(
         default=DEFAULTS.kl_guard,
         metadata={"help": "Weight of a KL penalty towards the policy at the start of the phase."},
@@ -195,7 +199,7 @@ def _refuse_untried(trainer: SPSTrainer) -> None:
         "a rollout_func": trainer.rollout_func is not None,
     }
     refuse(untried, name, page)
-    refuse_phases_in(trainer, name, page)
+    refuse_phases_in(trainer, name, page, takes_lora=True)
     refuse_rounded(
         trainer,
         name,

@@ -22,6 +22,8 @@ from unsqueeze.training.probe import Probe
 
 NLL_ROWS = 512
 """Demonstrations on which the report measures the NLL."""
+NUM_WATCHED = 16
+"""Prompts on which the KL is watched."""
 
 
 @dataclass(frozen=True, slots=True)
