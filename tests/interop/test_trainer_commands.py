@@ -100,8 +100,8 @@ def test_phases_inside_ms_swift():
     assert given.own.reward == "MathAccuracy"  # beside soft_overlong
     alone = read_settings(settings_in(uq.export_recipe(recipe("paper/7b-3k-sps-grpo"), to="swift").lines()))
     assert alone.own.reward is None
-    budget = uq.export_recipe(recipe("paper/7b-3k-sps-grpo", "irl.kl_budget=0.1"), to="swift").lines()
-    assert "The plugin for SPS inside the run does not know irl.kl_budget." in budget
+    ranked = uq.export_recipe(recipe("paper/7b-3k-sps-grpo", "irl.rank_by=present"), to="swift").lines()
+    assert "The plugin for SPS inside the run does not know irl.rank_by." in ranked
     assert "UNSQUEEZE_SPS" not in uq.export_recipe(recipe("paper/7b-3k-grpo"), to="swift").lines()
 
 

@@ -32,7 +32,7 @@ def test_settings_are_those_of_a_recipe():
         ("k", "UNSQUEEZE_SPS has the word 'k'; write name=value"),
         ("k = 3", "UNSQUEEZE_SPS has the word '='|has the word 'k'"),
         ("irl.k=3", r"UNSQUEEZE_SPS has the word 'irl\.k=3'"),
-        ("kl_budget=0.1", "UNSQUEEZE_SPS sets kl_budget; it takes every_passes, every_steps, k,"),
+        ("rank_by=present", "UNSQUEEZE_SPS sets rank_by; it takes every_passes, every_steps, k,"),
         ("tokens_per_microbatch=0", "UNSQUEEZE_SPS: tokens_per_microbatch is 0: it must be"),
         ("k='3", "No closing quotation; close the quotation mark"),
     ],
