@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -141,6 +142,41 @@ def test_every_training_rollout_is_stored_and_none_of_an_evaluation(tmp_path: Pa
     first = [one for group in found[1] for one in group.rollouts]
     for one, logp_T in zip(first, policy.logp(rows_of(found[1]), max_tokens=16384), strict=True):
         assert np.array_equal(one.completion.logp_raw, logp_T)
+
+
+def test_log_probs_are_stored_at_temperature_1_and_as_sampled(tmp_path: Path):
+    # TRL's own are at the temperature of sampling alone, by which the ranking would be another one.
+    out = run(tmp_path, "sps", max_steps=1, temperature=0.5, **SPS)
+    policy, groups = loaded(EMBEDDED), stored(out)[1]
+    said = [one.completion for group in groups for one in group.rollouts]
+    for temperature, name in ((1.0, "logp_raw"), (0.5, "logp_behaviour")):
+        again = policy.logp(rows_of(groups), max_tokens=16384, temperature=temperature)
+        assert all(np.array_equal(getattr(one, name), logp_T) for one, logp_T in zip(said, again, strict=True))
+    assert not np.allclose(said[0].logp_raw, said[0].logp_behaviour)
+
+
+def test_vllm_takes_the_weights_again_after_a_phase(tmp_path: Path):
+    from unsqueeze.integrations.hf_trainer import phase_if_due
+
+    policy = loaded(EMBEDDED)
+    trainer = SimpleNamespace(
+        args=SimpleNamespace(use_vllm=True, bf16=False, steps_per_generation=1),
+        state=SimpleNamespace(global_step=1),
+        num_iterations=1,
+        model=policy.model,
+        processing_class=policy.tokenizer,
+        _step=1,
+        _last_loaded_step=1,
+        _metrics={"train": defaultdict(list)},
+    )
+    phases = PhasesInside(tmp_path, IrlSettings(every_steps=2), seed=0, tokens_per_microbatch=64)
+    phases.begin(0, None)
+    phase_if_due(trainer, phases)
+    assert trainer._last_loaded_step == 1  # nothing was due
+    trainer.state.global_step = trainer._step = trainer._last_loaded_step = 2
+    phase_if_due(trainer, phases)
+    assert trainer._last_loaded_step == -1
+    assert trainer._metrics["train"]["sps/num_demonstrations"] == [0.0]
 
 
 @pytest.mark.parametrize("where", [ONE_PROCESS, TWO_PROCESSES], ids=["one-process", "two-processes"])

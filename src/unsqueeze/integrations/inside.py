@@ -167,14 +167,17 @@ class PhasesInside:
                 f"which are not in {self.rollouts.folder}; copy those of the run that wrote the checkpoint."
             )
 
-    def score(self, policy: Policy, asked: Sequence[Asked]) -> list[Scored]:
-        """Log-probs of all responses, in order, by a forward pass of the policy that sampled them at temperature 1."""
+    def score(self, policy: Policy, asked: Sequence[Asked], *, temperature: float) -> list[Scored]:
+        """Log-probs of all responses, in order, by a pass of the policy that sampled them at ``temperature``."""
         rows = [
             Row(prompt_tokens=one.prompt_tokens, tokens=one.tokens, weight=0.0)
             for each in asked
             for one in each.responses
         ]
-        return [Scored(logp_T, logp_T) for logp_T in policy.logp(rows, max_tokens=self.tokens_per_microbatch)]
+        raw = behaviour = policy.logp(rows, max_tokens=self.tokens_per_microbatch)
+        if temperature != 1:
+            behaviour = policy.logp(rows, max_tokens=self.tokens_per_microbatch, temperature=temperature)
+        return [Scored(*both) for both in zip(raw, behaviour, strict=True)]
 
     def store(self, step: int, asked: Sequence[Asked], scored: Sequence[Scored]) -> None:
         """Store a generation for optimizer step ``step``, from 1, with the log-probs of all responses, in order."""

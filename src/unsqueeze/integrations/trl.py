@@ -150,7 +150,7 @@ class SPSTrainer(GRPOTrainer):
             assert self._judged is not None
             asked = self._asked(inputs, output["prompt_ids"], output["prompt_mask"], *self._judged)
             with policy_of(self, self.sps) as policy:
-                logp = self.sps.score(policy, asked)
+                logp = self.sps.score(policy, asked, temperature=self.temperature)
             self.sps.store(self.state.global_step + 1, asked, logp)
         self._judged = None
         return output
