@@ -36,10 +36,11 @@ def written(settings: dict[str, Any]) -> list[str]:
 
 
 def swift(command: str, *, sps: str = "", processes: int = 1, **settings: object) -> None:
-    """Run the command itself."""
+    """Run the command itself. Without ``use_cpu`` accelerate gathers nothing from several processes on a CPU."""
     many = {"NPROC_PER_NODE": str(processes)} if processes > 1 else {}
+    together = {"use_cpu": "true", "ddp_backend": "gloo"} if processes > 1 else {}
     done = subprocess.run(
-        [SWIFT, command, *written(LOADING | settings)],
+        [SWIFT, command, *written(LOADING | together | settings)],
         capture_output=True,
         text=True,
         check=False,
@@ -57,6 +58,7 @@ def grpo(model: Path, out: Path, **more: object) -> dict[str, Any]:
         "per_device_train_batch_size": 8, "per_device_eval_batch_size": 8, "gradient_accumulation_steps": 1,
         "num_generations": 4, "max_completion_length": 24, "max_steps": 4, "save_steps": 1, "save_total_limit": 20,
         "logging_steps": 1, "learning_rate": 1e-4, "lr_scheduler_type": "constant", "weight_decay": 0,
+        "gradient_checkpointing": "false",
     } | more  # fmt: skip
 
 
