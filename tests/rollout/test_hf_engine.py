@@ -129,14 +129,21 @@ def tokens_of(completions: list[list[Completion]]) -> list[list[list[int]]]:
 
 
 class Calls:
-    """The shape of ``input_ids`` of every forward pass of a model."""
+    """The shape of the tokens of every forward pass of a model, from now on."""
 
     def __init__(self, model: PreTrainedModel) -> None:
-        self.shapes: list[tuple[int, int]] = []
-        model.register_forward_pre_hook(self._note, with_kwargs=True)
+        self.shapes: list[tuple[int, ...]] = []
+        model.get_input_embeddings().register_forward_pre_hook(self._note)
 
-    def _note(self, module: object, args: object, kwargs: dict[str, torch.Tensor]) -> None:
-        self.shapes.append(tuple(kwargs["input_ids"].shape))
+    def _note(self, module: object, inputs: tuple[torch.Tensor]) -> None:
+        self.shapes.append(tuple(inputs[0].shape))
+
+
+def asked_engine(model: PreTrainedModel, **settings: int) -> HfEngine:
+    """An engine that has asked the model what its first call asks."""
+    engine = HfEngine(model, TOKENIZER, **settings)
+    engine.generate([[BOS]], 1, Sampling(max_tokens=1), seeds=[0])
+    return engine
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -377,9 +384,9 @@ def test_draws_follow_the_probabilities_of_the_model() -> None:
 
 def test_each_prompt_is_read_once_for_all_its_rollouts() -> None:
     model = tiny_llama()
-    calls = Calls(model)
+    engine, calls = asked_engine(model, max_rows=8), Calls(model)
     sampling = Sampling(max_tokens=5, min_tokens=5)
-    HfEngine(model, TOKENIZER, max_rows=8).generate(UNEVEN, 4, sampling, seeds=prompt_seeds(0, len(UNEVEN)))
+    engine.generate(UNEVEN, 4, sampling, seeds=prompt_seeds(0, len(UNEVEN)))
     # 8 rows are 2 prompts of 4 rollouts: lengths 2 and 3, 4 and 4, then 6 alone. The first token of each rollout comes
     # from the reading, the last is not read again: four more passes of one token a row.
     assert calls.shapes == [(2, 3), *[(8, 1)] * 4, (2, 4), *[(8, 1)] * 4, (1, 6), *[(4, 1)] * 4]
@@ -387,17 +394,15 @@ def test_each_prompt_is_read_once_for_all_its_rollouts() -> None:
 
 def test_a_prompt_with_more_rollouts_than_rows_is_still_read_once() -> None:
     model = tiny_llama()
-    calls = Calls(model)
-    HfEngine(model, TOKENIZER, max_rows=4).generate(
-        [[BOS, 5]], 10, Sampling(max_tokens=2, min_tokens=2), seeds=prompt_seeds(0, 1)
-    )
+    engine, calls = asked_engine(model, max_rows=4), Calls(model)
+    engine.generate([[BOS, 5]], 10, Sampling(max_tokens=2, min_tokens=2), seeds=prompt_seeds(0, 1))
     assert calls.shapes == [(1, 2), (4, 1), (4, 1), (2, 1)]
 
 
 def test_rows_that_ended_leave_the_batch() -> None:
     model = tiny_llama()
-    calls = Calls(model)
-    (group,) = HfEngine(model, TOKENIZER).generate([[BOS, 5]], 64, Sampling(max_tokens=30), seeds=prompt_seeds(0, 1))
+    engine, calls = asked_engine(model), Calls(model)
+    (group,) = engine.generate([[BOS, 5]], 64, Sampling(max_tokens=30), seeds=prompt_seeds(0, 1))
     rows = [shape[0] for shape in calls.shapes[1:]]
     assert rows == sorted(rows, reverse=True)
     for step, num_rows in enumerate(rows, start=1):
@@ -409,8 +414,8 @@ def test_rows_that_ended_leave_the_batch() -> None:
 
 def test_nothing_is_computed_after_the_last_row_has_ended() -> None:
     model = tiny_llama()
-    calls = Calls(model)
-    (group,) = HfEngine(model, TOKENIZER).generate([[BOS, 5]], 2, Sampling(max_tokens=100), seeds=prompt_seeds(4, 1))
+    engine, calls = asked_engine(model), Calls(model)
+    (group,) = engine.generate([[BOS, 5]], 2, Sampling(max_tokens=100), seeds=prompt_seeds(4, 1))
     longest = max(len(c.tokens) for c in group)
     assert longest < 100
     assert len(calls.shapes) == longest
@@ -463,8 +468,9 @@ def test_modes_are_restored_after_an_error() -> None:
 def test_autocast_computes_in_the_named_type_and_leaves_no_trace() -> None:
     model = tiny_llama()
     types: set[torch.dtype] = set()
-    model.lm_head.register_forward_hook(lambda module, inputs, output: types.add(output.dtype))
     engine = HfEngine(model, TOKENIZER, autocast_dtype=torch.bfloat16)
+    engine.generate([[BOS]], 1, Sampling(max_tokens=1), seeds=[0])  # what the model is asked first is asked in fp32
+    model.lm_head.register_forward_hook(lambda module, inputs, output: types.add(output.dtype))
     (group,) = engine.generate([[BOS, 5]], 4, Sampling(max_tokens=6), seeds=prompt_seeds(0, 1))
     assert types == {torch.bfloat16}
     for completion in group:

@@ -106,7 +106,7 @@ def reads_in_parts(body: nn.Module, config: Any, device: torch.device) -> bool:
     if getattr(body, "_is_stateful", False):
         return False
     try:
-        return _remembers_places_alone(config) and _reads_alike(body, config, device)
+        return remembers_places_alone(config) and _reads_alike(body, config, device)
     except Exception:  # noqa: BLE001 - whatever the code of a family raises, it reads rows whole as before
         return False
 
@@ -125,7 +125,7 @@ def _reads_alike(body: nn.Module, config: Any, device: torch.device) -> bool:
     return True
 
 
-def _remembers_places_alone(config: Any) -> bool:
+def remembers_places_alone(config: Any) -> bool:
     """Tell it by the kinds of memory of a model's layers, and by how it encodes positions."""
     text = config.get_text_config(decoder=True)
     rope = getattr(text, "rope_parameters", None) or {}

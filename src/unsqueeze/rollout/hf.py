@@ -5,7 +5,9 @@ How a call runs:
 1. Prompts are sorted by length and cut into waves that fit ``max_rows`` rows (``cut_waves``).
 2. A wave's prompts are read once each, together; the cache is then repeated for the n rollouts of each prompt. Where
    one prompt alone has more rollouts than ``max_rows``, they are decoded in slices that start from that one reading.
-3. Every step draws one token a row; rows that ended leave the batch in groups (``decode``).
+3. Every step draws one token a row; rows that ended leave the batch in groups (``decode``). A step of a plain decoder
+   is computed without the code of transformers (``plain_decoder``); the model is asked once whether that gives its
+   numbers.
 
 The draws of a prompt depend on its seed alone (see ``sampling``), so ``max_rows`` bounds
 memory without changing the result, up to the rounding of matrix products of another shape.
@@ -26,6 +28,8 @@ from unsqueeze.policy.context import context_length
 from unsqueeze.rollout.attention import shared_heads
 from unsqueeze.rollout.completions import check_request, completions_of
 from unsqueeze.rollout.decode import decode
+from unsqueeze.rollout.plain_decoder import PlainDecoder
+from unsqueeze.rollout.plain_rows import steps_as_the_model
 from unsqueeze.rollout.rows import PREFILL_TOKENS, Network, prefill
 from unsqueeze.rollout.sampling import token_uniforms
 from unsqueeze.rollout.stops import StopStrings, end_token_ids
@@ -66,6 +70,7 @@ class HfEngine:
         self._autocast_dtype = autocast_dtype
         self._gathered = gathered
         self._network = Network(model)
+        self._is_plain: bool | None = None
         self._end_ids = end_token_ids(model, tokenizer)
         self.policy_version: int | None = None
 
@@ -88,8 +93,9 @@ class HfEngine:
         lengths = [len(prompt) for prompt in prompts]
         stops = StopStrings(self._tokenizer, sampling.stop)
         completions: list[list[Completion]] = [[] for _ in prompts]
-        with self._inference():
-            mix_lengths = self._network.may_mix(max(lengths, default=0) + sampling.max_tokens)
+        longest = max(lengths, default=0) + sampling.max_tokens
+        with self._inference(longest):
+            mix_lengths = self._network.may_mix(longest)
             for wave in cut_waves(lengths, n, self._max_rows, mix_lengths=mix_lengths):
                 first = prefill(self._network, [prompts[p] for p in wave])
                 noise_NT = torch.cat([token_uniforms(n, sampling.max_tokens, seed=seeds[p]) for p in wave])
@@ -119,9 +125,9 @@ class HfEngine:
         """Release nothing: the model belongs to the caller."""
 
     @contextmanager
-    def _inference(self) -> Iterator[None]:
+    def _inference(self, longest: int) -> Iterator[None]:
+        """The model without gradients, for sequences of up to ``longest`` tokens."""
         modes = [(module, module.training) for module in self._model.modules()]
-        device_type = self._network.device.type
         self._model.eval()
         try:
             with (
@@ -129,15 +135,40 @@ class HfEngine:
                 self._gathered(),
                 torch.no_grad(),
                 shared_heads(),
-                torch.autocast(device_type, dtype=self._autocast_dtype, enabled=self._autocast_dtype is not None),
+                self._written_out(longest),
+                self._autocast(),
             ):
                 yield
         finally:
-            if self._autocast_dtype is not None:
-                # Weights cast here carry no gradient; an enclosing autocast must not find them.
-                torch.clear_autocast_cache()
             for module, training in modes:
                 module.training = training
+
+    @contextmanager
+    def _written_out(self, longest: int) -> Iterator[None]:
+        """The step of a plain decoder stands ready."""
+        if self._is_plain is None:
+            self._is_plain = steps_as_the_model(self._model)
+        if self._is_plain:
+            self._network.decoder = PlainDecoder(self._model, longest, self._autocast_dtype)
+        try:
+            yield
+        finally:
+            self._network.decoder = None
+
+    @contextmanager
+    def _autocast(self) -> Iterator[None]:
+        """Forward passes of the model in the engine's own type."""
+        if self._autocast_dtype is None:
+            yield
+            return
+        # The decoder has cast the weights for itself: what the prompts need of them is not to be kept beside.
+        keeps = self._network.decoder is None
+        try:
+            with torch.autocast(self._network.device.type, dtype=self._autocast_dtype, cache_enabled=keeps):
+                yield
+        finally:
+            # Weights cast here carry no gradient; an enclosing autocast must not find them.
+            torch.clear_autocast_cache()
 
 
 def cut_waves(lengths: Sequence[int], n: int, max_rows: int, *, mix_lengths: bool) -> list[list[int]]:

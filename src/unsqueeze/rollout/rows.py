@@ -7,6 +7,7 @@ feeds one token a row and gives the logits of the next.
   their mixtures all know how to reorder their rows).
 - ``RecomputedRows``: for a model that returns no cache, or one of a kind of its own. Every step reads the whole
   sequence again: slow, and right.
+- ``PlainRows`` (``plain_rows``): for a plain decoder, whose step is written out.
 - ``SwitchingRows``: for a model that encodes positions otherwise once a sequence is longer than some length (longrope).
   What was read before is then read again, as ``generate`` of transformers does.
 
@@ -25,6 +26,8 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, DynamicS
 from unsqueeze.policy.caches import cache_argument, cache_of
 from unsqueeze.policy.context import rope_switch
 from unsqueeze.rollout.kv import BufferedLayer
+from unsqueeze.rollout.plain_decoder import PlainDecoder
+from unsqueeze.rollout.plain_rows import PlainRows
 
 PREFILL_TOKENS = 32_768
 """Sequences that are read together hold at most this many tokens, padding included: bounds the activations."""
@@ -58,6 +61,8 @@ class Network:
         self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
         self.mixes_lengths = {"attention_mask", "position_ids"} <= accepted.keys() and _only_attention(model)
         """Tell whether prompts of different lengths may share a batch, padded on the left."""
+        self.decoder: PlainDecoder | None = None
+        """The step of the model written out, where there is one, while the weights stay as they are."""
 
     def may_mix(self, longest: int) -> bool:
         """Tell whether prompts of different lengths may share a batch in which no row grows beyond ``longest``."""
@@ -94,6 +99,10 @@ def prefill(network: Network, prompts: Sequence[Sequence[int]]) -> Rows:
         tokens_PT = torch.tensor([[0] * (longest - len(p)) + list(p) for p in prompts], device=network.device)
         pad_P = longest - torch.tensor(lengths, device=network.device)
         mask_PT = (torch.arange(longest, device=network.device) >= pad_P.unsqueeze(-1)).long()
+    if network.decoder is not None:
+        logits_PV, cache = network(tokens_PT, use_cache=True, **_mask_inputs(mask_PT))
+        next_P = torch.tensor(lengths, device=network.device)
+        return PlainRows.read(network.decoder, logits_PV, cache, next_P, mask_PT)
     rows = _read(network, tokens_PT, mask_PT)
     if isinstance(rows, CachedRows) and network.switch is not None and mask_PT is None and longest <= network.switch:
         return SwitchingRows(network, rows, tokens_PT)

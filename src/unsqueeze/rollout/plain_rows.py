@@ -1,0 +1,125 @@
+"""Rows of a plain decoder: prompts that the model itself has read, grown by the step that is written out.
+
+Axes: N rows, P prompts, C columns of a prompt, V vocabulary.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.cache_utils import DynamicCache
+
+from unsqueeze.policy.context import context_length
+from unsqueeze.policy.shared_prompts import remembers_places_alone
+from unsqueeze.rollout.plain_decoder import PlainDecoder
+from unsqueeze.rollout.shared_past import LayerPast, Seats
+
+
+class PlainRows:
+    """Implements ``Rows``. ``pasts`` are those of the layers; each row belongs to a prompt, ``prompt_of_N``.
+
+    ``next_N`` are the positions of the tokens that will be read next, and ``mask_PC`` marks the columns of the prompts
+    (None: none is padded).
+    """
+
+    def __init__(
+        self,
+        decoder: PlainDecoder,
+        logits_NV: Tensor,
+        pasts: Sequence[LayerPast],
+        prompt_of_N: Tensor,
+        next_N: Tensor,
+        mask_PC: Tensor | None,
+    ) -> None:
+        self._decoder = decoder
+        self.logits_NV = logits_NV
+        self._pasts = pasts
+        self._prompt_of_N = prompt_of_N
+        self._next_N = next_N
+        self._mask_PC = mask_PC
+        self._sit()
+
+    @classmethod
+    def read(
+        cls, decoder: PlainDecoder, logits_PV: Tensor, cache: Any, next_P: Tensor, mask_PC: Tensor | None
+    ) -> "PlainRows":
+        """A row for each prompt, of which the model itself left ``cache``."""
+        pasts = [LayerPast.read(layer.keys.to(decoder.dtype), layer.values.to(decoder.dtype)) for layer in cache.layers]
+        return cls(decoder, logits_PV, pasts, torch.arange(len(logits_PV), device=logits_PV.device), next_P, mask_PC)
+
+    def take(self, index_N: Tensor, max_steps: int) -> "PlainRows":
+        """Rows of which none has grown yet, each any number of times, with room for ``max_steps`` tokens."""
+        prompts, prompt_of_N = self._prompt_of_N[index_N].unique(return_inverse=True)
+        pasts = [past.take(prompts, len(index_N), max_steps) for past in self._pasts]
+        mask_PC = None if self._mask_PC is None else self._mask_PC[prompts]
+        return PlainRows(self._decoder, self.logits_NV[index_N], pasts, prompt_of_N, self._next_N[index_N], mask_PC)
+
+    def keep(self, index_N: Tensor) -> None:
+        prompts, self._prompt_of_N = self._prompt_of_N[index_N].unique(return_inverse=True)
+        for past in self._pasts:
+            past.keep(index_N, prompts)
+        self.logits_NV = self.logits_NV[index_N]
+        self._next_N = self._next_N[index_N]
+        if self._mask_PC is not None:
+            self._mask_PC = self._mask_PC[prompts]
+        self._sit()
+
+    def step(self, tokens_N: Tensor) -> None:
+        positions = self._next_N[:1] if self._stand_alike else self._next_N
+        self.logits_NV = self._decoder.logits(tokens_N, positions, self._pasts, self._seats, self._bias_P1C)
+        self._next_N = self._next_N + 1
+
+    def _sit(self) -> None:
+        """Work out what holds until rows leave: who sits where, what is padding, whether all stand at one position."""
+        self._seats = Seats(self._prompt_of_N)
+        self._stand_alike = bool((self._next_N == self._next_N[0]).all())
+        self._bias_P1C = None
+        if self._mask_PC is not None and not bool(self._mask_PC.all()):
+            padded_P1C = self._mask_PC[:, None] == 0
+            zeros = torch.zeros(padded_P1C.shape, dtype=self._decoder.dtype, device=padded_P1C.device)
+            self._bias_P1C = zeros.masked_fill(padded_P1C, float("-inf"))
+
+
+@torch.no_grad()
+def steps_as_the_model(model: nn.Module) -> bool:
+    """Tell whether the step that is written out gives the logits of the model itself.
+
+    All that it remembers must be keys and values of plain attention, encoded by their places alone. Whether the steps
+    agree is asked of the model, in fp32: three short rows, one of them padded, from the first position on and up to the
+    last that it knows, since a model may weigh far positions otherwise.
+    """
+    if next(model.parameters()).dtype is not torch.float32:
+        return False
+    try:
+        if not remembers_places_alone(model.config):
+            return False
+        length = context_length(model) or 64
+        decoder = PlainDecoder(model, length)
+        return all(_steps_alike(model, decoder, start) for start in (0, length - 8))
+    except Exception:  # noqa: BLE001 - whatever is missing in a family or its code raises, it goes its own way
+        return False
+
+
+def _steps_alike(model: Any, decoder: PlainDecoder, start: int) -> bool:
+    """Compare logits after prompts of 3 and 1 tokens and two steps of three rows, from position ``start`` on."""
+    device = next(model.parameters()).device
+    prompts_PC = torch.tensor([[1, 2, 3], [0, 0, 2]], device=device)
+    mask_PC = torch.tensor([[1, 1, 1], [0, 0, 1]], device=device)
+    responses_NT = torch.tensor([[2, 3], [1, 1], [3, 1]], device=device)
+    prompt_of_N = torch.tensor([0, 1, 0], device=device)
+    places_PC = start + (mask_PC.cumsum(-1) - 1).clamp(min=0)
+    cache = DynamicCache(config=model.config)
+    output = model(
+        input_ids=prompts_PC, attention_mask=mask_PC, position_ids=places_PC, past_key_values=cache, use_cache=True
+    )
+    next_P = places_PC[:, -1] + 1
+    rows = PlainRows.read(decoder, output.logits[:, -1], cache, next_P, mask_PC).take(prompt_of_N, 2)
+    rows.step(responses_NT[:, 0])
+    rows.step(responses_NT[:, 1])
+    tokens_NS = torch.cat([prompts_PC[prompt_of_N], responses_NT], dim=1)
+    mask_NS = torch.cat([mask_PC[prompt_of_N], torch.ones_like(responses_NT)], dim=1)
+    own_NT = next_P[prompt_of_N, None] + torch.arange(2, device=device)
+    places_NS = torch.cat([places_PC[prompt_of_N], own_NT], dim=1)
+    whole = model(input_ids=tokens_NS, attention_mask=mask_NS, position_ids=places_NS, use_cache=False)
+    return torch.allclose(rows.logits_NV, whole.logits[:, -1], rtol=1e-4, atol=1e-4)
