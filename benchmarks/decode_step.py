@@ -1,0 +1,102 @@
+"""Rollouts of the embedded model: the step that is written out beside the step that is transformers' own.
+
+    python benchmarks/decode_step.py --out docs/results/decode-step-cpu.md
+
+Both engines draw the same rollouts of Countdown prompts, of at most 20 tokens, in one process and taking turns; times
+are CPU time, which other work on the machine lengthens less than time by the clock. The gap is between the log-probs
+of the two, where they drew the same tokens.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import torch
+
+from unsqueeze.config.load import arms_of, load_recipe
+from unsqueeze.policy.loading import without_progress_bars
+from unsqueeze.policy.policy import Policy
+from unsqueeze.rollout import hf
+from unsqueeze.rollout.hf import HfEngine
+from unsqueeze.rollout.types import Completion, Sampling
+from unsqueeze.store.provenance import provenance
+from unsqueeze.tasks.countdown import countdown_problems
+
+PROMPTS, MAX_TOKENS = 16, 20
+MODEL = arms_of(load_recipe("quickstart", []), "quickstart")["grpo"].model
+
+
+class Side:
+    """One engine, its CPU times in ms, and what it drew last."""
+
+    def __init__(self, policy: Policy, *, written_out: bool) -> None:
+        self._engine = HfEngine(policy.model, policy.tokenizer)
+        self.times: list[float] = []
+        self.drawn: list[Completion] = []
+        with mock.patch.object(hf, "steps_as_the_model", hf.steps_as_the_model if written_out else lambda model: False):
+            self._engine.generate([[1]], 1, Sampling(max_tokens=1), seeds=[0])
+
+    def draw(self, prompts: Sequence[Sequence[int]], n: int) -> None:
+        begun = time.process_time()
+        groups = self._engine.generate(prompts, n, Sampling(max_tokens=MAX_TOKENS), seeds=range(len(prompts)))
+        self.times.append(1e3 * (time.process_time() - begun))
+        self.drawn = [completion for group in groups for completion in group]
+
+
+def line_of(policy: Policy, n: int, turns: int) -> str:
+    """A line of the table: ``n`` rollouts of every prompt."""
+    problems, _ = countdown_problems(PROMPTS, 1, 0)
+    prompts = [policy.tokenizer(problem.prompt)["input_ids"] for problem in problems]
+    own, written = Side(policy, written_out=False), Side(policy, written_out=True)
+    for _ in range(1 + turns):  # the first warms up
+        own.draw(prompts, n)
+        written.draw(prompts, n)
+    alike = [(a, b) for a, b in zip(own.drawn, written.drawn, strict=True) if a.tokens.tolist() == b.tokens.tolist()]
+    gap = max(float(np.abs(a.logp_raw - b.logp_raw).max()) for a, b in alike)
+    ratios = [a / b for a, b in zip(own.times[1:], written.times[1:], strict=True)]
+    cells = [_cell(own.times[1:], 0), _cell(written.times[1:], 0), _cell(ratios, 2)]
+    return f"| {PROMPTS} × {n} | {' | '.join(cells)} | {len(alike)} of {len(own.drawn)} | {gap:.1e} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--rollouts", type=int, nargs="+", default=[8, 128], help="of each prompt")
+    parser.add_argument("--out", type=Path, help="the page to write; without it, it is printed")
+    arguments = parser.parse_args()
+    without_progress_bars()
+    torch.set_num_threads(1)
+    policy = Policy.load(MODEL)
+    git = provenance()["git"]
+    commit = "unknown" if git is None else f"{git['commit'][:12]}{' with changes' if git['modified'] else ''}"
+    page = "\n".join(
+        [
+            "# Rollouts: the step written out, and transformers' own",
+            "",
+            f"Made by `python benchmarks/decode_step.py` at commit `{commit}`: {arguments.turns} turns, torch "
+            f"{version('torch')}, transformers {version('transformers')}, one thread, other work on the machine. Median "
+            "[smallest, largest].",
+            "",
+            "| rollouts | transformers' step, CPU ms | written out, CPU ms | times | the same tokens | largest gap, nats |",
+            "| --- | ---: | ---: | ---: | ---: | ---: |",
+            *(line_of(policy, n, arguments.turns) for n in arguments.rollouts),
+            "",
+        ]
+    )
+    if arguments.out is None:
+        print(page)
+    else:
+        arguments.out.write_text(page, encoding="utf-8")
+
+
+def _cell(values: Sequence[float], digits: int) -> str:
+    return f"{statistics.median(values):.{digits}f} [{min(values):.{digits}f}, {max(values):.{digits}f}]"
+
+
+if __name__ == "__main__":
+    main()
