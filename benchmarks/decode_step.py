@@ -79,10 +79,10 @@ def main() -> None:
             "# Rollouts: the step written out, and transformers' own",
             "",
             f"Made by `python benchmarks/decode_step.py` at commit `{commit}`: {arguments.turns} turns, torch "
-            f"{version('torch')}, transformers {version('transformers')}, one thread, other work on the machine. Median "
-            "[smallest, largest].",
+            f"{version('torch')}, transformers {version('transformers')}, one thread, other work on the machine. "
+            "Median [smallest, largest].",
             "",
-            "| rollouts | transformers' step, CPU ms | written out, CPU ms | times | the same tokens | largest gap, nats |",
+            "| rollouts | transformers', CPU ms | written out, CPU ms | times | the same tokens | largest gap, nats |",
             "| --- | ---: | ---: | ---: | ---: | ---: |",
             *(line_of(policy, n, arguments.turns) for n in arguments.rollouts),
             "",
