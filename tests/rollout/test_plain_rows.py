@@ -17,6 +17,7 @@ from transformers import (
 )
 
 from tiny_models import BOS, EOS, tiny_gpt2, tiny_llama, tiny_qwen2, tiny_tokenizer
+from unsqueeze.policy.caches import cache_of
 from unsqueeze.rollout import hf
 from unsqueeze.rollout.hf import HfEngine
 from unsqueeze.rollout.plain_decoder import PlainDecoder
@@ -168,7 +169,7 @@ def test_products_are_in_the_named_type() -> None:
     logits_NV = {}
     for dtype in (torch.float32, torch.bfloat16):
         rows = PlainRows.read(
-            PlainDecoder(model, 8, dtype), output.logits[:, -1], output.past_key_values, torch.tensor([2]), None
+            PlainDecoder(model, 8, dtype), output.logits[:, -1], cache_of(output), torch.tensor([2]), None
         ).take(torch.zeros(3, dtype=torch.long), 1)
         rows.step(torch.tensor([4, 5, 6]))
         logits_NV[dtype] = rows.logits_NV

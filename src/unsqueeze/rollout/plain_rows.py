@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.cache_utils import DynamicCache
 
+from unsqueeze.policy.caches import cache_of
 from unsqueeze.policy.context import context_length
 from unsqueeze.policy.shared_prompts import remembers_places_alone
 from unsqueeze.rollout.plain_decoder import PlainDecoder
@@ -109,12 +109,9 @@ def _steps_alike(model: Any, decoder: PlainDecoder, start: int) -> bool:
     responses_NT = torch.tensor([[2, 3], [1, 1], [3, 1]], device=device)
     prompt_of_N = torch.tensor([0, 1, 0], device=device)
     places_PC = start + (mask_PC.cumsum(-1) - 1).clamp(min=0)
-    cache = DynamicCache(config=model.config)
-    output = model(
-        input_ids=prompts_PC, attention_mask=mask_PC, position_ids=places_PC, past_key_values=cache, use_cache=True
-    )
+    output = model(input_ids=prompts_PC, attention_mask=mask_PC, position_ids=places_PC, use_cache=True)
     next_P = places_PC[:, -1] + 1
-    rows = PlainRows.read(decoder, output.logits[:, -1], cache, next_P, mask_PC).take(prompt_of_N, 2)
+    rows = PlainRows.read(decoder, output.logits[:, -1], cache_of(output), next_P, mask_PC).take(prompt_of_N, 2)
     rows.step(responses_NT[:, 0])
     rows.step(responses_NT[:, 1])
     tokens_NS = torch.cat([prompts_PC[prompt_of_N], responses_NT], dim=1)
