@@ -50,10 +50,11 @@ class PlainRows:
 
     def take(self, index_N: Tensor, max_steps: int) -> "PlainRows":
         """Rows of which none has grown yet, each any number of times, with room for ``max_steps`` tokens."""
-        prompts, prompt_of_N = self._prompt_of_N[index_N].unique(return_inverse=True)
+        prompts, prompt_of_N = self._prompt_of_N.index_select(0, index_N).unique(return_inverse=True)
+        logits_NV, next_N = self.logits_NV.index_select(0, index_N), self._next_N.index_select(0, index_N)
         pasts = [past.take(prompts, len(index_N), max_steps) for past in self._pasts]
         mask_PC = None if self._mask_PC is None else self._mask_PC[prompts]
-        return PlainRows(self._decoder, self.logits_NV[index_N], pasts, prompt_of_N, self._next_N[index_N], mask_PC)
+        return PlainRows(self._decoder, logits_NV, pasts, prompt_of_N, next_N, mask_PC)
 
     def keep(self, index_N: Tensor) -> None:
         prompts, self._prompt_of_N = self._prompt_of_N[index_N].unique(return_inverse=True)
