@@ -23,6 +23,7 @@ from unsqueeze.policy.loading import without_progress_bars
 from unsqueeze.policy.policy import Policy
 from unsqueeze.rollout import hf
 from unsqueeze.rollout.hf import HfEngine
+from unsqueeze.rollout.plain_rows import steps_as_the_model
 from unsqueeze.rollout.types import Completion, Sampling
 from unsqueeze.store.provenance import provenance
 from unsqueeze.tasks.countdown import countdown_problems
@@ -38,7 +39,7 @@ class Side:
         self._engine = HfEngine(policy.model, policy.tokenizer)
         self.times: list[float] = []
         self.drawn: list[Completion] = []
-        with mock.patch.object(hf, "steps_as_the_model", hf.steps_as_the_model if written_out else lambda model: False):
+        with mock.patch.object(hf, "steps_as_the_model", steps_as_the_model if written_out else lambda model: False):
             self._engine.generate([[1]], 1, Sampling(max_tokens=1), seeds=[0])
 
     def draw(self, prompts: Sequence[Sequence[int]], n: int) -> None:
