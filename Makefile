@@ -48,7 +48,7 @@ bench: .venv/installed-dev ## how fast an update and an RL step are, the latter 
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/update.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/rl_step.py --turns 5 --steps 12
 
-mutants: .venv/installed-mutants ## plant faults in ROOMS and list those that no test notices; takes hours
+mutants: .venv/installed-mutants ## plant faults in ROOMS and list those that no test notices; days, or ARGS="--sample 20"
 	$(BIN)/python scripts/mutants.py $(ARGS) --rooms $(ROOMS)
 
 lint: .venv/installed-dev ## ruff: rules and format; oxlint: the scripts of the report's page

@@ -1,5 +1,6 @@
 """Trajectory similarity by sentence embeddings: the mean over pairs by hand, and pooling that padding cannot touch."""
 
+import json
 import math
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from refusals import refused
+from unsqueeze.errors import UserError
 from unsqueeze.evaluation.embeddings import SentenceEncoder, mean_pooled
 from unsqueeze.metrics.diversity import mean_pairwise_cosine
 
@@ -91,3 +93,21 @@ def test_diagnose_takes_an_encoder_from_a_folder(command, tmp_path: Path) -> Non
     assert code == 0, err
     assert "embedding_model" in out.read_text()
     assert "no-such" in refused(tmp_path, *sampled, "--embedding-model", str(tmp_path / "no-such"))
+
+
+def test_code_that_an_encoder_brings_is_not_run(tmp_path: Path) -> None:
+    model, tokenizer = tiny_bert()
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    own = {"model_type": "own", "auto_map": {"AutoConfig": "own.OwnConfig", "AutoModel": "own.OwnModel"}}
+    (tmp_path / "config.json").write_text(json.dumps(config | own))
+    (tmp_path / "own.py").write_text(
+        f"open({str(tmp_path / 'ran')!r}, 'w').close()\n"
+        "from transformers import BertConfig, BertModel\n"
+        "class OwnConfig(BertConfig):\n    model_type = 'own'\n"
+        "class OwnModel(BertModel):\n    config_class = OwnConfig\n"
+    )
+    with pytest.raises(UserError, match="no encoder with its tokenizer could be loaded from there"):
+        SentenceEncoder.load(str(tmp_path), torch.device("cpu"))
+    assert not (tmp_path / "ran").exists()

@@ -39,7 +39,8 @@ def unreadable_of(
 ) -> Unreadable:
     """Find the problems whose gold answer the verifier cannot read; none where it does not tell.
 
-    Of equal gold answers one is read. A hundred thousand take seconds: ``progress`` is told of every thousand.
+    Of equal gold answers one is read. A hundred thousand numbers take seconds, as many formulas, which Math-Verify
+    reads, minutes: ``progress`` is told of every thousand.
     """
     find = getattr(verifier, "unreadable_golds", None)
     if find is None:
