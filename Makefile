@@ -44,9 +44,10 @@ test-swift: .venv/installed-dev .venv-swift/installed ## real ms-swift likewise,
 test-verl: .venv/installed-dev .venv-verl/installed ## verl's configuration takes the command lines of recipes
 	UNSQUEEZE_VERL=.venv-verl/bin/python $(BIN)/python -m pytest tests/trainers/test_verl.py $(ARGS)
 
-bench: .venv/installed-dev ## how fast an update and an RL step are, the latter beside TRL's: minutes, printed (docs/performance.md)
+bench: .venv/installed-dev ## how fast an update, an RL step beside TRL's, and start-up are: minutes, printed (docs/performance.md)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/update.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/rl_step.py --turns 5 --steps 12
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/start_up.py
 
 mutants: .venv/installed-mutants ## plant faults in ROOMS and list those that no test notices; days, or ARGS="--sample 20"
 	$(BIN)/python scripts/mutants.py $(ARGS) --rooms $(ROOMS)
