@@ -82,7 +82,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folders = (Path(temporary) / str(place) for place in range(2 * arguments.turns + 1))
         first_rollouts_s(next(folders))
-        turns = [(help_s(), first_line_s(next(folders)), first_rollouts_s(next(folders))) for _ in range(arguments.turns)]
+        turns = [
+            (help_s(), first_line_s(next(folders)), first_rollouts_s(next(folders))) for _ in range(arguments.turns)
+        ]
     names = ("`unsqueeze --help`", "`unsqueeze train smoke`: its first line", "… its first rollouts on the disk")
     git = provenance()["git"]
     commit = git["commit"][:12] if git else "of no checkout"
