@@ -41,7 +41,7 @@ test-trl: .venv/installed-dev ## real TRL on the CPU: its files, an IRL phase in
 test-swift: .venv/installed-dev .venv-swift/installed ## real ms-swift likewise, in an environment of its own (2 GB)
 	UNSQUEEZE_SWIFT=.venv-swift/bin/swift $(BIN)/python -m pytest -m swift tests/trainers $(ARGS)
 
-test-verl: .venv/installed-dev .venv-verl/installed ## verl's configuration takes the command lines of recipes
+test-verl: .venv/installed-dev .venv-verl/installed ## verl takes the command lines of recipes, and reads demonstrations
 	UNSQUEEZE_VERL=.venv-verl/bin/python $(BIN)/python -m pytest tests/trainers/test_verl.py $(ARGS)
 
 bench: .venv/installed-dev ## how fast an update, an RL step beside TRL's, and start-up are: minutes, printed (docs/performance.md)
@@ -109,9 +109,13 @@ clean: ## remove the environment, builds and caches; never runs/
 	@touch $@
 
 # Its configuration alone is read: what verl needs to train is left out.
-.venv-verl/installed: .venv/made
+# verl itself asks for what only its runs need (vLLM, flash-attn, …). Without constraints.txt: hydra takes an older antlr.
+.venv-verl/installed: .venv/made constraints.txt
 	$(PYTHON) -m venv .venv-verl
-	.venv-verl/bin/python -m pip --disable-pip-version-check install --quiet hydra-core==1.3.8
+	.venv-verl/bin/python -m pip --disable-pip-version-check install --quiet --no-compile -c constraints.txt torch
+	.venv-verl/bin/python -m pip --disable-pip-version-check install --quiet --no-compile torch==2.13.0 \
+		transformers==5.19.0 datasets==5.2.0 pandas==3.1.1 torchdata==0.11.0 tensordict==0.15.3 ray==2.60.0 \
+		codetiming==1.4.0 pylatexenc==2.11 hydra-core==1.3.8
 	.venv-verl/bin/python -m pip --disable-pip-version-check install --quiet --no-deps verl==0.9.1
 	@touch $@
 

@@ -13,7 +13,7 @@ import unsqueeze as uq
 from trainers.chat_model import problems, save_chat_model
 
 SWIFT = os.environ.get("UNSQUEEZE_SWIFT", "")
-PYTHON = str(Path(SWIFT).with_name("python"))
+PYTHON = str(Path(SWIFT).parent / "python")
 NONE = "UNSQUEEZE_SWIFT names no swift; `make test-swift` makes an environment."
 HERE = Path(__file__).parent
 LOADING = {
