@@ -115,7 +115,7 @@ clean: ## remove the environment, builds and caches; never runs/
 	.venv-verl/bin/python -m pip --disable-pip-version-check install --quiet --no-compile -c constraints.txt torch
 	.venv-verl/bin/python -m pip --disable-pip-version-check install --quiet --no-compile torch==2.13.0 \
 		transformers==5.19.0 datasets==5.2.0 pandas==3.1.1 torchdata==0.11.0 tensordict==0.15.3 ray==2.60.0 \
-		codetiming==1.4.0 pylatexenc==2.11 hydra-core==1.3.8
+		codetiming==1.4.0 pylatexenc==2.11 pillow==12.3.0 hydra-core==1.3.8
 	.venv-verl/bin/python -m pip --disable-pip-version-check install --quiet --no-deps verl==0.9.1
 	@touch $@
 
