@@ -66,6 +66,8 @@ def test_what_the_code_of_a_family_raises_is_one_sentence(
         return plain(self, *given, **named)
 
     monkeypatch.setattr(LlamaForCausalLM, "forward", broken)
+    # As in a family whose steps are not written out here.
+    monkeypatch.setattr("unsqueeze.rollout.hf.steps_as_the_model", lambda model: False)
     recipe = recipe_of(tmp_path)
     doing = "reading four tokens" if where == "forward" else "sampling from it"
     with pytest.raises(UserError, match=f"the code of its family failed while {doing}: tuple index out of range"):
