@@ -18,7 +18,7 @@ from unsqueeze.tasks.countdown import make_problem
 from unsqueeze.tasks.countdown_solutions import find_solution
 from unsqueeze.tasks.problem import Problem
 from unsqueeze.tasks.task import task_named
-from unsqueeze.training.preflight import check_disk, preflight
+from unsqueeze.training.preflight import check_disk, estimate_parts, preflight
 from unsqueeze.training.rehearsal import check_gold_answers, check_loss, check_readable
 from unsqueeze.training.setup import Parts, load_parts
 from unsqueeze.verify.countdown import check_countdown
@@ -187,3 +187,10 @@ def test_a_gold_answer_that_cannot_be_right_ends_the_run_before_it_begins(comman
     assert "train:1 (" in err
     assert "verify.max_unreadable allows 1.0%" in err
     assert not (tmp_path / "run").exists()
+
+
+def test_the_estimate_counts_problems_of_every_set() -> None:
+    recipe = small_recipe(data={"num_train": 8, "num_test": 3, "num_validation": 5})
+    workload = estimate_parts(recipe, load_parts(recipe)).workload
+    assert workload.samples_per_evaluation == 3 * recipe.evaluation.n
+    assert workload.samples_per_validation == 5 * recipe.evaluation.validation_n
