@@ -1,5 +1,6 @@
 """What an IRL phase may learn from: groups of the last phase, or rollouts of several; and whose likelihood ranks."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,13 @@ import pytest
 import torch
 
 from small_runs import StopAfter, prepare, random_recipe, run_to_end, weights
+from unsqueeze.algos.selection import likelihood
 from unsqueeze.errors import UserError
 from unsqueeze.policy.batch import Row
 from unsqueeze.policy.policy import Policy
 from unsqueeze.progress import Interrupted
 from unsqueeze.store.run_directory import RunDirectory
+from unsqueeze.training.demonstrations import candidates_of
 from unsqueeze.training.loop import train
 
 pytestmark = pytest.mark.usefixtures("judged_by_hash")
@@ -45,6 +48,20 @@ def test_the_last_phase_alone_is_what_the_paper_chooses_from(tmp_path: Path):
         demos = run.directory.demos.read(number)
         assert {demo.step for demo in demos} <= set(steps)
         assert all(demo.score == demo.mean_logp for demo in demos)
+
+
+def test_equal_responses_have_one_likelihood_whatever_rounding_says(tmp_path: Path):
+    run, _ = run_to_end(random_recipe(), tmp_path / "run")
+    (group, *_) = run.directory.rollouts.read(1)
+    first, second = group.rollouts[:2]
+    rounded = np.nextafter(first.completion.logp_raw, np.float32(-np.inf))
+    again = replace(second, completion=replace(first.completion, logp_raw=rounded))
+    assert likelihood(rounded, "sum") < likelihood(first.completion.logp_raw, "sum")
+    ours = candidates_of(replace(group, rollouts=[first, again, *group.rollouts[2:]]))
+    assert (ours[1].mean_logp, ours[1].sum_logp) == (ours[0].mean_logp, ours[0].sum_logp)
+    assert (ours[0].index, ours[1].index) == (first.index, second.index)
+    theirs = group.rollouts[2].completion.logp_raw
+    assert ours[2].sum_logp == likelihood(theirs, "sum")
 
 
 def test_rollouts_of_earlier_phases_are_chosen_too(replayed):

@@ -139,19 +139,28 @@ def _stored(run: Run, first_step: int, last_step: int) -> Iterator[Group]:
 
 
 def candidates_of(group: Group) -> list[Candidate]:
-    """Return the rollouts of a group as candidates, in their order."""
-    return [
-        Candidate(
-            row=Row(prompt_tokens=rollout.prompt_tokens, tokens=rollout.completion.tokens, weight=0.0),
-            step=rollout.step,
-            group=rollout.group,
-            index=rollout.index,
-            reward=judgement.verdict.judged_reward,
-            mean_logp=likelihood(rollout.completion.logp_raw, "mean"),
-            sum_logp=likelihood(rollout.completion.logp_raw, "sum"),
+    """Return the rollouts of a group as candidates, in their order.
+
+    Equal responses have the likelihood that the first of them was given: an engine rounds by a row's place in its batch,
+    and what rounding says must not choose among them.
+    """
+    candidates: list[Candidate] = []
+    logp_of: dict[bytes, NDArray[np.float32]] = {}
+    for rollout, judgement in zip(group.rollouts, group.judgements, strict=True):
+        tokens = rollout.completion.tokens
+        logp_raw = logp_of.setdefault(tokens.tobytes(), rollout.completion.logp_raw)
+        candidates.append(
+            Candidate(
+                row=Row(prompt_tokens=rollout.prompt_tokens, tokens=tokens, weight=0.0),
+                step=rollout.step,
+                group=rollout.group,
+                index=rollout.index,
+                reward=judgement.verdict.judged_reward,
+                mean_logp=likelihood(logp_raw, "mean"),
+                sum_logp=likelihood(logp_raw, "sum"),
+            )
         )
-        for rollout, judgement in zip(group.rollouts, group.judgements, strict=True)
-    ]
+    return candidates
 
 
 def _scored(
