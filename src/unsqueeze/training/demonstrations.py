@@ -141,8 +141,8 @@ def _stored(run: Run, first_step: int, last_step: int) -> Iterator[Group]:
 def candidates_of(group: Group) -> list[Candidate]:
     """Return the rollouts of a group as candidates, in their order.
 
-    Equal responses have the likelihood that the first of them was given: an engine rounds by a row's place in its batch,
-    and what rounding says must not choose among them.
+    Equal responses have the likelihood that the first of them was given: an engine rounds by a row's place in its
+    batch, and what rounding says must not choose among them.
     """
     candidates: list[Candidate] = []
     logp_of: dict[bytes, NDArray[np.float32]] = {}
