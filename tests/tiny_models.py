@@ -24,6 +24,28 @@ from unsqueeze.models import embedded_model_path
 
 PAD, BOS, EOS = 0, 1, 2
 
+SHAPE = {
+    "vocab_size": 32,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+    "initializer_range": 0.2,
+    "pad_token_id": PAD,
+    "bos_token_id": BOS,
+    "eos_token_id": EOS,
+}
+"""Settings of a tiny model of any family that has grouped-query attention."""
+
+
+def seeded(cls: type, config: object) -> PreTrainedModel:
+    """A model of random weights, always the same ones, in fp32."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return cls(config).float()
+
 
 def tiny_tokenizer(vocab: int = 32) -> PreTrainedTokenizerFast:
     """Words ``w3`` ... ``w{vocab-1}`` split at spaces, after ``<pad>`` 0, ``<bos>`` 1 and ``<eos>`` 2 (special)."""

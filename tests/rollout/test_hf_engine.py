@@ -30,7 +30,7 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from tiny_models import BOS, EOS, tiny_gpt2, tiny_llama, tiny_qwen2, tiny_tokenizer
+from tiny_models import BOS, EOS, SHAPE, seeded, tiny_gpt2, tiny_llama, tiny_qwen2, tiny_tokenizer
 from unsqueeze.errors import RunError, UserError
 from unsqueeze.policy.batch import Row
 from unsqueeze.policy.policy import Policy
@@ -41,26 +41,7 @@ from unsqueeze.seeds import prompt_seeds
 
 TOKENIZER = tiny_tokenizer()
 UNEVEN = [[BOS, 5, 6, 7], [BOS, 9], [BOS, 4, 4, 4, 8, 10], [BOS, 9, 3], [BOS, 9, 4, 4]]
-SHAPE = {
-    "vocab_size": 32,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 128,
-    "initializer_range": 0.2,
-    "pad_token_id": 0,
-    "bos_token_id": BOS,
-    "eos_token_id": EOS,
-}
 RECURRENT = {"vocab_size": 32, "hidden_size": 32, "num_hidden_layers": 2, "bos_token_id": BOS, "eos_token_id": EOS}
-
-
-def seeded(cls: type, config: object) -> PreTrainedModel:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return cls(config).float()
 
 
 class WithoutCache(LlamaForCausalLM):

@@ -16,7 +16,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from tiny_models import BOS, EOS, tiny_gpt2, tiny_llama, tiny_qwen2, tiny_tokenizer
+from tiny_models import BOS, SHAPE, seeded, tiny_gpt2, tiny_llama, tiny_qwen2, tiny_tokenizer
 from unsqueeze.policy.caches import cache_of
 from unsqueeze.rollout import hf
 from unsqueeze.rollout.hf import HfEngine
@@ -28,25 +28,6 @@ from unsqueeze.seeds import prompt_seeds
 
 TOKENIZER = tiny_tokenizer()
 PROMPTS = [[BOS, 5, 6, 7], [BOS, 9], [BOS, 4, 4, 4, 8, 10]]
-SHAPE = {
-    "vocab_size": 32,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 128,
-    "initializer_range": 0.2,
-    "pad_token_id": 0,
-    "bos_token_id": BOS,
-    "eos_token_id": EOS,
-}
-
-
-def seeded(cls: type, config: object) -> PreTrainedModel:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return cls(config).float().eval()
 
 
 def with_biases() -> PreTrainedModel:
