@@ -123,6 +123,7 @@ def test_a_wish_to_stop_ends_all_and_the_run_goes_on_alone(
         out, err = launcher.communicate(timeout=PROMPTLY_S)
     assert launcher.returncode == 130, err
     assert (out + err).count("stopped as asked") == 1
+    assert out.count("; loading PyTorch, then everything is tried once …\n") == 1
     assert "Traceback" not in out + err
     assert RunDirectory.open(run).journal.read()[-1]["event"] == "interrupted"
     code, _, err = command("train", str(tmp_path / "recipe.yaml"), "--run", str(run), "--resume")

@@ -13,7 +13,7 @@ from unsqueeze.cli.options import ListRecipesOption, LiveOption, OverridesOption
 from unsqueeze.cli.picture import followed, picture
 from unsqueeze.cli.together import ProcessesOption, ending_together
 from unsqueeze.distributed.join import joined, leave, place_in
-from unsqueeze.distributed.launch import run_processes
+from unsqueeze.distributed.launch import run_processes, was_launched
 from unsqueeze.distributed.processes import Processes
 from unsqueeze.errors import INTERRUPTED, Interrupted
 
@@ -88,7 +88,7 @@ def train(
 
     directory = run or Path("runs") / loaded.name
     place = place_in(os.environ)
-    if place is None or place.rank == 0:
+    if (place is None or place.rank == 0) and not was_launched():
         begin(f"{recipe}: {', '.join(arms)} in {directory}; loading PyTorch, then everything is tried once", Console())
     if processes > 1:
         command = [sys.executable, "-m", "unsqueeze", "train", recipe, "--run", str(directory)]

@@ -107,6 +107,11 @@ def say_stopped() -> None:
     print("stopped as asked; what is on disk is as it was.", file=sys.stderr)
 
 
+def was_launched() -> bool:
+    """Tell whether ``run_processes`` started this process, whose command has said what is begun."""
+    return _LAUNCHER in os.environ
+
+
 def end_with_launcher() -> None:
     """In a process that ``run_processes`` started: end when the launcher is gone, however it went."""
     launcher = os.environ.pop(_LAUNCHER, None)
