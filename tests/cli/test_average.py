@@ -39,7 +39,7 @@ def test_weights_are_between_the_two(pair: tuple[Path, Path], tmp_path: Path, co
         torch.testing.assert_close(weight, 0.75 * base[name] + 0.25 * trained[name])
     assert any(not torch.equal(base[name], trained[name]) for name in base)
     assert json.loads((out / "average.json").read_text()) == {
-        "base": str(pair[0]), "trained": str(pair[1]), "share": 0.25
+        "base": str(pair[0]), "trained": str(pair[1]), "share": 0.25, "last": 1
     }  # fmt: skip
 
 
@@ -62,6 +62,26 @@ def test_a_run_is_its_last_checkpoint_and_may_be_written_in_bf16(tmp_path: Path)
     for name, weight in found.items():
         expected = torch.lerp(start[name].float(), trained[name], 0.5).bfloat16()
         assert torch.equal(weight, expected), name
+
+
+def test_the_mean_over_the_last_checkpoints_of_a_run(tmp_path: Path, command: Callable) -> None:
+    with judging_by_hash():
+        run_to_end(random_recipe(rl={"steps": 4}, checkpoint={"every_steps": 1}), tmp_path / "run")
+    base, run = random_recipe().model.path, str(tmp_path / "run")
+    code, out, err = command("average", base, run, "--share", "1", "--last", "3", "--out", str(tmp_path / "mean"))
+    assert code == 0, err
+    assert "1 of the mean over the last 3 checkpoints" in " ".join((out + err).split())
+    of_steps = [weights_of(tmp_path / "run" / "checkpoints" / f"step-{step:06d}" / "policy") for step in (2, 3, 4)]
+    for name, weight in weights_of(tmp_path / "mean").items():
+        torch.testing.assert_close(weight, sum(each[name] for each in of_steps) / 3, rtol=0, atol=1e-6)
+        assert not torch.equal(weight, of_steps[-1][name])
+    for source, last, message in (
+        (run, 5, "last is 5, and .* has 4 checkpoints; ask for fewer"),
+        (run, 0, "last is 0; it must be the number"),
+        (base, 2, "last is 2, and .* is no run"),
+    ):
+        with pytest.raises(UserError, match=message):
+            uq.average(base, source, last=last, out=tmp_path / "none")
 
 
 def test_what_cannot_be_averaged_is_refused_and_nothing_is_written(pair: tuple[Path, Path], tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ SUITE: dict[str, Any] = {
         "threads": 1,
         "data": {"num_train": 12, "num_test": 3},
         "evaluation": {"n": 4, "gauges_every_steps": None},
+        "checkpoint": {"every_steps": 1},
     },
     "seeds": [11],
     "arms": {"grpo": {"irl": None}, "sps": {}},
@@ -88,19 +89,24 @@ def test_the_same_again_makes_nothing_and_another_suite_shares_runs(made: tuple[
 
 def test_free_points_are_made_of_finished_runs(made: tuple[Path, Any, list[LabPlan]]) -> None:
     out, _, _ = made
-    points = {"mean": {"of": "grpo", "share": 0.5}, "hot": {"of": "grpo", "temperature": 1.3}}
+    points = {
+        "half": {"of": "grpo", "share": 0.5},
+        "mean": {"of": "sps", "last": 2},
+        "hot": {"of": "grpo", "temperature": 1.3},
+    }
     result = uq.lab(SUITE | {"name": "free", "points": points}, out=out, jobs=2)
     assert result is not None
     assert not result.failed
-    assert [row[0] for row in result.tables["results"].rows] == ["base", "grpo", "sps", "mean", "hot"]
+    assert [row[0] for row in result.tables["results"].rows] == ["base", "grpo", "sps", "half", "mean", "hot"]
     record = read_record(out / "free" / "lab.json")
     free = [run for run in record["runs"] if run["role"] == "point"]
     assert [run["settings"] for run in free] == [
-        {"of": "grpo", "share": 0.5, "temperature": 0.7},
-        {"of": "grpo", "share": 1.0, "temperature": 1.3},
+        {"of": "grpo", "share": 0.5, "last": 1, "temperature": 0.7},
+        {"of": "grpo", "share": 1.0, "last": 1, "temperature": 1.3},
+        {"of": "sps", "share": 1.0, "last": 2, "temperature": 0.7},
     ]
     asked = [read_record(out / "free" / run["path"] / "eval.json") for run in free]
-    assert [each["temperature"] for each in asked] == [0.7, 1.3]
+    assert [each["temperature"] for each in asked] == [0.7, 1.3, 0.7]
 
 
 def test_a_plan_may_be_refused_and_writes_nothing(made: tuple[Path, Any, list[LabPlan]], tmp_path: Path) -> None:

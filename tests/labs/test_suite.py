@@ -136,6 +136,16 @@ def test_runs_that_differ_in_a_name_alone_are_one_run() -> None:
     assert len(seeds) == 4
 
 
+def test_a_mean_over_more_checkpoints_than_runs_keep_is_refused() -> None:
+    plain = {"name": "means", "seeds": [1], "set": {"rl": {"steps": 10}, "checkpoint": {"every_steps": 4}}}
+    suite = plain | {"points": {"mean": {"of": "grpo", "last": 3}}}
+    grid = grid_of(check_suite(suite, "s"))
+    assert [point.last for point in grid.points(grid.reported(grid.as_given()))] == [3]
+    for changes, there in ((["checkpoint.every_steps=5"], 2), (["checkpoint.keep_last=1"], 1)):
+        with pytest.raises(UserError, match=rf"point 'mean' is the mean over the last 3 .* keep {there};"):
+            grid_of(check_suite(suite, "s"), changes)
+
+
 def test_arms_share_the_evaluation_before_training_and_seeds_do_not() -> None:
     grid = grid_of(check_suite(MINE, "mine"))
     begins = {(run.cell.arm, run.seed): run.begins for run in grid.reported(grid.as_given())}

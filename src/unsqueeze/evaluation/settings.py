@@ -161,6 +161,29 @@ def run_of(model: str) -> RunDirectory | None:
     return None
 
 
+def last_policies(run: str, number: int) -> list[str]:
+    """Return the policies of the last ``number`` checkpoints of a run, oldest first; of any model, where that is 1.
+
+    UserError where there are not as many.
+    """
+    if number < 1:
+        raise UserError(f"last is {number}; it must be the number of checkpoints, at least 1.")
+    if number == 1:
+        return [checkpoint_of(run)]
+    path = Path(run)
+    refuse_arms(path)
+    if not (path / "run.json").is_file():
+        raise UserError(f"last is {number}, and {run} is no run; the checkpoints of a run are averaged, so name one.")
+    checkpoints = RunDirectory.open(path).checkpoints
+    steps = checkpoints.steps()
+    if len(steps) < number:
+        raise UserError(
+            f"last is {number}, and {run} has {len(steps)} checkpoint{'s' * (len(steps) != 1)}; ask for fewer, "
+            f"or train with a smaller checkpoint.every_steps, and checkpoint.keep_last null or larger."
+        )
+    return [checkpoint_of(str(checkpoints.path(step))) for step in steps[-number:]]
+
+
 def checkpoint_of(model: str) -> str:
     """Return the policy of a checkpoint, of the last one where the path is a run, of the best for RUN/checkpoints/best;
     otherwise the path as it is."""

@@ -1,6 +1,7 @@
 """The runs that a suite asks for: every arm in every variant, at every seed, with the learning rate it was given."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -73,6 +74,7 @@ class PlannedPoint:
     cell: Cell
     of: PlannedRun
     share: float
+    last: int
     temperature: float
 
     role: Role = "reported"
@@ -92,7 +94,8 @@ class PlannedPoint:
 
     @cached_property
     def digest(self) -> str:
-        return _digest({"of": self.of.digest, "share": self.share, "temperature": self.temperature})
+        made = {"of": self.of.digest, "share": self.share, "temperature": self.temperature}
+        return _digest(made if self.last == 1 else made | {"last": self.last})
 
     @property
     def begins(self) -> str:
@@ -166,6 +169,7 @@ class Grid:
                 cell=Cell(name, run.cell.variant),
                 of=run,
                 share=point.share,
+                last=point.last,
                 temperature=run.recipe.evaluation.temperature if point.temperature is None else point.temperature,
             )
             for run in runs
@@ -228,6 +232,12 @@ def grid_of(suite: Suite, overrides: Sequence[str] = (), only: Sequence[str] | N
                 f"suite {suite.name}: point {name!r} is of {point.of!r}, and the arms are {', '.join(arms)}; name one of "
                 "them."
             )
+        for cell, resolved in cells.items():
+            if cell.arm == point.of and point.last > (there := _num_checkpoints(resolved)):
+                raise UserError(
+                    f"suite {suite.name}: point {name!r} is the mean over the last {point.last} checkpoints of "
+                    f"{point.of!r}, whose runs keep {there}; ask for fewer, or set checkpoint.every_steps smaller."
+                )
     if suite.subject is not None and suite.subject not in arms:
         raise UserError(
             f"suite {suite.name}: subject is {suite.subject!r}, and the arms are {', '.join(arms)}; name one of them."
@@ -259,6 +269,13 @@ def _check_search(suite: Suite, cells: Mapping[Cell, Recipe]) -> None:
                 f"suite {suite.name}: learning rates are chosen on validation problems, and {cell.label} has none; set "
                 f"data.num_validation or data.validation_path."
             )
+
+
+def _num_checkpoints(recipe: Recipe) -> int:
+    """How many checkpoints a finished run has at least; those at phase ends may add to them."""
+    checkpoint, steps = recipe.checkpoint, recipe.rl.steps
+    saved = 1 if checkpoint.every_steps is None else math.ceil(steps / checkpoint.every_steps)
+    return saved if checkpoint.keep_last is None else min(saved, checkpoint.keep_last)
 
 
 def _changed(recipe: Recipe, changes: Mapping[str, Any], setting: str, factor: float, seed: int) -> Recipe:

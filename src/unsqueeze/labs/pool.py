@@ -53,8 +53,8 @@ class Pool:
         """Return what the process of a job is told (``labs.worker``)."""
         order: dict[str, Any] = {"recipe": job.recipe.model_dump(), "path": str(self.path(job))}
         if isinstance(job, PlannedPoint):
-            run = str(self.path(job.of))
-            return {"work": "evaluate", **order, "run": run, "share": job.share, "temperature": job.temperature}
+            made = {"share": job.share, "last": job.last, "temperature": job.temperature}
+            return {"work": "evaluate", **order, "run": str(self.path(job.of)), **made}
         lenders = self.lenders(job, (other for other in others if isinstance(other, PlannedRun)))
         begun = {str(self.path(lender)): lender.recipe.model_dump() for lender in lenders[:1]}
         return {"work": "train", **order, "begun": begun}

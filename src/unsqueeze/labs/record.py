@@ -35,7 +35,7 @@ def run_entry(grid: Grid, live: Live, pool: Pool, folder: Path) -> dict[str, Any
 def _settings(grid: Grid, job: Job) -> dict[str, Any]:
     """What tells the arm from the others: settings of its recipe, or what a free point is made of."""
     if isinstance(job, PlannedPoint):
-        return {"of": job.of.cell.arm, "share": job.share, "temperature": job.temperature}
+        return {"of": job.of.cell.arm, "share": job.share, "last": job.last, "temperature": job.temperature}
     return dict((grid.suite.arms or {}).get(job.cell.arm, {}))
 
 

@@ -68,13 +68,18 @@ class FreePoint(Settings):
     """The arm whose last checkpoints it is made of."""
     share: float = Field(1.0, gt=0, le=1)
     """Share of the trained weights; the rest is the base model's, weight by weight."""
+    last: int = Field(1, ge=1)
+    """Trained weights are the mean over the last so many checkpoints of the run, as often as it saves them."""
     temperature: float | None = Field(None, ge=0)
     """Temperature of the samples; null: that of the arm's evaluations."""
 
     @model_validator(mode="after")
     def _differs_from_the_arm(self) -> Self:
-        if self.share == 1 and self.temperature is None:
-            raise ValueError("a free point needs a share below 1 or a temperature, else it is the arm itself")
+        if self.share == 1 and self.last == 1 and self.temperature is None:
+            raise ValueError(
+                "a free point needs a share below 1, more than one checkpoint (last) or a temperature, else it is the "
+                "arm itself"
+            )
         return self
 
 
@@ -101,7 +106,8 @@ class Suite(Settings):
     variants: dict[ArmName, Options] | None = Field(None, min_length=1)
     """Settings in which every arm is run, such as sizes of the training set: a name for each; null: as it is."""
     points: dict[ArmName, FreePoint] = Field(default_factory=dict)
-    """Rivals that cost no training, by name: weights averaged with the base model, other temperatures of sampling."""
+    """Rivals that cost no training, by name: weights averaged along a run or with the base model, other
+    temperatures of sampling."""
     control: str | None = None
     """The arm that all others are compared with at equal seeds; null: the first."""
     subject: str | None = None

@@ -1,7 +1,7 @@
 """The process of one run of a lab: ``python -m unsqueeze.labs.worker``, told on standard input what to do.
 
 The first line of standard input is a JSON object with ``work``, ``recipe``, ``path``; to ``train`` has ``begun``, runs
-that may lend their evaluation before training, and to ``evaluate`` a free point ``run``, ``share`` and ``temperature``.
+that may lend their evaluation before training, and to ``evaluate`` a free point ``run``, ``share``, ``last`` and ``temperature``.
 Standard output says in JSON lines what the run is at; standard error is its log. The end of standard input asks to stop
 at the next safe point: so a worker also stops when the lab that started it is gone.
 """
@@ -105,6 +105,7 @@ def evaluate(order: Mapping[str, Any], stop: StopRequest) -> None:
         Path(order["run"]),
         Path(order["path"]),
         share=order["share"],
+        last=order["last"],
         temperature=order["temperature"],
         progress=TellingProgress(),
         stop=stop,

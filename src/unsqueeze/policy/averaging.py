@@ -1,4 +1,6 @@
-"""Weights between two models."""
+"""Weights between two models, and their mean over several."""
+
+from collections.abc import Iterable
 
 import torch
 from transformers import PreTrainedModel
@@ -23,3 +25,12 @@ def average_weights(base: PreTrainedModel, trained: PreTrainedModel, share: floa
                 f"{list(weight.shape)} in the other; average a model with its base."
             )
         weight.copy_(torch.lerp(other, weight, share))
+
+
+def mean_weights(model: PreTrainedModel, others: Iterable[PreTrainedModel]) -> None:
+    """Make the weights of ``model`` the mean of its own and those of ``others``, in place; one at a time is held.
+
+    UserError where they do not have the same weights.
+    """
+    for count, other in enumerate(others, start=1):
+        average_weights(other, model, count / (count + 1))
