@@ -58,6 +58,8 @@ exec "$@"
 """
 MOST_DATA = 6 << 30
 """Bytes that a process of a try may have: a fault may take a limit of memory away."""
+UNNOTICED = ("survived", "no tests")
+"""Outcomes of faults that are listed: all tests passed, or none could run here, as those of vLLM where it is not."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Tried:
-    """What came of a fault: ``noticed``, ``timed out`` or ``survived``, and by which test files it was tried."""
+    """What came of a fault, ``noticed``, ``timed out`` or one of ``UNNOTICED``, and by which files it was tried."""
 
     name: str
     diff: str
@@ -199,7 +201,7 @@ class Workplace:
         limit_s = 20 + 4 * self.seconds(tests)
         with planted(self.folder, fault):
             code = self._pytest(sorted(tests, key=lambda test: self._took_s[test]), limit_s)
-        return "timed out" if code is None else "survived" if code in (0, 5) else "noticed"
+        return "timed out" if code is None else {0: "survived", 5: "no tests"}.get(code, "noticed")
 
     def _pytest(self, tests: Sequence[str], limit_s: float | None) -> int | None:
         """Return pytest's exit code. None: it was stopped after so many seconds."""
@@ -271,8 +273,9 @@ def try_room(room: str, given: argparse.Namespace, workplace: Workplace) -> None
         if (name, fault.diff) not in done:
             start, tests = time.monotonic(), tests_of(fault.file, room, workplace.folder)
             outcome = workplace.outcome(fault, tests)
-            if outcome == "survived" and given.whole_room and len(tests) < len(everything):
-                outcome = workplace.outcome(fault, [test for test in everything if test not in tests])
+            if outcome in UNNOTICED and given.whole_room and len(tests) < len(everything):
+                of_others = workplace.outcome(fault, [test for test in everything if test not in tests])
+                outcome = outcome if of_others == "no tests" else of_others
                 tests = everything
             one = Tried(name, fault.diff, outcome, tests, round(time.monotonic() - start, 1))
             with record.open("a", encoding="utf-8") as out:
@@ -280,8 +283,8 @@ def try_room(room: str, given: argparse.Namespace, workplace: Workplace) -> None
             done[name, fault.diff] = one
             print(f"{number}/{len(names)} {outcome} {name} ({one.seconds} s)", flush=True)
         found.append(done[name, fault.diff])
-    survived = [one for one in found if one.outcome == "survived"]
-    listed = "\n".join(f"# {one.name}, tried by {' '.join(one.tests)}\n{one.diff}\n" for one in survived)
+    survived = [one for one in found if one.outcome in UNNOTICED]
+    listed = "\n".join(f"# {one.name}, {one.outcome}, tried by {' '.join(one.tests)}\n{one.diff}\n" for one in survived)
     (PLACE / f"{room}.diff").write_text(listed, encoding="utf-8")
     print(f"{room}: {len(survived)} of {len(found)} faults that no test noticed, in {PLACE / room}.diff", flush=True)
 

@@ -12,7 +12,7 @@ from sympy import Basic, Expr, FiniteSet, Integer, Mod, Reals, Symbol, Tuple  # 
 from sympy.core.relational import Relational  # type: ignore[import-untyped]
 from sympy.logic.boolalg import Boolean  # type: ignore[import-untyped]
 
-from unsqueeze.verify.texts import is_word, plain_words
+from unsqueeze.verify.texts import NO_SOLUTION, is_word, plain_words
 from unsqueeze.verify.units import Quantity, split_unit
 
 Parse = Callable[[str], Any]
@@ -29,7 +29,7 @@ _LEADING = re.compile(r"^\s*(?:=|\\approx(?![a-z])|\\sim(?![a-z])|~|≈)\s*(?=\S
 _TEXT_OF = re.compile(r"\\text\s*\{([^{}]*)\}")
 _REALS, _NONE = r"\mathbb{R}", r"\emptyset"
 _IN_WORDS = dict.fromkeys(["all real numbers", "all reals", "all real values", "the set of all real numbers"], _REALS)
-_IN_WORDS |= dict.fromkeys(["no solution", "no solutions", "the empty set", "empty set"], _NONE)
+_IN_WORDS |= dict.fromkeys(NO_SOLUTION, _NONE)
 _INTRODUCTION = re.compile(r"^\\text\s*\{(?![^{}]*(?:\bnot?\b|n't))[^{}]*(?:\b(?:is|are|equals)|:)\s*\}\s*(?=[^\s])")
 _DERIVATIVE = re.compile(r"^\\[dt]?frac\s*\{\s*d\s*([A-Za-z])\s*\}\s*\{\s*d\s*[A-Za-z]\s*\}\s*=")
 _WHOLE_TEXT = re.compile(r"\\(?:text|mathrm|textbf)\s*\{\s*([-+]?\d[^{}]*)\}")
@@ -74,7 +74,7 @@ def simplest(text: str) -> str:
         lambda env: re.sub(r"\\\\(?:\[[^\]]*\])?", ", ", env[2].replace("&", " ")).strip(" ,"), text
     )
     text = _TAIL.sub("", _EMPTY_TEXT.sub("", text))
-    text = _IN_WORDS.get(" ".join(_TEXT_OF.sub(r" \1 ", text).lower().split()), text)
+    text = _IN_WORDS.get(" ".join(_TEXT_OF.sub(r" \1 ", text).lower().split()).strip(" ."), text)
     text = _LEADING.sub("", text)
     if whole := _WHOLE_TEXT.fullmatch(text):
         text = whole[1]

@@ -35,6 +35,12 @@ _OTHER_MATH = (
 )
 MATH_WORDS = frozenset([*_FUNCTIONS, *_OTHER_MATH.split()])
 
+_NO_SOLUTION_TEXT = (
+    "no solution,no solutions,no real solution,no real solutions,there is no solution,there are no solutions,"
+    "there is no real solution,there are no real solutions,empty set,the empty set,null set,the null set"
+)
+NO_SOLUTION = frozenset(_NO_SOLUTION_TEXT.split(","))
+
 
 def unwrapped(text: str) -> str:
     r"""A text without ``\text{}`` and its like, spacing commands, emphasis and dollars."""

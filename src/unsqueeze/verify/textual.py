@@ -12,11 +12,10 @@ from unsqueeze.verify.normalise import plain_characters, without_delimiters
 from unsqueeze.verify.sizes import measure
 from unsqueeze.verify.spelled import number_in_words
 from unsqueeze.verify.stating import stated_answer
-from unsqueeze.verify.texts import MAX_TEXT, is_plain, listed_letters, plain_words, unwrapped
+from unsqueeze.verify.texts import MAX_TEXT, NO_SOLUTION, is_plain, listed_letters, plain_words, unwrapped
 from unsqueeze.verify.verdict import Judgement, Verdict
 
 _MAX_SENTENCE = 10
-_NO_SOLUTION = frozenset(["no solution", "no solutions", "there is no solution", "there are no solutions"])
 _EMPTY_SET = re.compile(r"\\(?:emptyset|varnothing)(?![A-Za-z])|∅|\\\{\s*\\\}")
 _DOUBT = frozenset(["or", "not", "no", "if", "either", "neither", "never", "unless", "maybe", "perhaps"])
 
@@ -68,7 +67,7 @@ def judged_as_text(reference: Gold, gold: str, response: str, credit: Credit) ->
 
 
 def _judged_text(reference: Gold, gold: str, candidate: str | None) -> Judgement:
-    if candidate is not None and reference.text in _NO_SOLUTION and _EMPTY_SET.fullmatch(candidate.strip(" $.")):
+    if candidate is not None and reference.text in NO_SOLUTION and _EMPTY_SET.fullmatch(candidate.strip(" $.")):
         candidate = "no solution"
     given = None if candidate is None or len(candidate) > MAX_TEXT else plain_words(candidate)
     if reference.kind == "unreadable":
@@ -98,8 +97,8 @@ def _says(given: str, text: str) -> bool:
         return True
     if given.count(" and ") == text.count(" and ") == 1 and not any(character.isdigit() for character in text):
         return sorted(given.split(" and ")) == sorted(text.split(" and "))
-    if text in _NO_SOLUTION:
-        return given in _NO_SOLUTION
+    if text in NO_SOLUTION:
+        return given in NO_SOLUTION
     if given == text or len(words) > _MAX_SENTENCE or not _DOUBT.isdisjoint(words):
         return given == text
     return given.endswith((f" is {text}", f" are {text}", f" is a {text}", f" is the {text}", f" is an {text}"))
