@@ -10,6 +10,7 @@ import pytest
 
 import unsqueeze as uq
 from unsqueeze.api.runs import RunView
+from unsqueeze.config.load import load_recipe
 from unsqueeze.errors import Interrupted, UserError
 from unsqueeze.labs.lab import LabPlan, Unwatched
 from unsqueeze.labs.runner import Live
@@ -107,6 +108,28 @@ def test_free_points_are_made_of_finished_runs(made: tuple[Path, Any, list[LabPl
     ]
     asked = [read_record(out / "free" / run["path"] / "eval.json") for run in free]
     assert [each["temperature"] for each in asked] == [0.7, 1.3, 0.7]
+
+
+def test_the_chosen_learning_rate_is_the_one_that_is_run(tmp_path: Path) -> None:
+    plans: list[LabPlan] = []
+    rates = {"factors": [2, 3], "seeds": [5], "set": {"data": {"num_validation": 2}, "evaluation": {"validation_n": 2}}}
+    suite = SUITE | {"name": "searched", "arms": {"grpo": {"irl": None}}, "learning_rates": rates}
+    suite |= {"set": SUITE["set"] | {"data": SUITE["set"]["data"] | {"num_validation": 2}}}
+    for _ in range(2):
+        result = uq.lab(suite, out=tmp_path, jobs=1, on_planned=lambda plan: plans.append(plan) or True)
+        assert result is not None
+        assert not result.failed
+        chosen = result.chosen["grpo"]
+    assert [plan.num_left for plan in plans] == [3, 0]
+    entries = read_record(tmp_path / "searched" / "lab.json")["runs"]
+    assert [(entry["role"], entry["factor"], entry["status"]) for entry in entries] == [
+        ("search", 2.0, "finished"),
+        ("search", 3.0, "finished"),
+        ("reported", chosen, "finished"),
+    ]
+    recipes = [uq.open_run((tmp_path / "searched" / entry["path"]).resolve()).recipe for entry in entries]
+    given = load_recipe("smoke").rl.learning_rate
+    assert [recipe.rl.learning_rate for recipe in recipes] == [2 * given, 3 * given, chosen * given]
 
 
 def test_a_plan_may_be_refused_and_writes_nothing(made: tuple[Path, Any, list[LabPlan]], tmp_path: Path) -> None:

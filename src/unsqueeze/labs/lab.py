@@ -14,7 +14,7 @@ from unsqueeze.labs.pool import Pool
 from unsqueeze.labs.record import awaited_entry, choice_entries, run_entry, write_lab, write_results
 from unsqueeze.labs.runner import Live, Runner
 from unsqueeze.labs.slots import slots_for
-from unsqueeze.labs.timing import planned_seconds, probe, wall_seconds
+from unsqueeze.labs.timing import Pace, planned_seconds, probe, wall_seconds
 from unsqueeze.labs.views import VIEWS
 from unsqueeze.labs.views.learning_rates import learning_rates
 from unsqueeze.progress import StopRequest
@@ -56,7 +56,7 @@ class LabPlan:
     grid: Grid
     folder: Path
     runs: Sequence[Job]
-    """All of them; those that are reported with the learning rate of the recipe where it is still to be chosen."""
+    """All of them; those that are reported with the learning rate of the recipe where the search is not finished."""
     num_done: int
     num_left: int
     """Runs that are still to be made, those that stand under two names once."""
@@ -90,7 +90,10 @@ class Lab:
     _lives: list[Live] = field(default_factory=list)
     _choices: dict[Cell, Choice] = field(default_factory=dict)
     _not_chosen: dict[Cell, str] = field(default_factory=dict)
+    _pace: Pace | None = None
+    _sizes: Mapping[str, int] = field(default_factory=dict)
     _seconds: dict[str, float] = field(default_factory=dict)
+    """The estimate of every run that was not there when it was made, by its digest."""
     _record: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -101,8 +104,11 @@ class Lab:
 
     def plan(self) -> LabPlan:
         """Find out what is left to do and how long it will take, by a short run that is timed. Writes nothing."""
-        reported = self.grid.reported(self.grid.as_given())
-        runs: list[Job] = [*self.grid.search(), *reported, *self.grid.points(reported)]
+        searched = self.grid.search()
+        whole = {cell for cell in self.grid.cells if all(self.pool.is_done(run) for run in searched if run.cell == cell)}
+        choices = self._choices_by([run for run in searched if run.cell in whole])
+        reported = self.grid.reported(self.grid.as_given() | {cell: one.factor for cell, one in choices.items()})
+        runs: list[Job] = [*searched, *reported, *self.grid.points(reported)]
         left = list({run.digest: run for run in runs if not self.pool.is_done(run)}.values())
         seconds = None
         if left:
@@ -117,9 +123,9 @@ class Lab:
     def _estimate(self, left: Sequence[Job]) -> float:
         """Time a short run of the control, and count the work of what is left."""
         recipe = next(recipe for cell, recipe in self.grid.cells.items() if cell.arm == self.grid.control)
-        pace, sizes = probe(recipe, self.slots, self.stop)
-        self._seconds = planned_seconds(left, pace, sizes)
-        self._record["pace"] = pace.to_json_object()
+        self._pace, self._sizes = probe(recipe, self.slots, self.stop)
+        self._seconds = planned_seconds(left, self._pace, self._sizes)
+        self._record["pace"] = self._pace.to_json_object()
         return wall_seconds(list(self._seconds.values()), len(self.slots))
 
     def work(self, plan: LabPlan) -> LabResult:
@@ -156,6 +162,7 @@ class Lab:
         if searched := self.grid.search():
             self._run(searched)
             self._choose(searched)
+            self._estimate_what_was_chosen()
         factors = {cell: choice.factor for cell, choice in self._choices.items()} if searched else self.grid.as_given()
         reported = self.grid.reported(factors)
         self._run(reported)
@@ -190,27 +197,37 @@ class Lab:
             if live.state == "failed":
                 self.watcher.warn(f"{live.run.label} failed: {live.error}")
 
+    def _estimate_what_was_chosen(self) -> None:
+        """Put the runs with the chosen learning rates in the estimate, for those with the recipe's."""
+        if self._pace is None:
+            return
+        ended = {live.run.digest for live in self._lives}
+        reported = self.grid.reported({cell: choice.factor for cell, choice in self._choices.items()})
+        runs: list[Job] = [*reported, *self.grid.points(reported)]
+        left = [run for run in runs if not self.pool.is_done(run)]
+        searched = {digest: seconds for digest, seconds in self._seconds.items() if digest in ended}
+        self._seconds = searched | planned_seconds(left, self._pace, self._sizes)
+
     def _choose(self, runs: Sequence[PlannedRun]) -> None:
         """Choose the learning rate of every arm by the validation problems."""
-        rates = self.grid.suite.learning_rates
-        assert rates is not None
         finished = {live.run.digest for live in self._lives if live.state == "finished"}
+        self._choices = self._choices_by([run for run in runs if run.digest in finished])
         for cell in self.grid.cells:
-            paths = {
-                factor: [
-                    path
-                    for run in runs
-                    if (run.cell, run.factor) == (cell, factor) and run.digest in finished
-                    if (path := self._validated(run))
-                ]
-                for factor in rates.factors
-            }
-            choice = choose(paths, rates.choose_by)
-            if choice is None:
+            if cell not in self._choices:
                 self._not_chosen[cell] = "none of the runs that its learning rate is chosen by came to its end."
                 self.watcher.warn(f"{cell.label}: {self._not_chosen[cell]}")
-            else:
-                self._choices[cell] = choice
+
+    def _choices_by(self, finished: Sequence[PlannedRun]) -> dict[Cell, Choice]:
+        """Choose the learning rate of every arm that has finished runs of the search."""
+        rates = self.grid.suite.learning_rates
+        if rates is None:
+            return {}
+        paths: dict[Cell, dict[float, list[Sequence[Point]]]] = {}
+        for run in finished:
+            if path := self._validated(run):
+                paths.setdefault(run.cell, {}).setdefault(run.factor, []).append(path)
+        found = {cell: choose(of_factors, rates.choose_by) for cell, of_factors in paths.items()}
+        return {cell: choice for cell, choice in found.items() if choice is not None}
 
     def _validated(self, run: PlannedRun) -> list[Point]:
         """The path of a run on the validation problems."""
