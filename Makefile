@@ -36,7 +36,7 @@ test-report: .venv/installed-dev ## the tests of the report's page, in Debian's 
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "browser and not slow" tests/report $(ARGS)
 
 test-trl: .venv/installed-dev ## real TRL on the CPU: its files, an IRL phase in its checkpoint and in its trainer
-	$(BIN)/python -m pytest tests/trainers/test_trl.py tests/trainers/test_sps_trainer.py $(ARGS)
+	$(BIN)/python -m pytest tests/trainers/test_trl.py tests/trainers/test_sps_trainer.py tests/trainers/test_sps_settings.py $(ARGS)
 
 test-swift: .venv/installed-dev .venv-swift/installed ## real ms-swift likewise, in an environment of its own (2 GB)
 	UNSQUEEZE_SWIFT=.venv-swift/bin/swift $(BIN)/python -m pytest -m swift tests/trainers $(ARGS)

@@ -100,8 +100,12 @@ def test_phases_inside_ms_swift():
     assert given.own.reward == "MathAccuracy"  # beside soft_overlong
     alone = read_settings(settings_in(uq.export_recipe(recipe("paper/7b-3k-sps-grpo"), to="swift").lines()))
     assert alone.own.reward is None
-    ranked = uq.export_recipe(recipe("paper/7b-3k-sps-grpo", "irl.rank_by=present"), to="swift").lines()
-    assert "The plugin for SPS inside the run does not know irl.rank_by." in ranked
+    kept = uq.export_recipe(recipe("paper/7b-3k-sps-grpo", "irl.optimizer_state=persistent"), to="swift").lines()
+    assert "The plugin for SPS inside the run does not know irl.optimizer_state." in kept
+    asked = recipe("paper/7b-3k-sps-grpo", "irl.rank_by=present", "irl.replay_phases=null")
+    assert read_settings(settings_in(uq.export_recipe(asked, to="swift").lines())).irl == asked.irl
+    ranked = uq.export_recipe(recipe("paper/7b-3k-sps-grpo", "irl.rank_by=ratio"), to="swift").lines()
+    assert "The plugin for SPS inside the run does not know irl.rank_by ratio." in ranked
     assert "UNSQUEEZE_SPS" not in uq.export_recipe(recipe("paper/7b-3k-grpo"), to="swift").lines()
 
 

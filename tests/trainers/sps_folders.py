@@ -18,6 +18,7 @@ from unsqueeze.policy.optimize import make_optimizer
 from unsqueeze.policy.policy import Policy
 from unsqueeze.rollout.types import Group
 from unsqueeze.seeds import derive_seed
+from unsqueeze.store.demos import read_demos
 from unsqueeze.store.rollouts import RolloutWriter
 from unsqueeze.training.irl_phase import irl_updates
 
@@ -25,7 +26,9 @@ Weights = dict[str, torch.Tensor]
 
 
 def weights_of(folder: Path) -> Weights:
-    return load_file(folder / "model.safetensors")
+    """The weights of a checkpoint: of an adapter its own."""
+    adapter = folder / "adapter_model.safetensors"
+    return load_file(adapter if adapter.exists() else folder / "model.safetensors")
 
 
 def same(one: Weights, other: Weights) -> bool:
@@ -50,6 +53,18 @@ def loaded(folder: Path) -> Policy:
     return Policy.load(ModelSettings(path=str(folder), device="cpu"))
 
 
+def assert_never_stopped(whole: Path, again: Path, last: str) -> None:
+    """Of two runs of seven steps with two phases, the second went on from step 2 with what the first one left."""
+    assert same(weights_of(whole / last), weights_of(again / last))
+    for number in (1, 3):
+        assert report(whole, number) == report(again, number)
+        files = [out / "sps" / "demos" / f"irl-{number:03d}.parquet" for out in (whole, again)]
+        assert read_demos(files[0]) == read_demos(files[1])
+    aside = again / "sps" / "set-aside-001"
+    assert RolloutWriter(aside / "rollouts").steps() == [3, 4, 5, 6, 7]
+    assert sorted(path.name for path in (aside / "phases").iterdir()) == ["irl-001.json", "irl-003.json"]
+
+
 def rows_of(groups: list[Group]) -> list[Row]:
     return [
         Row(prompt_tokens=one.prompt_tokens, tokens=one.completion.tokens, weight=0.0)
@@ -66,12 +81,19 @@ class Again:
     num_updates: int
 
 
-def phase_again(policy: Policy, groups: list[Group], settings: IrlSettings, *, seed: int) -> Again:
-    """The first phase on these rollouts, from the policy at its beginning, as `unsqueeze train` runs one."""
+def phase_again(
+    policy: Policy, groups: list[Group], settings: IrlSettings, *, seed: int, scores: list[float] | None = None
+) -> Again:
+    """The first phase on these rollouts, from the policy at its beginning, as `unsqueeze train` runs one.
+
+    ``scores`` rank them, all in order, where the policy that sampled does not.
+    """
+    stored_scores = [likelihood(one.completion.logp_raw) for group in groups for one in group.rollouts]
+    ranked_by = iter(scores or stored_scores)
     rows = []
     for group in groups:
         chosen = select_demonstrations(
-            np.array([likelihood(one.completion.logp_raw) for one in group.rollouts]),
+            np.array([next(ranked_by) for _ in group.rollouts]),
             np.array([one.verdict.reward for one in group.judgements]),
             settings.k,
             rng=np.random.default_rng(derive_seed(seed, "l2te", group.rollouts[0].group)),

@@ -10,20 +10,34 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from judged_groups import judged
 from trainers.chat_model import EMBEDDED, problems
-from trainers.sps_folders import furthest, loaded, phase_again, report, rows_of, same, stored, weights_of
+from trainers.sps_folders import (
+    assert_never_stopped,
+    furthest,
+    loaded,
+    phase_again,
+    report,
+    rows_of,
+    same,
+    stored,
+    weights_of,
+)
+from unsqueeze.algos.advantages.max_rl import max_rl
+from unsqueeze.algos.selection import likelihood
+from unsqueeze.algos.surrogate import Surrogate
 from unsqueeze.config.irl_settings import IrlSettings
 from unsqueeze.config.model_settings import ModelSettings
 from unsqueeze.distributed.processes import Processes
-from unsqueeze.errors import RunError, UserError
+from unsqueeze.errors import RunError
 from unsqueeze.integrations.inside import PhasesInside
 from unsqueeze.policy.policy import Policy
 from unsqueeze.store.demos import read_demos
-from unsqueeze.store.rollouts import RolloutWriter
 
 pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent
@@ -103,16 +117,53 @@ def test_a_phase_is_that_of_unsqueeze_on_the_stored_rollouts(
 
 def test_a_phase_trains_lora_and_leaves_its_model_alone(tmp_path: Path):
     plain = run(tmp_path / "plain", "plain", "--lora", max_steps=2)
-    out = run(tmp_path / "sps", "sps", "--lora", max_steps=2, **SPS)
+    out = run(tmp_path / "sps", "sps", "--lora", max_steps=2, **SPS, sps_rank_by="ratio")
     before = Policy.load_adapter(ModelSettings(device="cpu"), plain / "final")
     groups = [group for each in stored(out).values() for group in each]
-    again = phase_again(before, groups, IrlSettings(k=2, learning_rate=1e-3, batch_size=4), seed=7)
+    # The base policy is the model without its adapter.
+    now, base = (one.logp(rows_of(groups), max_tokens=16384) for one in (before, loaded(EMBEDDED)))
+    scores = [likelihood(now_T - base_T) for now_T, base_T in zip(now, base, strict=True)]
+    assert max(map(abs, scores)) > 1e-4
+    again = phase_again(before, groups, IrlSettings(k=2, learning_rate=1e-3, batch_size=4), seed=7, scores=scores)
     ours, theirs = (load_file(one / "final" / "adapter_model.safetensors") for one in (out, plain))
     assert furthest(ours, before.adapter_weights()) == 0.0
     assert furthest(ours, theirs) > 1e-4
     assert report(out, 1)["nll_before"] == pytest.approx(again.nll_before, abs=1e-6)
     assert report(out, 1)["nll_after"] < report(out, 1)["nll_before"]
     assert not (out / "final" / "model.safetensors").exists()
+
+
+def advantages_of(out: Path, step: int) -> list[float]:
+    """The advantages in the table of completions that TRL writes."""
+    table = pq.read_table(out / "completions" / f"completions_{step:05d}.parquet")
+    found: list[float] = table["advantage"].to_pylist()
+    return found
+
+
+def test_our_estimator_of_grpo_is_what_trl_computes(tmp_path: Path):
+    plain = run(tmp_path / "plain", "plain", max_steps=2, log_completions=True)
+    ours = {"sps_steps": 0, "sps_advantage": "group_relative"}
+    out = run(tmp_path / "sps", "sps", max_steps=2, log_completions=True, **SPS | ours)
+    for step in (1, 2):
+        assert advantages_of(out, step) == pytest.approx(advantages_of(plain, step), rel=1e-6, abs=1e-6)
+    assert any(advantages_of(out, 1) + advantages_of(out, 2))
+    assert furthest(weights_of(out / "final"), weights_of(plain / "final")) <= 1e-6
+
+
+@pytest.mark.parametrize("where", [ONE_PROCESS, SPLIT_GROUPS], ids=["one-process", "groups-of-both"])
+def test_the_loss_is_that_of_the_advantages_of_our_estimator(where: dict[str, Any], tmp_path: Path):
+    ours = {"sps_steps": 0, "sps_advantage": "max_rl"}
+    out = run(tmp_path, "sps", max_steps=3, log_completions=True, **SPS | ours, **where)
+    losses = []
+    for step, groups in stored(out).items():
+        rewards_PG = torch.tensor([[one.verdict.reward for one in group.judgements] for group in groups])
+        expected_N = max_rl(judged(rewards_PG), Surrogate()).values.flatten()
+        assert advantages_of(out, step) == pytest.approx(expected_N.tolist())
+        # At a ratio of 1 the loss of DAPO, TRL's default, is the mean of −A over tokens.
+        lengths_N = torch.tensor([len(one.completion.tokens) for group in groups for one in group.rollouts])
+        losses.append(-float((expected_N * lengths_N).sum() / lengths_N.sum()))
+    assert [loss for (loss,) in logged(out, "loss")] == pytest.approx(losses, abs=1e-4)
+    assert max(map(abs, losses)) > 0.01
 
 
 def test_a_kl_budget_ends_a_phase(tmp_path: Path):
@@ -160,8 +211,8 @@ def test_vllm_takes_the_weights_again_after_a_phase(tmp_path: Path):
 
     policy = loaded(EMBEDDED)
     trainer = SimpleNamespace(
-        args=SimpleNamespace(use_vllm=True, bf16=False, steps_per_generation=1),
-        state=SimpleNamespace(global_step=1),
+        args=SimpleNamespace(use_vllm=True, bf16=False, steps_per_generation=1, gradient_accumulation_steps=1),
+        state=SimpleNamespace(global_step=1, max_steps=2),
         num_iterations=1,
         model=policy.model,
         processing_class=policy.tokenizer,
@@ -187,20 +238,28 @@ def test_stopped_and_resumed_is_never_stopped(where: dict[str, Any], tmp_path: P
     # Stopped in step 5 or later, after a phase: what is of after step 2 is of no use, and stays on the disk.
     shutil.copytree(whole / "sps", again / "sps")
     run(again, "sps", "--resume", whole / "checkpoint-2", **config)
-    assert same(weights_of(whole / "final"), weights_of(again / "final"))
+    assert_never_stopped(whole, again, "final")
     assert logged(whole, "loss", "reward", "step") == logged(again, "loss", "reward", "step")
-    for number in (1, 3):
-        assert report(whole, number) == report(again, number)
-        files = [out / "sps" / "demos" / f"irl-{number:03d}.parquet" for out in (whole, again)]
-        assert read_demos(files[0]) == read_demos(files[1])
     assert report(whole, 1)["num_rollouts"] == 24
-    aside = again / "sps" / "set-aside-001"
-    assert RolloutWriter(aside / "rollouts").steps() == [3, 4, 5, 6, 7]
-    assert sorted(path.name for path in (aside / "phases").iterdir()) == ["irl-001.json", "irl-003.json"]
     # A phase on the rollouts since the checkpoint alone would be one on fewer, and nobody would notice.
     elsewhere = call(tmp_path / "elsewhere", "sps", "--resume", whole / "checkpoint-2", **config)
     assert elsewhere.returncode != 0
     assert "goes on with the rollouts of step 1, 2, which are not in" in elsewhere.stderr
+
+
+def test_lora_that_replays_by_ratio_is_stopped_and_resumed_too(tmp_path: Path):
+    replay = {"sps_replay_phases": None, "sps_rank_by": "ratio", "sps_phase_schedule": "linear"}
+    config = {**SPS, **replay, "sps_every_steps": 3, "max_steps": 7, "save_strategy": "steps", "save_steps": 2}
+    whole = run(tmp_path / "whole", "sps", "--lora", **config)
+    again = tmp_path / "again"
+    shutil.copytree(whole / "sps", again / "sps")
+    run(again, "sps", "--lora", "--resume", whole / "checkpoint-2", **config)
+    assert_never_stopped(whole, again, "final")
+    assert logged(whole, "loss", "reward", "step") == logged(again, "loss", "reward", "step")
+    first, second = (read_demos(whole / "sps" / "demos" / f"irl-{number:03d}.parquet") for number in (1, 3))
+    assert {demo.step for demo in first} <= {1, 2, 3}
+    assert {demo.step for demo in second} & {1, 2, 3}
+    assert {demo.step for demo in second} & {4, 5, 6}
 
 
 def test_it_goes_on_from_a_checkpoint_of_the_plain_trainer(tmp_path: Path):
@@ -240,91 +299,3 @@ def test_processes_with_different_weights_are_noticed(tmp_path: Path):
     other = b"weights of another kind"
     with pytest.raises(RunError, match="different weights after the IRL phase of step 3"):
         phases._check_equal(policy, 3)
-
-
-SOFT_PROMPT = SimpleNamespace(
-    peft_config={"default": SimpleNamespace(peft_type="PROMPT_TUNING")}, get_base_model=lambda: None
-)
-"""An adapter that is no part of the model's own layers."""
-
-
-def trainer_like(**changes: Any) -> Any:
-    from transformers import AutoModelForCausalLM
-
-    args = SimpleNamespace(
-        use_vllm=False,
-        vllm_mode="colocate",
-        fp16=False,
-        restore_callback_states_from_checkpoint=False,
-        steps_per_generation=1,
-        gradient_accumulation_steps=1,
-        sps_every_steps=1,
-    )
-    for name in set(changes) & set(vars(args)):
-        setattr(args, name, changes.pop(name))
-    whole = {
-        "args": args,
-        "is_deepspeed_enabled": False,
-        "is_fsdp_enabled": False,
-        "_is_vlm": False,
-        "tools": [],
-        "environment_factories": None,
-        "rollout_func": None,
-        "model": AutoModelForCausalLM.from_pretrained(EMBEDDED),
-        "num_iterations": 1,
-        "train_dataset": [],
-    }
-    return SimpleNamespace(**whole | changes)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"is_deepspeed_enabled": True}, "with DeepSpeed;"),
-        ({"is_fsdp_enabled": True}, "with FSDP;"),
-        ({"_is_vlm": True}, "with models that read images;"),
-        ({"tools": [print]}, "with tools and environments;"),
-        ({"rollout_func": print}, "with a rollout_func;"),
-        ({"use_vllm": True, "vllm_mode": "server"}, "with vllm_mode 'server';"),
-        ({"fp16": True}, "with fp16;"),
-        ({"model": torch.nn.Linear(2, 2)}, "with adapters and wrapped models;"),
-        ({"model": SOFT_PROMPT}, "with adapters of the kind PROMPT_TUNING;"),
-        ({"gradient_accumulation_steps": 2}, "steps_per_generation is 1 and gradient_accumulation_steps 2"),
-        ({"train_dataset": iter([]), "sps_every_steps": None}, "give sps_every_steps"),
-    ],
-)
-def test_what_was_not_tried_is_refused(changes: dict[str, Any], message: str):
-    from unsqueeze.integrations.trl import _refuse_untried
-
-    _refuse_untried(trainer_like())
-    with pytest.raises(UserError, match=message):
-        _refuse_untried(trainer_like(**changes))
-
-
-def test_weights_in_bfloat16_are_refused():
-    from unsqueeze.integrations.trl import _refuse_untried
-
-    trainer = trainer_like()
-    trainer.model.bfloat16()
-    with pytest.raises(UserError, match=r"the weights are torch\.bfloat16"):
-        _refuse_untried(trainer)
-
-
-def test_settings_are_checked_by_their_names(tmp_path: Path):
-    from unsqueeze.integrations.hf_trainer import judging_reward
-    from unsqueeze.integrations.trl import SPSConfig
-
-    def config(**settings: Any) -> SPSConfig:
-        return SPSConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, **settings)
-
-    defaults = config().irl_settings()
-    assert defaults == IrlSettings()
-    with pytest.raises(UserError, match="sps_k is 0"):
-        config(sps_k=0)
-    with pytest.raises(UserError, match=r"sps_every_passes is 1 and sps_every_steps is 2"):
-        config(sps_every_passes=1.0, sps_every_steps=2)
-    with pytest.raises(UserError, match=r"2 reward functions \(right, short\)"):
-        judging_reward(None, ["right", "short"], "sps_reward")
-    assert judging_reward("short", ["right", "short"], "sps_reward") == 1
-    with pytest.raises(UserError, match="it must be one of: right, short"):
-        judging_reward("wrong", ["right", "short"], "sps_reward")

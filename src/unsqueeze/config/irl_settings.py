@@ -10,8 +10,9 @@ from unsqueeze.config.settings import OptimizerSettings, Settings
 from unsqueeze.extensions import IRL_LOSSES
 
 IN_TRAINERS = (
-    "every_passes", "every_steps", "k", "pool", "quantile", "likelihood", "steps", "passes", "kl_budget", "kl_guard",
-    "schedule", "batch_size", "learning_rate", "betas", "epsilon", "weight_decay", "max_grad_norm", "aggregation",
+    "every_passes", "every_steps", "k", "pool", "quantile", "likelihood", "rank_by", "replay_phases",
+    "replay_candidates", "steps", "passes", "kl_budget", "kl_guard", "schedule", "phase_schedule", "batch_size",
+    "learning_rate", "betas", "epsilon", "weight_decay", "max_grad_norm", "aggregation",
 )  # fmt: skip
 """The settings that an IRL phase inside another trainer knows."""
 
@@ -78,11 +79,16 @@ class IrlSettings(OptimizerSettings):
     """Average of the NLL: every response weighs the same, or every token."""
 
     @model_validator(mode="after")
-    def _one_phase_length(self) -> Self:
+    def _fit_together(self) -> Self:
         if self.every_passes is not None and self.every_steps is not None:
             raise ValueError(
                 f"irl.every_passes is {self.every_passes:g} and irl.every_steps is {self.every_steps}, and an RL phase "
                 f"has one length; set one of them to null"
+            )
+        if self.replay_phases != 1 and self.k > self.replay_candidates:
+            raise ValueError(
+                f"irl.k is {self.k} but irl.replay_candidates is {self.replay_candidates}; at most all "
+                f"{self.replay_candidates} rollouts of a problem can be selected"
             )
         IRL_LOSSES.check(self.loss)
         return self

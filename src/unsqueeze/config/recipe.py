@@ -85,13 +85,10 @@ class Recipe(Settings):
         return self
 
     def _irl_can_choose(self, irl: IrlSettings) -> None:
-        most = self.rl.group_size if irl.replay_phases == 1 else irl.replay_candidates
-        if irl.k > most:
-            name, of = (
-                ("rl.group_size", "a group") if irl.replay_phases == 1 else ("irl.replay_candidates", "a problem")
-            )
+        most = self.rl.group_size
+        if irl.replay_phases == 1 and irl.k > most:
             raise ValueError(
-                f"irl.k is {irl.k} but {name} is {most}; at most all {most} rollouts of {of} can be selected"
+                f"irl.k is {irl.k} but rl.group_size is {most}; at most all {most} rollouts of a group can be selected"
             )
         if irl.rank_by == "ratio" and self.rl.reset is not None:
             raise ValueError(

@@ -10,17 +10,23 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers import PreTrainedModel, TrainerCallback
 from transformers.trainer_callback import ExportableState
 
+from unsqueeze.algos.selection import RankBy
 from unsqueeze.config.irl_settings import IrlSettings
 from unsqueeze.errors import UserError
 from unsqueeze.integrations.inside import PhasesInside
+from unsqueeze.policy.batch import Row
 from unsqueeze.policy.policy import Policy
 from unsqueeze.policy.recomputing import put_layers_in_training, recomputes_activations
+from unsqueeze.training.demonstrations import LogprobsOf
 
 
 def phase_if_due(trainer: Any, phases: PhasesInside) -> None:
@@ -34,8 +40,10 @@ def phase_if_due(trainer: Any, phases: PhasesInside) -> None:
         return
     if _phases_complete(trainer, settings, step) == _phases_complete(trainer, settings, phases.state.last_step):
         return
+    num_phases = phases.state.num_phases + _phases_to_come(trainer, settings, step)
     with policy_of(trainer, phases) as policy:
-        report = phases.phase(policy, step)
+        base_logp = _base_logp(trainer, policy, phases) if settings.rank_by == "ratio" else None
+        report = phases.phase(policy, step, num_phases=num_phases, base_logp=base_logp)
     if trainer.args.use_vllm:
         trainer._last_loaded_step = -1  # its copy of the weights is of before
     for name, value in report.to_metrics().items():
@@ -52,6 +60,39 @@ def _phases_complete(trainer: Any, settings: IrlSettings, step: int) -> int:
     prompts = step * batch * trainer.accelerator.num_processes / (trainer.num_generations * trainer.num_iterations)
     # The margin keeps 0.1 passes, which binary floats round up, from ending a step late.
     return math.floor(prompts / ((settings.every_passes or 1.0) * len(trainer.train_dataset)) + 1e-9)
+
+
+def _phases_to_come(trainer: Any, settings: IrlSettings, step: int) -> int:
+    """How many IRL phases follow in all the run, that of ``step`` included, at which a generation ends."""
+    args = trainer.args
+    steps = args.steps_per_generation * trainer.num_iterations // args.gradient_accumulation_steps
+    ends = range(step, trainer.state.max_steps + 1, steps)
+    return len({_phases_complete(trainer, settings, end) for end in ends})
+
+
+def _base_logp(trainer: Any, policy: Policy, phases: PhasesInside) -> LogprobsOf:
+    """Log-probs under the policy before training: LoRA switched off, or the trainer's reference of a KL term."""
+    if not policy.has_adapters:
+        reference = trainer.accelerator.unwrap_model(trainer.ref_model)
+        base = Policy(reference, policy.tokenizer, compute_dtype=policy.compute_dtype, processes=phases.processes)
+        return partial(base.logp, max_tokens=phases.tokens_per_microbatch)
+
+    def without_adapters(rows: Sequence[Row]) -> list[NDArray[np.float32]]:
+        with policy.without_adapters():
+            return policy.logp(rows, max_tokens=phases.tokens_per_microbatch)
+
+    return without_adapters
+
+
+def refuse_no_base(trainer: Any, rank_by: RankBy, name: str, setting: str) -> None:
+    """UserError where rollouts are to be ranked against the base policy, and the trainer does not keep it."""
+    if rank_by != "ratio" or _adapters_of(trainer.model):
+        return
+    if trainer.ref_model is None or trainer.args.sync_ref_model:
+        raise UserError(
+            f"{name}: {setting} is ratio, which compares with the policy before training, and the trainer keeps none; "
+            f"train LoRA, or set beta above 0 and sync_ref_model to false, or {setting} to present."
+        )
 
 
 @contextlib.contextmanager

@@ -10,8 +10,10 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,63 +23,34 @@ from numpy.typing import NDArray
 from unsqueeze.config.irl_settings import IrlSettings
 from unsqueeze.distributed.processes import ONE, ManyProcesses, Processes
 from unsqueeze.errors import RunError, UserError
+from unsqueeze.integrations.responses import Asked, Scored, group_of
 from unsqueeze.interop.demonstrations import distinct
 from unsqueeze.policy.batch import Row
 from unsqueeze.policy.optimize import make_optimizer
 from unsqueeze.policy.policy import Policy
 from unsqueeze.rollout.hf import HfEngine
 from unsqueeze.rollout.shared import SharedEngine
-from unsqueeze.rollout.types import Completion, Group, Rollout, Sampling, StopReason
+from unsqueeze.rollout.types import Group, Sampling
 from unsqueeze.seeds import derive_seed
 from unsqueeze.store.atomic import make_folder, write_atomically
 from unsqueeze.store.demos import Demonstration, DemoWriter
 from unsqueeze.store.names import numbered
 from unsqueeze.store.rollouts import RolloutWriter
-from unsqueeze.tasks.problem import Problem
-from unsqueeze.training.demonstrations import Candidates, candidates_of, choose_from
+from unsqueeze.training.demonstrations import (
+    ROWS_AT_ONCE,
+    Candidates,
+    LogprobsOf,
+    candidates_of,
+    candidates_of_problems,
+    choose_from,
+    likelihood_now,
+    scored,
+)
 from unsqueeze.training.irl_alone import NLL_ROWS, NUM_WATCHED
-from unsqueeze.training.irl_phase import irl_updates
+from unsqueeze.training.irl_phase import irl_updates, rate_share
 from unsqueeze.training.measure import mean_nll_of
 from unsqueeze.training.phase_report import snapshot, weight_change
 from unsqueeze.training.probe import Probe
-from unsqueeze.verify.verdict import Judgement, Verdict
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Response:
-    """A response as the trainer has it. ``reward`` above 0 is right, NaN is not judged; ``rewards`` are all by name."""
-
-    prompt_tokens: NDArray[np.int32]
-    tokens: NDArray[np.int32]
-    text: str
-    stop_reason: StopReason
-    reward: float
-    rewards: Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A prompt, as text, with its gold answer (empty where the data have none) and its responses."""
-
-    prompt: str
-    gold: str
-    responses: list[Response]
-
-
-def side_by_side(pairs: Sequence[tuple[tuple[str, str], Response]], num_generations: int) -> list[Asked]:
-    """Responses with their prompts and gold answers as groups, where those to one prompt follow each other."""
-    return [
-        Asked(*pairs[first][0], [response for _, response in pairs[first : first + num_generations]])
-        for first in range(0, len(pairs), num_generations)
-    ]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Scored:
-    """Log-probs of a response's tokens, nats, under the policy that sampled it: at temperature 1, and as sampled."""
-
-    logp_raw: NDArray[np.float32]
-    logp_behaviour: NDArray[np.float32]
 
 
 class TrainersProcesses(ManyProcesses):
@@ -92,7 +65,8 @@ class TrainersProcesses(ManyProcesses):
 class InsideState:
     """What a checkpoint must hold for the phases to go on as if never stopped.
 
-    ``generations`` are the stored ones, by their first step, that the next phase chooses from.
+    ``generations`` are those stored since the last IRL phase, by their first step; ``earlier`` those of each RL phase
+    before it.
     """
 
     num_phases: int = 0
@@ -100,12 +74,14 @@ class InsideState:
     num_groups: int = 0
     num_updates: int = 0
     generations: list[int] = field(default_factory=list)
+    earlier: list[list[int]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InsideReport:
     """What an IRL phase did. NLL in nats per token, on the first demonstrations; None where there were none.
 
+    ``num_rollouts`` are those that were chosen among; where several RL phases are replayed, distinct ones.
     ``kl_moved`` is how far watched prompts moved, nats per token; it is measured where a budget asks for it.
     """
 
@@ -160,7 +136,7 @@ class PhasesInside:
 
     def _tidy(self, step: int) -> None:
         self._set_aside(step)
-        missing = sorted(set(self.state.generations) - set(self.rollouts.steps()))
+        missing = sorted(set(self._replayed()) - set(self.rollouts.steps()))
         if missing:
             raise UserError(
                 f"the checkpoint of step {step} goes on with the rollouts of step {', '.join(map(str, missing))}, "
@@ -179,22 +155,42 @@ class PhasesInside:
             behaviour = policy.logp(rows, max_tokens=self.tokens_per_microbatch, temperature=temperature)
         return [Scored(*both) for both in zip(raw, behaviour, strict=True)]
 
-    def store(self, step: int, asked: Sequence[Asked], scored: Sequence[Scored]) -> None:
-        """Store a generation for optimizer step ``step``, from 1, with the log-probs of all responses, in order."""
-        remaining = iter(scored)
-        groups = [self._group(step, self.state.num_groups + place, each, remaining) for place, each in enumerate(asked)]
+    def store(self, step: int, asked: Sequence[Asked], logp: Sequence[Scored]) -> list[Group]:
+        """Store a generation for optimizer step ``step``, from 1, with the log-probs of all responses, in order.
+
+        Return its judged groups.
+        """
+        remaining = iter(logp)
+        groups = [
+            group_of(
+                each,
+                remaining,
+                number=number,
+                step=step,
+                phase=2 * self.state.num_phases,
+                policy_version=step - 1 + self.state.num_updates,
+            )
+            for number, each in enumerate(asked, start=self.state.num_groups)
+        ]
         self.processes.on_main(lambda: self.rollouts.write(step, groups))
         self.state.num_groups += len(groups)
         if self.settings is not None:
             self.state.generations.append(step)
+        return groups
 
-    def phase(self, policy: Policy, step: int) -> InsideReport:
-        """Choose among the rollouts since the last phase and train ``policy``, in place, with an optimizer anew."""
+    def phase(self, policy: Policy, step: int, *, num_phases: int, base_logp: LogprobsOf | None = None) -> InsideReport:
+        """Choose among the rollouts of the last RL phases and train ``policy``, in place, with an optimizer anew.
+
+        ``num_phases`` are the IRL phases of all the run; ``base_logp`` the log-probs of the base policy, where
+        ``rank_by`` is ratio.
+        """
         begun = time.perf_counter()
         settings = self.settings
         assert settings is not None, "rollouts alone were asked for"
         number = 2 * self.state.num_phases + 1
-        num_rollouts, rows = self.processes.on_main(lambda: self._demonstrations(number, settings))
+        share = rate_share(settings.phase_schedule, self.state.num_phases + 1, num_phases)
+        settings = settings.model_copy(update={"learning_rate": settings.learning_rate * share})
+        num_rollouts, rows = self._demonstrations(policy, number, settings, base_logp)
         before, nll_before = snapshot(policy), self._nll(policy, rows)
         seed = derive_seed(self.seed, "probe", number)
         kl_moved = _watching(policy, rows, self.tokens_per_microbatch, seed) if settings.kl_budget else None
@@ -203,7 +199,7 @@ class PhasesInside:
             settings,
             rows,
             optimizer=make_optimizer(policy, settings),
-            rng=np.random.default_rng(derive_seed(self.seed, "irl", number)),
+            rng=self._rng("irl", number),
             tokens_per_microbatch=self.tokens_per_microbatch,
             kl_moved=kl_moved or (lambda: math.nan),
             check_stop=lambda: None,
@@ -233,6 +229,7 @@ class PhasesInside:
             last_step=step,
             num_updates=self.state.num_updates + num_updates,
             generations=[],
+            earlier=[*self.state.earlier, self.state.generations],
         )
         return report
 
@@ -240,14 +237,34 @@ class PhasesInside:
     def _phases(self) -> Path:
         return self.folder / "phases"
 
-    def _demonstrations(self, number: int, settings: IrlSettings) -> tuple[int, list[Row]]:
+    def _demonstrations(
+        self, policy: Policy, number: int, settings: IrlSettings, base_logp: LogprobsOf | None
+    ) -> tuple[int, list[Row]]:
         """Choose, and store the choice. Returns among how many, and the rows."""
-        num_rollouts, chosen = 0, []
-        for group in self._stored():
-            num_rollouts += len(group.rollouts)
-            chosen += self._choose(group, settings)
-        self.demos.write(number, [demonstration for demonstration, _ in chosen])
-        return num_rollouts, [row for _, row in chosen]
+
+        def score(rows: Sequence[Row]) -> list[float]:
+            present = partial(policy.logp, max_tokens=self.tokens_per_microbatch)
+            scores: list[float] = []
+            for first in range(0, len(rows), ROWS_AT_ONCE):
+                some = rows[first : first + ROWS_AT_ONCE]
+                scores += likelihood_now(some, settings.likelihood, present, base_logp)
+            return scores
+
+        def choose(ranked: Iterable[tuple[Candidates, NDArray[np.float64]]]) -> tuple[int, list[Row]]:
+            num_rollouts = 0
+            chosen: list[tuple[Demonstration, Row]] = []
+            for candidates, scores_G in ranked:
+                num_rollouts += len(candidates.rollouts)
+                chosen += choose_from(candidates, scores_G, settings)
+            self.demos.write(number, [demonstration for demonstration, _ in chosen])
+            return num_rollouts, [row for _, row in chosen]
+
+        on_main = self.processes.on_main
+        if settings.rank_by == "behaviour":
+            return on_main(lambda: choose(scored(self._candidates(number, settings), settings, score)))
+        # Every process needs all that is to be scored, and scores its share.
+        ranked = [*scored(on_main(lambda: [*self._candidates(number, settings)]), settings, score)]
+        return on_main(lambda: choose(ranked))
 
     def _check_equal(self, policy: Policy, step: int) -> None:
         """RunError unless all processes have the same weights, to the bit."""
@@ -255,48 +272,30 @@ class PhasesInside:
         if len(set(digests)) > 1:
             raise RunError(f"the processes have different weights after the IRL phase of step {step}.")
 
-    def _stored(self) -> Iterator[Group]:
-        for step in self.state.generations:
-            yield from self.rollouts.read(step)
+    def _replayed(self) -> list[int]:
+        """The generations that the next phase chooses from, by their first step."""
+        if self.settings is None:
+            return []
+        phases = [*self.state.earlier, self.state.generations]
+        return [*chain.from_iterable(phases[-(self.settings.replay_phases or len(phases)) :])]
 
-    def _choose(self, group: Group, settings: IrlSettings) -> list[tuple[Demonstration, Row]]:
-        rng = np.random.default_rng(derive_seed(self.seed, "l2te", group.rollouts[0].group))
-        candidates = Candidates(group.problem.id, rng, candidates_of(group))
-        scores_G = candidates.stored_likelihood(settings.likelihood)
-        return list(choose_from(candidates, scores_G, settings))
+    def _candidates(self, number: int, settings: IrlSettings) -> Iterable[Candidates]:
+        """What phase ``number`` chooses from, as a run of our own does."""
+        groups = (group for step in self._replayed() for group in self.rollouts.read(step))
+        if settings.replay_phases != 1:
+            return candidates_of_problems(groups, settings, lambda name: self._rng("l2te", number, name))
+        return (
+            Candidates(group.problem.id, self._rng("l2te", group.rollouts[0].group), candidates_of(group))
+            for group in groups
+        )
+
+    def _rng(self, *names: str | int) -> np.random.Generator:
+        return np.random.default_rng(derive_seed(self.seed, *names))
 
     def _nll(self, policy: Policy, rows: Sequence[Row]) -> float | None:
         if not rows:
             return None
         return mean_nll_of(policy, rows[:NLL_ROWS], max_tokens=self.tokens_per_microbatch)
-
-    def _group(self, step: int, number: int, asked: Asked, scored: Iterator[Scored]) -> Group:
-        problem = Problem(
-            id=f"{derive_seed(0, asked.prompt):016x}", prompt=asked.prompt, answer=asked.gold, task="trainer"
-        )
-        rollouts = []
-        for index, one in enumerate(asked.responses):
-            logp = next(scored)
-            completion = Completion(
-                tokens=one.tokens,
-                text=one.text,
-                logp_raw=logp.logp_raw,
-                logp_behaviour=logp.logp_behaviour,
-                stop_reason=one.stop_reason,
-            )
-            rollouts.append(
-                Rollout(
-                    problem_id=problem.id,
-                    group=number,
-                    index=index,
-                    prompt_tokens=one.prompt_tokens,
-                    completion=completion,
-                    policy_version=step - 1 + self.state.num_updates,
-                    phase=2 * self.state.num_phases,
-                    step=step,
-                )
-            )
-        return Group(problem=problem, rollouts=tuple(rollouts), judgements=tuple(map(_judgement, asked.responses)))
 
     def _set_aside(self, step: int) -> None:
         numbers = range(2 * self.state.num_phases + 1)
@@ -336,13 +335,3 @@ def _digest(policy: Policy) -> bytes:
     for _, parameter in policy.trainable():
         digest.update(parameter.detach().cpu().numpy().tobytes())
     return digest.digest()
-
-
-def _judgement(response: Response) -> Judgement:
-    """The verdict by the sign of the reward; all rewards as numbers stand in its reason, as JSON."""
-    if math.isnan(response.reward):
-        verdict = Verdict.CRASHED
-    else:
-        verdict = Verdict.CORRECT if response.reward > 0 else Verdict.WRONG
-    known = {name: None if math.isnan(value) else value for name, value in response.rewards.items()}
-    return Judgement(verdict, None, json.dumps(known))

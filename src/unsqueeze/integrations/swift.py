@@ -37,13 +37,8 @@ from unsqueeze.integrations.hf_trainer import (
     refuse_rounded,
     text_of,
 )
-from unsqueeze.integrations.inside import (
-    PhasesInside,
-    Response,
-    Scored,
-    TrainersProcesses,
-    side_by_side,
-)
+from unsqueeze.integrations.inside import PhasesInside, TrainersProcesses
+from unsqueeze.integrations.responses import Response, Scored, side_by_side
 from unsqueeze.interop.rollouts.trl import GOLDS
 from unsqueeze.rollout.types import StopReason
 
@@ -241,7 +236,7 @@ def _refuse_untried(trainer: Any, irl: IrlSettings | None) -> None:
     refuse(untried, PLUGIN, PAGE)
     if irl is None:
         return
-    refuse({"offload_model": args.offload_model}, PLUGIN, PAGE)
+    refuse({"offload_model": args.offload_model, "rank_by=ratio": irl.rank_by == "ratio"}, PLUGIN, PAGE)
     refuse_phases_in(trainer, PLUGIN, PAGE)
     refuse_rounded(trainer, PLUGIN, "say --torch_dtype float32 (--bf16 true computes in bfloat16).")
     refuse_broken_generations(trainer, irl.every_steps, PLUGIN, f"every_steps=N in {VARIABLE}")

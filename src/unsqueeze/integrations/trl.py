@@ -9,27 +9,31 @@ between two generations, once an RL phase is complete, an IRL phase moves the we
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from torch import Tensor
 
-from unsqueeze.algos.selection import Likelihood, Pool
+from unsqueeze.algos.estimators import estimator_named
+from unsqueeze.algos.selection import Likelihood, Pool, RankBy
 from unsqueeze.config.irl_settings import IN_TRAINERS, IrlSettings
 from unsqueeze.config.load import checked
 from unsqueeze.distributed.processes import ONE
 from unsqueeze.errors import MissingExtraError, UserError
+from unsqueeze.integrations.advantages import OwnAdvantages, surrogate_of
 from unsqueeze.integrations.hf_trainer import (
     SPSCallback,
     judging_reward,
     policy_of,
     refuse,
     refuse_broken_generations,
+    refuse_no_base,
     refuse_phases_in,
     refuse_rounded,
     text_of,
 )
-from unsqueeze.integrations.inside import Asked, PhasesInside, Response, TrainersProcesses, side_by_side
+from unsqueeze.integrations.inside import PhasesInside, TrainersProcesses
+from unsqueeze.integrations.responses import Asked, Response, side_by_side
 from unsqueeze.interop.rollouts.trl import GOLDS
 from unsqueeze.rollout.types import StopReason
 
@@ -48,6 +52,8 @@ DEFAULTS = IrlSettings()
 class SPSConfig(GRPOConfig):
     """``GRPOConfig`` and the settings of IRL phases: those of a recipe's section ``irl`` under the same names."""
 
+    _VALID_DICT_FIELDS: ClassVar = [*GRPOConfig._VALID_DICT_FIELDS, "sps_advantage_options"]
+
     sps_every_passes: float | None = field(
         default=DEFAULTS.every_passes,
         metadata={"help": "An RL phase lasts this many passes over the data; one where sps_every_steps is not given."},
@@ -64,6 +70,17 @@ class SPSConfig(GRPOConfig):
     )
     sps_likelihood: Likelihood = field(
         default=DEFAULTS.likelihood, metadata={"help": "Log-prob of a rollout: the mean over its tokens, or the sum."}
+    )
+    sps_rank_by: RankBy = field(
+        default=DEFAULTS.rank_by,
+        metadata={"help": "Whose: the policy that sampled, the present one, or the ratio of that to the base policy."},
+    )
+    sps_replay_phases: int | None = field(
+        default=DEFAULTS.replay_phases, metadata={"help": "RL phases whose rollouts may be selected; None is all."}
+    )
+    sps_replay_candidates: int = field(
+        default=DEFAULTS.replay_candidates,
+        metadata={"help": "Distinct rollouts of a prompt that are ranked, where several phases are replayed."},
     )
     sps_steps: int = field(
         default=DEFAULTS.steps, metadata={"help": "Optimizer steps of an IRL phase; 0 selects and moves nothing."}
@@ -82,6 +99,9 @@ class SPSConfig(GRPOConfig):
     sps_schedule: Literal["constant", "linear", "cosine"] = field(
         default=DEFAULTS.schedule, metadata={"help": "Course of the learning rate."}
     )
+    sps_phase_schedule: Literal["constant", "linear", "cosine"] = field(
+        default=DEFAULTS.phase_schedule, metadata={"help": "Course of the learning rate from phase to phase."}
+    )
     sps_batch_size: int = field(default=DEFAULTS.batch_size, metadata={"help": "Demonstrations of one optimizer step."})
     sps_learning_rate: float = field(
         default=DEFAULTS.learning_rate, metadata={"help": "Learning rate of AdamW, which is made anew for each phase."}
@@ -99,6 +119,13 @@ class SPSConfig(GRPOConfig):
     sps_reward: str | None = field(
         default=None, metadata={"help": "The reward function that tells right (above 0) from wrong, where several are."}
     )
+    sps_advantage: str | None = field(
+        default=None,
+        metadata={"help": "An estimator of advantages by its name in a recipe's rl.advantage; None leaves TRL's."},
+    )
+    sps_advantage_options: dict[str, Any] | str | None = field(
+        default=None, metadata={"help": "Its options, as a recipe's rl.advantage_options; JSON on a command line."}
+    )
     sps_tokens_per_microbatch: int = field(
         default=16384, metadata={"help": "Padded tokens of one pass of an IRL phase: memory and speed, not the result."}
     )
@@ -106,6 +133,7 @@ class SPSConfig(GRPOConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.irl_settings()
+        self.own_advantages()
         if self.sps_tokens_per_microbatch < 1:
             raise UserError(f"sps_tokens_per_microbatch is {self.sps_tokens_per_microbatch}; it must be at least 1.")
 
@@ -116,6 +144,18 @@ class SPSConfig(GRPOConfig):
             return checked(IrlSettings, given, "sps")
         except UserError as error:
             raise UserError(str(error).replace("sps.", PREFIX).replace("irl.", PREFIX)) from None
+
+    def own_advantages(self) -> OwnAdvantages | None:
+        """Return what estimates advantages in TRL's place; None where TRL does. UserError naming what is wrong."""
+        name, options = self.sps_advantage, self.sps_advantage_options or {}
+        if name is None:
+            if options:
+                raise UserError("sps_advantage_options are given and sps_advantage is not; name the estimator.")
+            return None
+        if not isinstance(options, Mapping):
+            raise UserError(f"sps_advantage_options is {options!r}; it must be a mapping of options to values.")
+        estimator = estimator_named(name, options, setting="sps_advantage")
+        return OwnAdvantages(estimator, surrogate_of(self.scale_rewards, "sps_advantage"), setting="sps_advantage")
 
 
 class SPSTrainer(GRPOTrainer):
@@ -128,6 +168,9 @@ class SPSTrainer(GRPOTrainer):
         _refuse_untried(self)
         self._judging = judging_reward(self.args.sps_reward, self.reward_func_names, "sps_reward")
         self._judged: tuple[Tensor, list[list[int]]] | None = None
+        self._own_advantages = self.args.own_advantages()
+        if self._own_advantages is not None:
+            self._own_advantages.try_once(self.num_generations)
         self.sps = PhasesInside(
             Path(self.args.output_dir, "sps"),
             self.args.irl_settings(),
@@ -151,9 +194,21 @@ class SPSTrainer(GRPOTrainer):
             asked = self._asked(inputs, output["prompt_ids"], output["prompt_mask"], *self._judged)
             with policy_of(self, self.sps) as policy:
                 logp = self.sps.score(policy, asked, temperature=self.temperature)
-            self.sps.store(self.state.global_step + 1, asked, logp)
+            groups = self.sps.store(self.state.global_step + 1, asked, logp)
+            if self._own_advantages is not None:
+                self._put_advantages(output, self._own_advantages.of(groups))
         self._judged = None
         return output
+
+    def _put_advantages(self, output: dict[str, Any], advantages_N: Tensor) -> None:
+        """Put advantages, those of all processes, in the place of TRL's: the own ones in the batch, all in its log."""
+        here = output["advantages"]
+        first = self.accelerator.process_index * len(here)
+        output["advantages"] = advantages_N[first : first + len(here)].to(here)
+        logged = self._logs["advantages"]
+        for _ in advantages_N:
+            logged.pop()
+        logged.extend(advantages_N.tolist())
 
     def _asked(
         self,
@@ -206,3 +261,4 @@ def _refuse_untried(trainer: SPSTrainer) -> None:
         'load them with model_init_kwargs={"dtype": "float32"} (bf16=True computes in bfloat16).',
     )
     refuse_broken_generations(trainer, trainer.args.sps_every_steps, name, "sps_every_steps")
+    refuse_no_base(trainer, trainer.args.sps_rank_by, name, "sps_rank_by")

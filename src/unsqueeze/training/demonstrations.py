@@ -1,7 +1,8 @@
 """Which rollouts an IRL phase learns from: candidates read back from the store, scored, and chosen by L2TE."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -18,6 +19,9 @@ from unsqueeze.training.run import Run
 
 ROWS_AT_ONCE = 2048
 """Candidates scored between two signs of progress."""
+
+LogprobsOf = Callable[[Sequence[Row]], list[NDArray[np.float32]]]
+"""Log-probs of the tokens of each row, nats, under one policy."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,7 +57,7 @@ def choose_demonstrations(run: Run, phase: Phase, reference: Reference | None) -
     found = _of_groups(run, phase) if settings.replay_phases == 1 else _of_problems(run, phase, settings)
     demonstrations: list[Demonstration] = []
     rows: list[Row] = []
-    for candidates, scores_G in _scored(run, found, settings, reference):
+    for candidates, scores_G in scored(found, settings, lambda rows: _scores(run, rows, settings, reference)):
         for demonstration, row in choose_from(candidates, scores_G, settings):
             demonstrations.append(demonstration)
             rows.append(row)
@@ -98,7 +102,15 @@ def _of_groups(run: Run, phase: Phase) -> Iterator[Candidates]:
 
 
 def _of_problems(run: Run, phase: Phase, settings: IrlSettings) -> list[Candidates]:
-    """Every problem's distinct rollouts in the RL phases that may be replayed, in the order of generation.
+    """Every problem's distinct rollouts in the RL phases that may be replayed."""
+    replayed = _stored(run, first_step_replayed(run, phase, settings.replay_phases), phase.last_step)
+    return candidates_of_problems(replayed, settings, lambda name: run.rng("l2te", phase.number, name))
+
+
+def candidates_of_problems(
+    groups: Iterable[Group], settings: IrlSettings, rng_of: Callable[[str], np.random.Generator]
+) -> list[Candidates]:
+    """Return every problem's distinct rollouts, in the order of generation; ``rng_of`` a problem by its id.
 
     More than ``irl.replay_candidates`` that the pool may take from are thinned to so many as they are read, each with
     the same chance to stay (reservoir sampling, Vitter's algorithm R): memory and scoring are bounded, and what is kept
@@ -106,9 +118,9 @@ def _of_problems(run: Run, phase: Phase, settings: IrlSettings) -> list[Candidat
     """
     found: dict[str, Candidates] = {}
     seen: dict[str, set[bytes]] = {}
-    for group in _stored(run, first_step_replayed(run, phase, settings.replay_phases), phase.last_step):
+    for group in groups:
         name = group.problem.id
-        kept = found.setdefault(name, Candidates(name, run.rng("l2te", phase.number, name)))
+        kept = found.setdefault(name, Candidates(name, rng_of(name)))
         known = seen.setdefault(name, set())
         eligible = candidates_of(group)
         mask_G = in_pool(np.array([one.reward for one in eligible]), settings.pool)
@@ -163,8 +175,8 @@ def candidates_of(group: Group) -> list[Candidate]:
     return candidates
 
 
-def _scored(
-    run: Run, found: Iterable[Candidates], settings: IrlSettings, reference: Reference | None
+def scored(
+    found: Iterable[Candidates], settings: IrlSettings, score: Callable[[Sequence[Row]], Sequence[float]]
 ) -> Iterator[tuple[Candidates, NDArray[np.float64]]]:
     """Yield candidates with what they are ranked by, the least first, nats (``irl.rank_by``).
 
@@ -172,13 +184,15 @@ def _scored(
                    at a time
     ``present``    under the policy that the phase begins with; all are held, and scored together
     ``ratio``      of the latter less that under the base policy: negative where training has made it less likely
+
+    ``score`` computes the latter two, of all rows at once; for the first it is not called.
     """
     if settings.rank_by == "behaviour":
         for one in found:
             yield one, one.stored_likelihood(settings.likelihood)
         return
     held = list(found)
-    scores = iter(_scores(run, [rollout.row for one in held for rollout in one.rollouts], settings, reference))
+    scores = iter(score([rollout.row for one in held for rollout in one.rollouts]))
     for one in held:
         yield one, np.array([*islice(scores, len(one.rollouts))])
 
@@ -186,16 +200,24 @@ def _scored(
 def _scores(run: Run, rows: Sequence[Row], settings: IrlSettings, reference: Reference | None) -> list[float]:
     """Log-likelihoods of responses, nats, under the policy as it is; less that under the base policy for ``ratio``."""
     max_tokens = run.recipe.rl.tokens_per_microbatch
+    present = partial(run.policy.logp, max_tokens=max_tokens)
+    base = None
+    if settings.rank_by == "ratio":
+        assert reference is not None, "the recipe's reference is made where candidates are ranked against it"
+        base = partial(reference.logp, max_tokens=max_tokens)
     scores: list[float] = []
     with run.progress.work("scoring candidates of IRL", len(rows)) as advance:
         for first in range(0, len(rows), ROWS_AT_ONCE):
             run.stop.check()
             some = rows[first : first + ROWS_AT_ONCE]
-            present = run.policy.logp(some, max_tokens=max_tokens)
-            if settings.rank_by == "ratio":
-                assert reference is not None, "the recipe's reference is made where candidates are ranked against it"
-                base = reference.logp(some, max_tokens=max_tokens)
-                present = [now_T - then_T for now_T, then_T in zip(present, base, strict=True)]
-            scores += [likelihood(logp_T, settings.likelihood) for logp_T in present]
+            scores += likelihood_now(some, settings.likelihood, present, base)
             advance(len(some))
     return scores
+
+
+def likelihood_now(rows: Sequence[Row], kind: Likelihood, present: LogprobsOf, base: LogprobsOf | None) -> list[float]:
+    """Return log-likelihoods under the ``present`` policy, nats; less those under ``base`` where it is given."""
+    logp = present(rows)
+    if base is not None:
+        logp = [now_T - then_T for now_T, then_T in zip(logp, base(rows), strict=True)]
+    return [likelihood(logp_T, kind) for logp_T in logp]

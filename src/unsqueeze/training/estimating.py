@@ -60,6 +60,19 @@ def estimated_groups(groups: Sequence[Group], rewards: torch.Tensor) -> Groups:
     return Groups(rewards_PG=rewards, num_tokens_PG=lengths_PG, logp_sum_PG=logp_sum_PG, logp_PGT=logp_PGT)
 
 
+def trial_groups(group_size: int, *, num_tokens: int = 1) -> Groups:
+    """Return two groups to try an estimator on: one right answer among wrong ones; none right and one not judged."""
+    rewards = torch.zeros(2, group_size)
+    rewards[0, 0], rewards[1, -1] = 1.0, torch.nan
+    logp_PGT = torch.full((*rewards.shape, num_tokens), -0.5)
+    return Groups(
+        rewards_PG=rewards,
+        num_tokens_PG=torch.full(rewards.shape, num_tokens),
+        logp_sum_PG=logp_PGT.sum(dim=-1),
+        logp_PGT=logp_PGT,
+    )
+
+
 def rewards_PG(groups: Sequence[Group]) -> torch.Tensor:  # noqa: N802
     """Rewards of judged groups, float32; NaN where an answer could not be judged."""
     return torch.tensor(

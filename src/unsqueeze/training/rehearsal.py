@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from unsqueeze.algos.groups import Estimator, Groups
+from unsqueeze.algos.groups import Estimator
 from unsqueeze.algos.objectives import LossOutput
 from unsqueeze.config.recipe import Recipe
 from unsqueeze.distributed.sharding import whole
@@ -31,7 +31,7 @@ from unsqueeze.seeds import prompt_seeds
 from unsqueeze.tasks.problem import Problem
 from unsqueeze.tasks.task import Task
 from unsqueeze.training.covariance import with_rule
-from unsqueeze.training.estimating import estimate, estimator_of
+from unsqueeze.training.estimating import estimate, estimator_of, trial_groups
 from unsqueeze.training.irl_phase import demonstration_loss, with_start_logp, with_weights
 from unsqueeze.training.rl_step import surrogate_loss
 from unsqueeze.training.run import int32
@@ -145,15 +145,9 @@ def check_estimator(estimator: Estimator, recipe: Recipe) -> None:
 
     UserError where it refuses its options or gives what cannot be trained on.
     """
-    rewards_PG = torch.zeros(2, recipe.rl.group_size)
-    rewards_PG[0, 0], rewards_PG[1, -1] = 1.0, math.nan
+    groups = trial_groups(recipe.rl.group_size, num_tokens=NUM_TOKENS)
     if recipe.rl.overlong is not None:
-        rewards_PG[:, 0] -= 0.5
-    lengths_PG = torch.full(rewards_PG.shape, NUM_TOKENS)
-    logp_PGT = torch.full((*rewards_PG.shape, NUM_TOKENS), -0.5)
-    groups = Groups(
-        rewards_PG=rewards_PG, num_tokens_PG=lengths_PG, logp_sum_PG=logp_PGT.sum(dim=-1), logp_PGT=logp_PGT
-    )
+        groups.rewards_PG[:, 0] -= 0.5
     estimate(estimator, groups, recipe.rl.surrogate)
 
 

@@ -57,6 +57,8 @@ def _inside(irl: IrlSettings, *, several_rewards: bool) -> str:
     unknown = [name for name in differing if name not in IN_TRAINERS]
     if unknown:
         return f"The plugin for SPS inside the run does not know irl.{unknown[0]}."
+    if irl.rank_by == "ratio":
+        return "The plugin for SPS inside the run does not know irl.rank_by ratio."
     plain = {
         name: value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
         for name, value in differing.items()
