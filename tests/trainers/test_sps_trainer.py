@@ -98,9 +98,15 @@ def test_a_phase_is_that_of_unsqueeze_on_the_stored_rollouts(
     where: dict[str, Any], rate: float, tolerance: float, tmp_path: Path
 ):
     before = loaded(run(tmp_path / "plain", "plain", max_steps=2, **where) / "final")
-    out = run(tmp_path / "sps", "sps", max_steps=2, **SPS | {"sps_learning_rate": rate}, **where)
+    # Two processes each score their share of what is ranked by the policy as it is.
+    rank_by = "present" if where is TWO_PROCESSES else "behaviour"
+    out = run(
+        tmp_path / "sps", "sps", max_steps=2, **SPS | {"sps_learning_rate": rate, "sps_rank_by": rank_by}, **where
+    )
     groups = [group for each in stored(out).values() for group in each]
-    again = phase_again(before, groups, IrlSettings(k=2, learning_rate=rate, batch_size=4), seed=7)
+    present = [likelihood(logp_T) for logp_T in before.logp(rows_of(groups), max_tokens=16384)]
+    scores = present if rank_by == "present" else None
+    again = phase_again(before, groups, IrlSettings(k=2, learning_rate=rate, batch_size=4), seed=7, scores=scores)
     assert again.num_updates == 4
     assert furthest(weights_of(out / "final"), again.weights) <= tolerance
     told = report(out, 1)
