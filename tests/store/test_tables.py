@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,7 +19,7 @@ from unsqueeze.metrics.summary import summarise
 from unsqueeze.rollout.types import Completion, Group, Rollout, StopReason
 from unsqueeze.store.demos import Demonstration, DemoWriter
 from unsqueeze.store.evals import EvalWriter
-from unsqueeze.store.rollouts import RolloutWriter, read_rollouts
+from unsqueeze.store.rollouts import RolloutWriter, read_group_columns, read_rollouts
 from unsqueeze.store.samples import EvalSample, Samples, read_samples
 from unsqueeze.store.table import write_table
 from unsqueeze.tasks.problem import Problem
@@ -104,6 +105,36 @@ def test_rollouts_come_back_bit_for_bit(batch: tuple[Group, ...]) -> None:
         assert writer.steps() == [12]
 
 
+@settings(max_examples=30)
+@given(BATCHES)
+def test_columns_without_texts_are_those_of_the_whole_groups(batch: tuple[Group, ...]) -> None:
+    with TemporaryDirectory() as folder:
+        found = read_group_columns(RolloutWriter(Path(folder)).write(12, batch))
+    assert [(group.problem_id, group.group) for group in found] == [
+        (group.problem.id, group.rollouts[0].group) for group in batch
+    ]
+    for ours, group in zip(found, batch, strict=True):
+        assert list(ours.verdict) == [judgement.verdict for judgement in group.judgements]
+        for name in ("index", "step", "prompt_tokens"):
+            assert plain(list(getattr(ours, name))) == plain([getattr(one, name) for one in group.rollouts])
+        for name in ("tokens", "logp_raw"):
+            assert plain(list(getattr(ours, name))) == plain([getattr(one.completion, name) for one in group.rollouts])
+
+
+def test_a_flipped_bit_is_found_where_nothing_is_read(tmp_path: Path) -> None:
+    path = RolloutWriter(tmp_path).write(0, [a_group(text="not among the columns")])
+    whole = path.read_bytes()
+    with pq.ParquetFile(path) as file:
+        row_group = file.metadata.row_group(0)
+        columns = [row_group.column(i) for i in range(row_group.num_columns)]
+    text = next(column for column in columns if column.path_in_schema == "text")
+    flipped = bytearray(whole)
+    flipped[text.data_page_offset + text.total_compressed_size - 1] ^= 4
+    path.write_bytes(flipped)
+    with pytest.raises(RunError, match=r"step-000000\.parquet cannot be read as Parquet: it is not what was written"):
+        read_group_columns(path)
+
+
 def test_a_batch_of_the_usual_size_comes_back(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     batch = []
@@ -181,11 +212,12 @@ def a_sample(**changes: object) -> EvalSample:
 
 
 @pytest.mark.parametrize("cut", [0, 1, 100, -1, -9])
-def test_a_damaged_file_is_named(tmp_path: Path, cut: int) -> None:
+@pytest.mark.parametrize("read", [read_rollouts, read_group_columns])
+def test_a_damaged_file_is_named(tmp_path: Path, cut: int, read: Callable[[Path], object]) -> None:
     path = RolloutWriter(tmp_path).write(0, [a_group()])
     path.write_bytes(path.read_bytes()[:cut])
     with pytest.raises(RunError, match=r"step-000000\.parquet cannot be read as Parquet: "):
-        read_rollouts(path)
+        read(path)
 
 
 def test_a_file_of_another_kind_and_a_missing_one_are_named(tmp_path: Path) -> None:
@@ -194,17 +226,20 @@ def test_a_file_of_another_kind_and_a_missing_one_are_named(tmp_path: Path) -> N
     samples.merge({})
     with pytest.raises(RunError, match=r"samples\.parquet: no column task, prompt"):
         read_rollouts(tmp_path / "samples.parquet")
+    with pytest.raises(RunError, match=r"samples\.parquet: no column group, step, prompt_tokens"):
+        read_group_columns(tmp_path / "samples.parquet")
     with pytest.raises(RunError, match=r"gone\.parquet does not exist"):
         read_rollouts(tmp_path / "gone.parquet")
 
 
-def test_a_verdict_of_no_known_name_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("read", [read_rollouts, read_group_columns])
+def test_a_verdict_of_no_known_name_is_named(tmp_path: Path, read: Callable[[Path], object]) -> None:
     path = RolloutWriter(tmp_path).write(0, [a_group()])
     table = pq.read_table(path)
     column = table.schema.get_field_index("verdict")
     write_table(path, table.set_column(column, "verdict", [["excellent"]]), replace=True)
     with pytest.raises(RunError, match=r"step-000000\.parquet holds a row that is no rollout: 'excellent'"):
-        read_rollouts(path)
+        read(path)
 
 
 def test_demonstrations_come_back(tmp_path: Path) -> None:

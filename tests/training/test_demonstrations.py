@@ -1,21 +1,29 @@
 """What an IRL phase may learn from: groups of the last phase, or rollouts of several; and whose likelihood ranks."""
 
-from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from small_runs import StopAfter, prepare, random_recipe, run_to_end, weights
-from unsqueeze.algos.selection import likelihood
+from unsqueeze.algos.schedule import Phase
+from unsqueeze.algos.selection import select_demonstrations
 from unsqueeze.errors import UserError
 from unsqueeze.policy.batch import Row
 from unsqueeze.policy.policy import Policy
 from unsqueeze.progress import Interrupted
+from unsqueeze.rollout.types import Completion, Group, Rollout, StopReason
+from unsqueeze.seeds import derive_seed
+from unsqueeze.store.demos import DemoWriter
+from unsqueeze.store.rollouts import RolloutWriter
 from unsqueeze.store.run_directory import RunDirectory
-from unsqueeze.training.demonstrations import candidates_of
+from unsqueeze.tasks.problem import Problem
+from unsqueeze.training.demonstrations import choose_demonstrations
 from unsqueeze.training.loop import train
+from unsqueeze.verify.verdict import Judgement, Verdict
 
 pytestmark = pytest.mark.usefixtures("judged_by_hash")
 
@@ -50,18 +58,78 @@ def test_the_last_phase_alone_is_what_the_paper_chooses_from(tmp_path: Path):
         assert all(demo.score == demo.mean_logp for demo in demos)
 
 
-def test_equal_responses_have_one_likelihood_whatever_rounding_says(tmp_path: Path):
-    run, _ = run_to_end(random_recipe(), tmp_path / "run")
-    (group, *_) = run.directory.rollouts.read(1)
-    first, second = group.rollouts[:2]
-    rounded = np.nextafter(first.completion.logp_raw, np.float32(-np.inf))
-    again = replace(second, completion=replace(first.completion, logp_raw=rounded))
-    assert likelihood(rounded, "sum") < likelihood(first.completion.logp_raw, "sum")
-    ours = candidates_of(replace(group, rollouts=[first, again, *group.rollouts[2:]]))
-    assert (ours[1].mean_logp, ours[1].sum_logp) == (ours[0].mean_logp, ours[0].sum_logp)
-    assert (ours[0].index, ours[1].index) == (first.index, second.index)
-    theirs = group.rollouts[2].completion.logp_raw
-    assert ours[2].sum_logp == likelihood(theirs, "sum")
+def random_group(rng: np.random.Generator, number: int, step: int) -> Group:
+    """Eight rollouts with any verdict, some empty, some with the tokens of another and log-probs of their own."""
+    problem = Problem(id=f"p{number}", prompt="ask", answer="7", task="math")
+    rollouts = []
+    for index in range(8):
+        tokens = rng.integers(0, 3, rng.integers(0, 4), dtype=np.int32)
+        logp = -rng.exponential(size=len(tokens)).astype(np.float32)
+        completion = Completion(
+            tokens=tokens, text="", logp_raw=logp, logp_behaviour=2 * logp, stop_reason=StopReason.EOS
+        )
+        rollouts.append(
+            Rollout(
+                problem_id=problem.id,
+                group=number,
+                index=index,
+                prompt_tokens=rng.integers(0, 9, 3, dtype=np.int32),
+                completion=completion,
+                policy_version=0,
+                phase=0,
+                step=step,
+            )
+        )
+    verdicts = rng.choice([Verdict.CORRECT, *Verdict, *[Verdict.WRONG] * 4], 8)
+    judgements = tuple(Judgement(Verdict(verdict)) for verdict in verdicts)
+    return Group(problem=problem, rollouts=tuple(rollouts), judgements=judgements)
+
+
+def first_of_equals(group: Group) -> list[np.ndarray]:
+    """The log-probs of every rollout, in double precision: of equal responses, those of the first."""
+    first: dict[tuple[int, ...], np.ndarray] = {}
+    return [
+        first.setdefault(tuple(one.completion.tokens.tolist()), one.completion.logp_raw.astype(np.float64))
+        for one in group.rollouts
+    ]
+
+
+@pytest.mark.parametrize("kind", ["mean", "sum"])
+@pytest.mark.parametrize("pool", ["negatives_first", "any", "positives", "uniform"])
+def test_choices_are_those_of_the_plain_way(tmp_path: Path, pool: Any, kind: Any):
+    """From whole groups in memory, one at a time; equal responses have one likelihood, whatever rounding says."""
+    rng = np.random.default_rng(0)
+    steps = {step: [random_group(rng, 10 * step + place, step) for place in range(10)] for step in range(1, 5)}
+    settings = random_recipe(irl={"pool": pool, "likelihood": kind, "k": 2}).irl
+    assert settings is not None
+    rollouts, demos = RolloutWriter(tmp_path / "rollouts"), DemoWriter(tmp_path / "demos")
+    for step, groups in steps.items():
+        rollouts.write(step, groups)
+    run: Any = SimpleNamespace(
+        recipe=SimpleNamespace(irl=settings),
+        directory=SimpleNamespace(rollouts=rollouts, demos=demos),
+        rng=lambda *names: np.random.default_rng(derive_seed(3, *names)),
+    )
+    rows = choose_demonstrations(run, Phase(number=1, kind="irl", first_step=2, last_step=3, complete=True), None)
+    expected, tokens = [], []
+    for group in (*steps[2], *steps[3]):
+        number = group.rollouts[0].group
+        logp = first_of_equals(group)
+        sums = [float(np.sum(logp_T)) if len(logp_T) else np.nan for logp_T in logp]
+        means = [total / max(1, len(logp_T)) for total, logp_T in zip(sums, logp, strict=True)]
+        scores = np.array(means if kind == "mean" else sums)
+        rewards = np.array([judgement.verdict.judged_reward for judgement in group.judgements])
+        draws = np.random.default_rng(derive_seed(3, "l2te", number))
+        for chosen in select_demonstrations(scores, rewards, 2, pool=pool, quantile=settings.quantile, rng=draws):
+            i, one = chosen.index, group.rollouts[chosen.index]
+            expected.append((group.problem.id, one.step, number, i, means[i], sums[i], scores[i], rewards[i]))
+            tokens.append((one.prompt_tokens.tolist(), one.completion.tokens.tolist()))
+    assert len(expected) >= 10
+    assert [
+        (one.problem_id, one.step, one.group, one.index, one.mean_logp, one.sum_logp, one.score, one.reward)
+        for one in demos.read(1)
+    ] == expected
+    assert [(row.prompt_tokens.tolist(), row.tokens.tolist()) for row in rows] == tokens
 
 
 def test_rollouts_of_earlier_phases_are_chosen_too(replayed):

@@ -27,10 +27,16 @@ def likelihood(logp_T: NDArray[np.floating], kind: Likelihood = "mean") -> float
 
     An empty response has none: NaN, and is never selected.
     """
+    mean, total = likelihoods(logp_T)
+    return mean if kind == "mean" else total
+
+
+def likelihoods(logp_T: NDArray[np.floating]) -> tuple[float, float]:
+    """``likelihood`` of both kinds, the mean and the sum, added up in double precision once."""
     if logp_T.size == 0:
-        return math.nan
-    total = float(np.sum(logp_T, dtype=np.float64))
-    return total / logp_T.size if kind == "mean" else total
+        return math.nan, math.nan
+    total = float(np.add.reduce(logp_T, dtype=np.float64))
+    return total / logp_T.size, total
 
 
 def in_pool(rewards_G: NDArray[np.float64], pool: Pool) -> NDArray[np.bool_]:

@@ -281,13 +281,10 @@ class PhasesInside:
 
     def _candidates(self, number: int, settings: IrlSettings) -> Iterable[Candidates]:
         """What phase ``number`` chooses from, as a run of our own does."""
-        groups = (group for step in self._replayed() for group in self.rollouts.read(step))
+        groups = (group for step in self._replayed() for group in self.rollouts.read_columns(step))
         if settings.replay_phases != 1:
             return candidates_of_problems(groups, settings, lambda name: self._rng("l2te", number, name))
-        return (
-            Candidates(group.problem.id, self._rng("l2te", group.rollouts[0].group), candidates_of(group))
-            for group in groups
-        )
+        return (Candidates(group.problem_id, self._rng("l2te", group.group), candidates_of(group)) for group in groups)
 
     def _rng(self, *names: str | int) -> np.random.Generator:
         return np.random.default_rng(derive_seed(self.seed, *names))

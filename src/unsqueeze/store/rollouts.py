@@ -6,6 +6,7 @@ half of a surrogate pair in a text, which UTF-8 cannot hold, comes back as U+FFF
 
 import itertools
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,6 +59,25 @@ ROLLOUT_SCHEMA = pa.schema(
     + [(name, pa.list_(kind)) for name, (_, kind) in _ARRAYS.items()]
 )
 
+_GROUP_COLUMNS = ("problem_id", "group", "index", "step", "verdict", "prompt_tokens", "tokens", "logp_raw")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GroupColumns:
+    """A stored group without its texts: what demonstrations are chosen by, and learned from.
+
+    An entry a rollout, in their order. Arrays are views of what was read of the whole file; ``logp_raw`` in nats.
+    """
+
+    problem_id: str
+    group: int
+    index: Sequence[int]
+    step: Sequence[int]
+    verdict: Sequence[Verdict]
+    prompt_tokens: Sequence[NDArray[np.int32]]
+    tokens: Sequence[NDArray[np.int32]]
+    logp_raw: Sequence[NDArray[np.float32]]
+
 
 class RolloutWriter:
     """The folder ``rollouts/`` of a run. A file that is there is complete; none is ever overwritten."""
@@ -74,6 +94,10 @@ class RolloutWriter:
     def read(self, step: int) -> list[Group]:
         """The groups of RL step ``step``, as they were written."""
         return read_rollouts(self.path(step))
+
+    def read_columns(self, step: int) -> list[GroupColumns]:
+        """The groups of RL step ``step`` without their texts."""
+        return read_group_columns(self.path(step))
 
     def path(self, step: int) -> Path:
         return self.folder / step_file(step, ".parquet")
@@ -105,8 +129,34 @@ def read_rollouts(path: Path) -> list[Group]:
     try:
         rows = [_row(dict(zip(columns, values, strict=True))) for values in zip(*columns.values(), strict=True)]
     except ValueError as error:  # a verdict or stop reason of no name we know
-        raise RunError(f"{path} holds a row that is no rollout: {error}.") from error
+        raise RunError(_no_rollout(path, error)) from error
     return [_group(list(rows_G)) for _, rows_G in itertools.groupby(rows, key=lambda row: row.rollout.group)]
+
+
+def read_group_columns(path: Path) -> list[GroupColumns]:
+    """The groups stored at ``path`` without their texts, which are not decoded. RunError as by ``read_rollouts``; the
+    digest is that of the whole file.
+    """
+    table = read_table(path, pa.schema([ROLLOUT_SCHEMA.field(name) for name in _GROUP_COLUMNS]))
+    columns: dict[str, list[Any]] = {
+        name: table[name].to_pylist() if name in _SCALARS else _arrays(table[name]) for name in _GROUP_COLUMNS
+    }
+    try:
+        named = {name: Verdict(name) for name in set(columns["verdict"])}
+    except ValueError as error:
+        raise RunError(_no_rollout(path, error)) from error
+    columns["verdict"] = [named[name] for name in columns["verdict"]]
+    groups, start = [], 0
+    for number, places in itertools.groupby(columns["group"]):
+        end = start + sum(1 for _ in places)
+        several = {name: values[start:end] for name, values in columns.items() if name not in ("problem_id", "group")}
+        groups.append(GroupColumns(problem_id=columns["problem_id"][start], group=number, **several))
+        start = end
+    return groups
+
+
+def _no_rollout(path: Path, error: ValueError) -> str:
+    return f"{path} holds a row that is no rollout: {error}."
 
 
 def _rows(group: Group) -> list[_Row]:
@@ -163,7 +213,8 @@ def _list_column(arrays: Sequence[NDArray[Any] | None], kind: pa.DataType) -> pa
 def _arrays(lists: pa.ChunkedArray) -> list[Any]:
     """The arrays of a list column, writable (PyTorch warns of arrays that are not), and None for null."""
     array = lists.combine_chunks()
-    offsets = array.offsets.to_numpy()
     flat = array.values.to_numpy().copy()
-    places = zip(itertools.pairwise(offsets), array.is_valid().to_pylist(), strict=True)
-    return [flat[start:end] if there else None for (start, end), there in places]
+    arrays = [flat[start:end] for start, end in itertools.pairwise(array.offsets.tolist())]
+    if array.null_count == 0:
+        return arrays
+    return [one if there else None for one, there in zip(arrays, array.is_valid().to_pylist(), strict=True)]

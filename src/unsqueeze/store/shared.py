@@ -18,7 +18,7 @@ from unsqueeze.store.checkpoints import Checkpoints
 from unsqueeze.store.demos import Demonstration, DemoWriter
 from unsqueeze.store.evals import EvalWriter
 from unsqueeze.store.journal import Journal, JsonLines
-from unsqueeze.store.rollouts import RolloutWriter
+from unsqueeze.store.rollouts import GroupColumns, RolloutWriter
 from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.store.samples import EvalSample
 
@@ -159,6 +159,9 @@ class SharedRollouts(RolloutWriter):
 
     def read(self, step: int) -> list[Group]:
         return self._on_main(lambda own: own.read(step))
+
+    def read_columns(self, step: int) -> list[GroupColumns]:
+        return self._on_main(lambda own: own.read_columns(step))
 
     def steps(self) -> list[int]:
         return self._on_main(lambda own: own.steps())

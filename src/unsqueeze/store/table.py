@@ -12,6 +12,9 @@ from unsqueeze.errors import RunError
 from unsqueeze.store.atomic import atomic_file
 from unsqueeze.store.seal import KEY, UNSEALED, check_seal, seal_file
 
+_SMALL = 1 << 20
+"""Bytes of a file up to which columns are decoded in this thread: to wake others takes longer."""
+
 
 def write_table(path: Path, table: pa.Table, *, replace: bool = False) -> None:
     """Writes ``table`` to ``path`` (zstd). RunError if it exists and ``replace`` is off, or cannot be written."""
@@ -41,7 +44,7 @@ def read_table(path: Path, schema: pa.Schema, *, optional: Sequence[pa.Field] = 
                 raise RunError(f"{path}: no column {', '.join(missing)}; it is not a file of this kind.")
             for field in optional:
                 schema = schema.append(field) if field.name in found else schema
-            table = file.read(schema.names).select(schema.names).cast(schema)
+            table = file.read(schema.names, use_threads=path.stat().st_size > _SMALL).select(schema.names).cast(schema)
         table.validate(full=True)
         return table
     except FileNotFoundError as error:

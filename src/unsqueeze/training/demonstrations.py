@@ -1,7 +1,7 @@
 """Which rollouts an IRL phase learns from: candidates read back from the store, scored, and chosen by L2TE."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 
@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unsqueeze.algos.schedule import Phase
-from unsqueeze.algos.selection import Likelihood, in_pool, likelihood, select_demonstrations
+from unsqueeze.algos.selection import Likelihood, in_pool, likelihood, likelihoods, select_demonstrations
 from unsqueeze.config.irl_settings import IrlSettings
 from unsqueeze.policy.batch import Row
 from unsqueeze.policy.reference import Reference
-from unsqueeze.rollout.types import Group
 from unsqueeze.store.demos import Demonstration
+from unsqueeze.store.rollouts import GroupColumns
 from unsqueeze.training.run import Run
 
 ROWS_AT_ONCE = 2048
@@ -28,13 +28,26 @@ LogprobsOf = Callable[[Sequence[Row]], list[NDArray[np.float32]]]
 class Candidate:
     """A stored rollout without its text and the log-probs of its tokens: of those, the mean and the sum alone."""
 
-    row: Row
+    prompt_tokens: NDArray[np.int32]
+    tokens: NDArray[np.int32]
     step: int
     group: int
     index: int
     reward: float
     mean_logp: float
     sum_logp: float
+
+    def row(self) -> Row:
+        """Return the response to score, with the same arrays of tokens."""
+        return Row(prompt_tokens=self.prompt_tokens, tokens=self.tokens, weight=0.0)
+
+    def own_row(self) -> Row:
+        """Return the response to learn from, as yet without weight, with tokens of its own (see ``apart``)."""
+        return Row(prompt_tokens=self.prompt_tokens.copy(), tokens=self.tokens.copy(), weight=0.0)
+
+    def apart(self) -> "Candidate":
+        """Return it with tokens of its own: views would keep those of its whole generation in memory."""
+        return replace(self, prompt_tokens=self.prompt_tokens.copy(), tokens=self.tokens.copy())
 
 
 @dataclass(slots=True)
@@ -92,13 +105,13 @@ def choose_from(
             reason=chosen.reason,
             rank=int(rank_G[chosen.index]),
         )
-        yield demonstration, rollout.row
+        yield demonstration, rollout.own_row()
 
 
 def _of_groups(run: Run, phase: Phase) -> Iterator[Candidates]:
     """Yield every group of the last RL phase by itself, as the paper has it, as it is read."""
     for group in _stored(run, phase.first_step, phase.last_step):
-        yield Candidates(group.problem.id, run.rng("l2te", group.rollouts[0].group), candidates_of(group))
+        yield Candidates(group.problem_id, run.rng("l2te", group.group), candidates_of(group))
 
 
 def _of_problems(run: Run, phase: Phase, settings: IrlSettings) -> list[Candidates]:
@@ -108,7 +121,7 @@ def _of_problems(run: Run, phase: Phase, settings: IrlSettings) -> list[Candidat
 
 
 def candidates_of_problems(
-    groups: Iterable[Group], settings: IrlSettings, rng_of: Callable[[str], np.random.Generator]
+    groups: Iterable[GroupColumns], settings: IrlSettings, rng_of: Callable[[str], np.random.Generator]
 ) -> list[Candidates]:
     """Return every problem's distinct rollouts, in the order of generation; ``rng_of`` a problem by its id.
 
@@ -119,20 +132,20 @@ def candidates_of_problems(
     found: dict[str, Candidates] = {}
     seen: dict[str, set[bytes]] = {}
     for group in groups:
-        name = group.problem.id
+        name = group.problem_id
         kept = found.setdefault(name, Candidates(name, rng_of(name)))
         known = seen.setdefault(name, set())
         eligible = candidates_of(group)
         mask_G = in_pool(np.array([one.reward for one in eligible]), settings.pool)
         for one in (one for one, is_eligible in zip(eligible, mask_G, strict=True) if is_eligible):
-            tokens = one.row.tokens.tobytes()
+            tokens = one.tokens.tobytes()
             if tokens in known:
                 continue
             known.add(tokens)
             if len(kept.rollouts) < settings.replay_candidates:
-                kept.rollouts.append(one)
+                kept.rollouts.append(one.apart())
             elif (place := int(kept.rng.integers(len(known)))) < settings.replay_candidates:
-                kept.rollouts[place] = one
+                kept.rollouts[place] = one.apart()
     return [*found.values()]
 
 
@@ -143,34 +156,29 @@ def first_step_replayed(run: Run, phase: Phase, replay_phases: int | None) -> in
     return begun[0] if replay_phases is None else begun[max(0, len(begun) - replay_phases)]
 
 
-def _stored(run: Run, first_step: int, last_step: int) -> Iterator[Group]:
+def _stored(run: Run, first_step: int, last_step: int) -> Iterator[GroupColumns]:
     """Read the groups of these steps back, one generation at a time."""
     for step in run.directory.rollouts.steps():
         if first_step <= step <= last_step:
-            yield from run.directory.rollouts.read(step)
+            yield from run.directory.rollouts.read_columns(step)
 
 
-def candidates_of(group: Group) -> list[Candidate]:
+def candidates_of(group: GroupColumns) -> list[Candidate]:
     """Return the rollouts of a group as candidates, in their order.
 
     Equal responses have the likelihood that the first of them was given: an engine rounds by a row's place in its
     batch, and what rounding says must not choose among them.
     """
+    rewards = {verdict: verdict.judged_reward for verdict in set(group.verdict)}
+    known: dict[bytes, tuple[float, float]] = {}
     candidates: list[Candidate] = []
-    logp_of: dict[bytes, NDArray[np.float32]] = {}
-    for rollout, judgement in zip(group.rollouts, group.judgements, strict=True):
-        tokens = rollout.completion.tokens
-        logp_raw = logp_of.setdefault(tokens.tobytes(), rollout.completion.logp_raw)
+    columns = (group.prompt_tokens, group.tokens, group.logp_raw, group.step, group.index, group.verdict)
+    for prompt_tokens, tokens, logp_raw, step, index, verdict in zip(*columns, strict=True):
+        response = tokens.tobytes()
+        if response not in known:
+            known[response] = likelihoods(logp_raw)
         candidates.append(
-            Candidate(
-                row=Row(prompt_tokens=rollout.prompt_tokens, tokens=tokens, weight=0.0),
-                step=rollout.step,
-                group=rollout.group,
-                index=rollout.index,
-                reward=judgement.verdict.judged_reward,
-                mean_logp=likelihood(logp_raw, "mean"),
-                sum_logp=likelihood(logp_raw, "sum"),
-            )
+            Candidate(prompt_tokens, tokens, step, group.group, index, rewards[verdict], *known[response])
         )
     return candidates
 
@@ -192,7 +200,7 @@ def scored(
             yield one, one.stored_likelihood(settings.likelihood)
         return
     held = list(found)
-    scores = iter(score([rollout.row for one in held for rollout in one.rollouts]))
+    scores = iter(score([rollout.row() for one in held for rollout in one.rollouts]))
     for one in held:
         yield one, np.array([*islice(scores, len(one.rollouts))])
 
