@@ -47,7 +47,7 @@ def causal_logprobs(batch: TokenBatch) -> Tensor:
 
 
 def test_what_stands_where_by_hand() -> None:
-    # Prompts of 2 and 1 tokens, responses of 1 and 3: S = 4, T = 3, padding 9.
+    # Prompts of 2 and 1 tokens, responses of 1 and 3: S = 3 without the last token, T = 3, padding 9.
     batch = collate(
         [
             row([1, 2], [3], 0.5, advantage=2.0, logp_proximal=np.array([-0.5], dtype=np.float32)),
@@ -56,11 +56,11 @@ def test_what_stands_where_by_hand() -> None:
         pad=9,
         device=CPU,
     )
-    assert batch.tokens_NS.tolist() == [[1, 2, 3, 9], [4, 5, 6, 0]]
+    assert batch.tokens_NS.tolist() == [[1, 2, 3], [4, 5, 6]]
     assert batch.responses_NT.tolist() == [[3, 9, 9], [5, 6, 0]]
     assert batch.mask_NT.tolist() == [[True, False, False], [True, True, True]]
-    # Token 3 is predicted from position 1 of row 0; tokens 5, 6, 0 from positions 0, 1, 2 of row 1, which is 4..6.
-    assert batch.sources.tolist() == [1, 4, 5, 6]
+    # Token 3 is predicted from position 1 of row 0; tokens 5, 6, 0 from positions 0, 1, 2 of row 1, which is 3..5.
+    assert batch.sources.tolist() == [1, 3, 4, 5]
     assert batch.places.tolist() == [0, 3, 4, 5]
     assert batch.weights_N.tolist() == [0.5, 0.25]
     assert batch.advantages.tolist() == [2.0, 0.0]

@@ -57,7 +57,7 @@ def of(model: PreTrainedModel) -> Policy:
 
 
 def test_what_stands_where_by_hand():
-    # Prompts of 1, 2 and 2 tokens, the last two the same; T = 3, the longest row has 5 tokens: 4 + 6 of 15 are read.
+    # Prompts of 1, 2 and 2 tokens, the last two the same; T = 3, of the longest row 4 tokens are read: 4 + 6 of 12.
     rows = [row([7], [4, 5, 6]), row([8, 9], [4, 5, 6]), row([8, 9], [4])]
     batch = collate(rows, pad=0, device=CPU, share_prompts=True)
     parts = batch.shared
@@ -73,8 +73,9 @@ def test_what_stands_where_by_hand():
 @pytest.mark.parametrize(
     ("rows", "shared"),
     [
-        ([row([1, 2, 3], [4] * 8), row([2, 3, 4], [4] * 8)], False),  # 6 + 14 tokens of 22 would be read: 91 %
-        ([row([1, 2], [4] * 8)] * 2, True),  # 2 + 14 of 20: 80 %
+        ([row([1, 2, 3], [4] * 8), row([2, 3, 4], [4] * 8)], False),  # 6 + 14 tokens of 20 would be read: all
+        ([row([1, 2], [4] * 8)] * 2, False),  # 2 + 14 of 18: 89 %
+        ([row([1, 2, 3, 4], [4] * 7)] * 2, True),  # 4 + 12 of 20: 80 %
         ([row([1, 2, 3], [4])] * 4, False),  # of responses of one token there is nothing to read
     ],
 )

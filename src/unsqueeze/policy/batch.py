@@ -40,8 +40,9 @@ class Row:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TokenBatch:
-    """A micro-batch as tensors. S is the padded length of prompt and response, T of the response alone.
+    """A micro-batch as tensors. S is the padded length of what is read, T of the response alone.
 
+    ``tokens_NS`` are prompts with their responses but the last token of the longest, which predicts nothing.
     ``mask_NT`` marks response tokens; response tensors are left-aligned. ``places`` are the positions in the flattened
     [N, T] grid that ``mask_NT`` marks, and ``sources`` the positions in the flattened [N, S] grid whose hidden state
     predicts each of them. ``shared`` are the same rows parted, where prompts are to be read once for many rows.
@@ -120,7 +121,7 @@ def collate(rows: Sequence[Row], *, pad: int, device: torch.device, share_prompt
 
     There is no attention mask: a causal model never looks at what stands to the right, so padding there is inert.
     """
-    length_S = max(row.num_tokens for row in rows)
+    length_S = max(1, max(row.num_tokens for row in rows) - 1)
     length_T = max(len(row.tokens) for row in rows)
     num = len(rows)
     tokens = np.full((num, length_S), pad, dtype=np.int64)
@@ -129,9 +130,9 @@ def collate(rows: Sequence[Row], *, pad: int, device: torch.device, share_prompt
     sources = np.zeros((num, length_T), dtype=np.int64)
     for i, row in enumerate(rows):
         assert len(row.prompt_tokens) > 0, "the first token of a response needs one before it"
-        prompt, total, response = len(row.prompt_tokens), row.num_tokens, len(row.tokens)
-        tokens[i, :prompt] = row.prompt_tokens
-        tokens[i, prompt:total] = row.tokens
+        prompt, response = len(row.prompt_tokens), len(row.tokens)
+        read = np.concatenate([row.prompt_tokens, row.tokens])[:length_S]
+        tokens[i, : len(read)] = read
         responses[i, :response] = row.tokens
         mask[i, :response] = True
         # The token at prompt + t is predicted from the position before it.

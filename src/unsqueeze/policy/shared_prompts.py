@@ -44,7 +44,7 @@ class SharedPrompts:
 def shared_prompts(
     prompts: Sequence[NDArray[np.int32]], responses_NT: NDArray[np.int64], length: int, device: torch.device
 ) -> SharedPrompts | None:
-    """Part rows whose longest has ``length`` tokens; None where that leaves too many tokens to read."""
+    """Part rows of which ``length`` tokens would be read whole; None where that leaves too many tokens to read."""
     place_of: dict[bytes, int] = {}
     prompt_of_N = [place_of.setdefault(prompt.tobytes(), len(place_of)) for prompt in prompts]
     distinct = [np.frombuffer(key, dtype=np.int32) for key in place_of]

@@ -24,6 +24,10 @@ from unsqueeze.training.holding import in_band
 from unsqueeze.training.phase_report import PhaseStart
 from unsqueeze.training.run import Run
 
+TOKENS_AT_ONCE_ON_CPU = 2048
+"""Tokens of a micro-batch on a CPU, where more would be allowed: what a layer leaves for the next stays in the cache,
+and rows are padded to those of about their length."""
+
 
 def irl_phase(
     run: Run, phase: Phase, start: PhaseStart, demonstrations: Sequence[Row], optimizer: torch.optim.Optimizer | None
@@ -128,6 +132,9 @@ def irl_updates(
     if settings.kl_guard > 0:
         rows = with_start_logp(policy, demonstrations, max_tokens=tokens_per_microbatch)
     batches = demonstration_batches(len(rows), settings.batch_size, rng)
+    at_once = (
+        min(tokens_per_microbatch, TOKENS_AT_ONCE_ON_CPU) if policy.device.type == "cpu" else tokens_per_microbatch
+    )
     for number in range(1, total + 1):
         check_stop()
         begun = time.perf_counter()
@@ -139,7 +146,7 @@ def irl_updates(
             optimizer,
             batch,
             partial(demonstration_loss, loss=IRL_LOSSES.resolve(settings.loss), kl_guard=settings.kl_guard),
-            tokens_per_microbatch=tokens_per_microbatch,
+            tokens_per_microbatch=at_once,
             max_grad_norm=settings.max_grad_norm,
         )
         update = IrlUpdate(
