@@ -1,36 +1,53 @@
-"""What an IRL phase costs beside the RL phase before it, at the paper's proportions.
+"""What an IRL phase costs beside the RL phase before it, at the paper's proportions, in CPU time.
 
-    python benchmarks/irl_cost.py --out docs/results/irl-cost-2cores.md
+    python benchmarks/irl_cost.py --before a497cec --out docs/results/irl-cost-cpu.md
     python benchmarks/irl_cost.py --smollm2 ./smollm2
 
 The proportions of the paper (3,000 prompts × 8 rollouts, then 4 updates of 512 demonstrations, 3 a prompt): an IRL
 phase trains on 8.5 % as many responses as the RL phase sampled. Countdown runs at just these numbers; SmolLM2-135M, on
 a CPU, at fewer of each, 16 prompts × 8 rollouts of at most 128 tokens and 4 updates of 3, on problems so easy that it
-solves some (which of two numbers is larger): on GSM8K no group was informative, and RL took no update. One RL phase and
-one IRL phase each.
+solves some (which of two numbers is larger): on GSM8K no group was informative, and RL took no update.
+
+RL is trained once, with the code of the working tree, and its clock is that of the CPU time of its process. Then IRL
+phases are taken on the rollouts that it stored, choosing and updates, each side in a process of its own, in turns: that
+of the commit ``--before``, where there is one, and that of the working tree. The share is that of a side's phase in the
+RL of the working tree. Where the verifier has worker processes, their time is not counted.
 
 The paper's share is 3.3 % (2.25 of 68.10 minutes, Table 5).
 """
 
 import argparse
 import json
+import math
 import os
 import random
+import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest import mock
 
-COUNTDOWN = [
-    "quickstart",
-    "--set=arms=null",
-    "--set=data.num_train=3000",
-    "--set=rl.steps=188",
-    "--set=evaluation.n=1",
-    "--set=irl.learning_rate=1.25e-4",
-]
+from unsqueeze.config.load import arms_of, load_recipe
+from unsqueeze.config.recipe import Recipe
+from unsqueeze.policy.loading import without_progress_bars
+from unsqueeze.policy.optimize import make_optimizer
+from unsqueeze.progress import Silent, StopRequest
+from unsqueeze.store.provenance import provenance
+from unsqueeze.training.demonstrations import choose_demonstrations
+from unsqueeze.training.irl_phase import irl_updates, settings_of_phase
+from unsqueeze.training.loop import train
+from unsqueeze.training.measure import first_rollouts, num_nll_rows
+from unsqueeze.training.run import Run
+from unsqueeze.training.setup import load_parts, open_directory, put_together
+
+ROOT = Path(__file__).resolve().parents[1]
+COUNTDOWN = ["quickstart", "data.num_train=3000", "rl.steps=188", "evaluation.n=1"]
 
 
 def smollm2(model: Path, folder: Path) -> list[str]:
@@ -42,96 +59,202 @@ def smollm2(model: Path, folder: Path) -> list[str]:
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     return [
         "gsm8k-smollm2",
-        f"--set=model.path={model}",
-        f"--set=data.train_path={folder / 'train.jsonl'}",
-        f"--set=data.test_path={folder / 'test.jsonl'}",
-        "--set=data.num_train=16",
-        "--set=data.num_test=8",
-        "--set=verify.credit=anywhere",
-        "--set=rollout.max_tokens=128",
-        "--set=rl.prompts_per_step=8",
-        "--set=rl.steps=2",
-        "--set=irl.batch_size=3",
-        "--set=evaluation.n=1",
-        "--set=evaluation.every_steps=null",
+        f"model.path={model}",
+        f"data.train_path={folder / 'train.jsonl'}",
+        f"data.test_path={folder / 'test.jsonl'}",
+        "data.num_train=16",
+        "data.num_test=8",
+        "verify.credit=anywhere",
+        "rollout.max_tokens=128",
+        "rl.prompts_per_step=8",
+        "rl.steps=2",
+        "irl.batch_size=3",
+        "evaluation.n=1",
+        "evaluation.every_steps=null",
     ]
 
 
-def measure(arguments: Sequence[str]) -> dict[str, Any]:
-    """Train, and take the costs of both phases from what the run wrote down, in seconds."""
-    with TemporaryDirectory() as folder:
-        run = Path(folder) / "run"
-        environment = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
-        command = [sys.executable, "-m", "unsqueeze", "train", *arguments, "--run", str(run)]
-        subprocess.run(command, check=True, env=environment)
-        metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-        events = [json.loads(line) for line in (run / "journal.jsonl").read_text().splitlines()]
-    steps = [line for line in metrics if line["kind"] == "rl"]
-    updates = [line for line in metrics if line["kind"] == "irl"]
-    irl = next(e for e in events if e["event"] == "phase_finished" and e["kind"] == "irl")
-    seconds = {key: sum(line[key] for line in steps) for key in ("generate_s", "verify_s", "store_s", "update_s")}
+def recipe_of(arguments: list[str]) -> Recipe:
+    """The recipe named first, with settings; of one with arms, that with IRL phases."""
+    arms = arms_of(load_recipe(arguments[0], arguments[1:]), arguments[0])
+    return arms.get("sps") or next(iter(arms.values()))
+
+
+def opened(recipe: Recipe, path: Path) -> Run:
+    """The run in a folder, or a new one there."""
+    without_progress_bars()
+    parts = load_parts(recipe)
+    assert parts.reference is None, "choosing would need it"
+    return put_together(recipe, parts, open_directory(recipe, parts, path), progress=Silent(), stop=StopRequest())
+
+
+def train_by_cpu_time(arguments: list[str], path: Path) -> None:
+    """Train to the end; what the run writes down of its time is CPU time."""
+    run = opened(recipe_of(arguments), path)
+    with closing(run.verifier), closing(run.directory), mock.patch("time.perf_counter", time.process_time):
+        train(run, reference=None)
+
+
+def take_phases(arguments: list[str], path: Path) -> None:
+    """For every line that comes, take the first IRL phase again, and write down the CPU time of its parts."""
+    recipe = recipe_of(arguments)
+    run = opened(recipe, path)
+    run.directory.close()  # it is read alone, and by two at a time
+    phases = recipe.phases(len(run.train_problems))
+    phase = next(one for one in phases if one.kind == "irl")
+    run.policy.logp(first_rollouts(run, phases[0], num_nll_rows(run)), max_tokens=recipe.rl.tokens_per_microbatch)
+    weights = run.policy.full_weights()
+    for _ in sys.stdin:
+        begun = time.process_time()
+        rows = choose_demonstrations(run, phase, None)
+        chosen = time.process_time()
+        settings = settings_of_phase(run, phase)
+        losses = [
+            update.result.loss
+            for update in irl_updates(
+                run.policy,
+                settings,
+                rows,
+                optimizer=make_optimizer(run.policy, settings),
+                rng=run.rng("irl", phase.number),
+                tokens_per_microbatch=recipe.rl.tokens_per_microbatch,
+                kl_moved=lambda: math.nan,
+                check_stop=lambda: None,
+            )
+        ]
+        done = time.process_time()
+        run.policy.put_weights(weights)
+        turn = {"choosing": chosen - begun, "updates": done - chosen, "phase": done - begun, "losses": losses}
+        print(json.dumps(turn), flush=True)
+
+
+def command_of(part: str, arguments: list[str], path: Path, source: Path) -> dict[str, Any]:
+    """How to have a part of this done by the code in ``source``."""
+    threads = os.environ.get("OMP_NUM_THREADS", "1")
     return {
-        "rollouts": sum(line["num_sampled"] for line in steps),
-        "tokens": sum(line["sampled_tokens"] for line in steps) / sum(line["num_sampled"] for line in steps),
+        "args": [sys.executable, __file__, "--part", part, str(path), *arguments],
+        "env": os.environ | {"OMP_NUM_THREADS": threads, "PYTHONPATH": str(source / "src")},
+    }
+
+
+def rl_cost(path: Path) -> dict[str, float]:
+    """What the RL phase before the first IRL phase took, in CPU seconds, and how much was done."""
+    metrics = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    updates = [line for line in metrics if line["kind"] == "irl" and line["phase"] == 1]
+    steps = [line for line in metrics if line["kind"] == "rl" and line["phase"] == 0]
+    seconds = {key: sum(line[key] for line in steps) for key in ("generate_s", "verify_s", "store_s", "update_s")}
+    sampled = sum(line["num_sampled"] for line in steps)
+    return {
+        "rollouts": sampled,
+        "tokens": sum(line["sampled_tokens"] for line in steps) / sampled,
         "informative": sum(line["informative_groups"] for line in steps) / len(steps),
         "demonstrations": sum(line["num_demonstrations"] for line in updates),
         **seconds,
         "rl_s": sum(seconds.values()),
-        "irl_updates_s": sum(line["update_s"] for line in updates),
-        "irl_s": irl["seconds"],
     }
 
 
-def row(name: str, cost: dict[str, Any]) -> str:
-    """A line of the table."""
-    cells = [
-        name,
-        f"{cost['rollouts']:,} of {cost['tokens']:.0f} tokens",
-        f"{100 * cost['informative']:.0f} %",
-        f"{cost['demonstrations']:,} ({100 * cost['demonstrations'] / cost['rollouts']:.1f} %)",
-        f"{cost['generate_s']:.1f}",
-        f"{cost['update_s']:.1f}",
-        f"{cost['rl_s']:.1f}",
-        f"{cost['irl_updates_s']:.1f}",
-        f"{cost['irl_s']:.1f}",
-        f"**{100 * cost['irl_s'] / cost['rl_s']:.1f} %**",
+def phases_in_turns(
+    arguments: list[str], sides: dict[str, Path], turns: int, path: Path
+) -> dict[str, list[dict[str, Any]]]:
+    """Phases on what a run stored, by every side once a turn."""
+    found: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
+    with ExitStack() as stack:
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        workers = {
+            side: stack.enter_context(subprocess.Popen(**command_of("phases", arguments, path, source), **pipes))
+            for side, source in sides.items()
+        }
+        for turn in range(turns + 1):
+            for side, worker in workers.items():
+                assert worker.stdin is not None
+                assert worker.stdout is not None
+                worker.stdin.write("\n")
+                worker.stdin.flush()
+                taken = json.loads(worker.stdout.readline())
+                print(f"turn {turn}, {side}: {taken}", file=sys.stderr, flush=True)
+                if turn > 0:  # the first warms up
+                    found[side].append(taken)
+        for worker in workers.values():
+            worker.communicate()
+    return found
+
+
+def measure(arguments: list[str], sides: dict[str, Path], turns: int, path: Path) -> list[str]:
+    """Train where ``path`` is not a run already, take phases in turns, and return lines of the page."""
+    if not (path / "run.json").exists():
+        subprocess.run(**command_of("train", arguments, path, ROOT), check=True)
+    rl = rl_cost(path)
+    found = phases_in_turns(arguments, sides, turns, path)
+    lines = [
+        f"RL: {rl['rollouts']:,} rollouts of {rl['tokens']:.0f} tokens, {100 * rl['informative']:.0f} % of groups "
+        f"informative; {rl['rl_s']:.1f} s, of which generation {rl['generate_s']:.1f} and updates "
+        f"{rl['update_s']:.1f}. IRL: {rl['demonstrations']:,} demonstrations trained on, "
+        f"{100 * rl['demonstrations'] / rl['rollouts']:.1f} % of the rollouts.",
+        "",
+        "| IRL phase, CPU seconds | choosing | updates | in all | of RL |",
+        "| --- | ---: | ---: | ---: | ---: |",
     ]
-    return "| " + " | ".join(cells) + " |"
+    for side, taken in found.items():
+        cells = [spread([one[part] for one in taken]) for part in ("choosing", "updates", "phase")]
+        share = spread([100 * one["phase"] / rl["rl_s"] for one in taken], " %")
+        lines.append(f"| {side} | {' | '.join(cells)} | {share} |")
+    apart = [
+        abs(ours - theirs)
+        for taken in zip(*found.values(), strict=True)
+        for ours, theirs in zip(taken[0]["losses"], taken[-1]["losses"], strict=True)
+    ]
+    return [*lines, "", f"Losses of the sides differ by at most {max(apart):.1e}."] if len(sides) > 1 else lines
 
 
-HEADINGS = [
-    "",
-    "rollouts",
-    "informative groups",
-    "demonstrations trained on",
-    "RL: generation, s",
-    "RL: updates, s",
-    "RL in all, s",
-    "IRL: updates, s",
-    "IRL in all, s",
-    "IRL / RL",
-]
+def spread(values: Sequence[float], unit: str = "") -> str:
+    """The median, smallest and largest."""
+    return f"{statistics.median(values):.2f}{unit} [{min(values):.2f}, {max(values):.2f}]"
+
+
+def checkout(commit: str, folder: Path) -> Path:
+    """The files of a commit in a folder of their own."""
+    subprocess.run(["git", "clone", "--quiet", "--no-checkout", str(ROOT), str(folder)], check=True)
+    subprocess.run(["git", "-C", str(folder), "checkout", "--quiet", commit], check=True)
+    return folder
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--before", help="a commit that takes turns with the working tree")
     parser.add_argument("--smollm2", type=Path, help="a checkpoint made by scripts/smollm2_checkpoint.py")
-    parser.add_argument("--out", type=Path, help="where to write the table; it is printed anyway")
-    arguments = parser.parse_args()
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=True)
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--work", type=Path, help="a folder for runs, where one that is there is not made again")
+    parser.add_argument("--out", type=Path, help="the page to write; it is printed anyway")
+    parser.add_argument("--part", nargs="+", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.part:
+        part, path, *arguments = options.part
+        {"train": train_by_cpu_time, "phases": take_phases}[part](arguments, Path(path))
+        return
+    git = provenance()["git"]
+    assert git, "a commit must be known"
+    commit = git["commit"][:12] + ("-modified" if git["modified"] else "")
+    asked = f" --before {options.before}" if options.before else ""
     lines = [
-        f"One thread, one phase each, hf engine; commit {commit.stdout.strip()}, seed of the recipes.",
+        "# What an IRL phase costs",
         "",
-        "| " + " | ".join(HEADINGS) + " |",
-        "| " + " | ".join(["---"] * len(HEADINGS)) + " |",
-        row("Countdown, embedded model", measure(COUNTDOWN)),
+        f"Made by `python benchmarks/irl_cost.py{asked}` at commit `{commit}`: one thread, hf engine, {options.turns} "
+        f"turns; torch {version('torch')}. The script says what is measured; medians, smallest and largest.",
     ]
-    if arguments.smollm2 is not None:
-        with TemporaryDirectory() as folder:
-            lines.append(row("larger number, SmolLM2-135M", measure(smollm2(arguments.smollm2, Path(folder)))))
-    print("\n".join(lines))
-    if arguments.out is not None:
-        arguments.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with TemporaryDirectory() as folder:
+        sides = {f"`{options.before}`": checkout(options.before, Path(folder) / "before")} if options.before else {}
+        sides[f"`{commit}`"] = ROOT
+        work = options.work or Path(folder)
+        found = measure(COUNTDOWN, sides, options.turns, work / "countdown")
+        lines += ["", "## Countdown, embedded model", "", *found]
+        if options.smollm2 is not None:
+            found = measure(smollm2(options.smollm2, work), sides, options.turns, work / "smollm2")
+            lines += ["", "## Larger number, SmolLM2-135M", "", *found]
+    page = "\n".join(lines) + "\n"
+    print(page, end="")
+    if options.out is not None:
+        options.out.write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":
