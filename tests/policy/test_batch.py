@@ -69,6 +69,13 @@ def test_what_stands_where_by_hand() -> None:
     assert batch.logp_ref_NT is None
 
 
+def test_an_empty_response_leaves_its_prompt_to_be_read() -> None:
+    batch = collate([row([1, 2, 3], []), row([4], [5])], pad=9, device=CPU)
+    assert batch.tokens_NS.tolist() == [[1, 2], [4, 5]]
+    assert batch.sources.tolist() == [2]
+    assert collate([row([7], [])], pad=9, device=CPU).tokens_NS.tolist() == [[7]]
+
+
 def test_log_probs_on_some_rows_only_are_our_own_mistake() -> None:
     with pytest.raises(AssertionError, match="some rows carry log-probs"):
         collate([row([1], [2], logp_ref=np.zeros(1, dtype=np.float32)), row([1], [2])], pad=0, device=CPU)

@@ -5,9 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tiny_models import tiny_llama, tiny_tokenizer
 from unsqueeze.config.irl_settings import IrlSettings
+from unsqueeze.policy.batch import Row, TokenBatch
+from unsqueeze.policy.optimize import make_optimizer
+from unsqueeze.policy.policy import Policy
 from unsqueeze.tasks.problem import Problem
-from unsqueeze.training.irl_phase import demonstration_batches, rate_share
+from unsqueeze.training.irl_phase import TOKENS_AT_ONCE_ON_CPU, demonstration_batches, irl_updates, rate_share
 from unsqueeze.training.stream import ProblemStream
 
 
@@ -28,6 +32,45 @@ def test_how_many_updates() -> None:
     assert IrlSettings(passes=2.5, batch_size=512).num_updates(2400) == 10
     # Fewer demonstrations than a batch are one batch a pass.
     assert IrlSettings(passes=3, batch_size=512).num_updates(100) == 3
+
+
+def one_update(rows: list[Row], monkeypatch: pytest.MonkeyPatch, *, at_once: int) -> tuple[float, list[int]]:
+    """The loss, and how many tokens each micro-batch has with its padding."""
+    policy = Policy(tiny_llama(context=64), tiny_tokenizer(32))
+    settings = IrlSettings(steps=1, batch_size=len(rows))
+    read: list[int] = []
+
+    def counted(part: list[Row]) -> TokenBatch:
+        batch = Policy.collate(policy, part)
+        read.append(batch.tokens_NS.numel())
+        return batch
+
+    monkeypatch.setattr(policy, "collate", counted)
+    (update,) = irl_updates(
+        policy,
+        settings,
+        rows,
+        optimizer=make_optimizer(policy, settings),
+        rng=np.random.default_rng(0),
+        tokens_per_microbatch=at_once,
+        kl_moved=lambda: 0.0,
+        check_stop=lambda: None,
+    )
+    return update.result.loss, read
+
+
+def test_micro_batches_are_small_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    rows = [
+        Row(prompt_tokens=np.array([place % 32], np.int32), tokens=rng.integers(0, 32, 30, dtype=np.int32), weight=0.0)
+        for place in range(100)
+    ]
+    loss, read = one_update(rows, monkeypatch, at_once=16_384)
+    assert len(read) == 2
+    assert max(read) <= TOKENS_AT_ONCE_ON_CPU
+    smaller, parts = one_update(rows, monkeypatch, at_once=310)  # what a recipe allows holds all the same
+    assert max(parts) <= 310
+    assert smaller == pytest.approx(loss, rel=1e-6)
 
 
 def test_schedules_by_hand() -> None:
