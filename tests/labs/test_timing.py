@@ -51,7 +51,9 @@ def test_what_is_equal_is_counted_once() -> None:
 
 
 def test_a_free_point_is_an_evaluation() -> None:
-    assert seconds(PlannedPoint(Cell("mean"), planned(), share=0.5, last=1, temperature=0.7)) == [pytest.approx(5 + 80 * 0.001)]
+    assert seconds(PlannedPoint(Cell("mean"), planned(), share=0.5, last=1, temperature=0.7)) == [
+        pytest.approx(5 + 80 * 0.001)
+    ]
 
 
 def test_runs_go_to_whoever_is_free_first() -> None:

@@ -229,8 +229,8 @@ def grid_of(suite: Suite, overrides: Sequence[str] = (), only: Sequence[str] | N
     for name, point in suite.points.items():
         if point.of not in arms:
             raise UserError(
-                f"suite {suite.name}: point {name!r} is of {point.of!r}, and the arms are {', '.join(arms)}; name one of "
-                "them."
+                f"suite {suite.name}: point {name!r} is of {point.of!r}, and the arms are {', '.join(arms)}; name one "
+                "of them."
             )
         for cell, resolved in cells.items():
             if cell.arm == point.of and point.last > (there := _num_checkpoints(resolved)):

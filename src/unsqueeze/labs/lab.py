@@ -105,7 +105,9 @@ class Lab:
     def plan(self) -> LabPlan:
         """Find out what is left to do and how long it will take, by a short run that is timed. Writes nothing."""
         searched = self.grid.search()
-        whole = {cell for cell in self.grid.cells if all(self.pool.is_done(run) for run in searched if run.cell == cell)}
+        whole = {
+            cell for cell in self.grid.cells if all(self.pool.is_done(run) for run in searched if run.cell == cell)
+        }
         choices = self._choices_by([run for run in searched if run.cell in whole])
         reported = self.grid.reported(self.grid.as_given() | {cell: one.factor for cell, one in choices.items()})
         runs: list[Job] = [*searched, *reported, *self.grid.points(reported)]

@@ -50,8 +50,9 @@ def evaluate_point(
         average_weights(_weights(recipe, recipe.model.path), parts.policy.model, share)
     engine = make_engine(recipe.rollout, parts.policy)
     engine.sync(parts.policy)
+    weights = path if last == 1 else f"the last {last} checkpoints of {run}"
     source = LoadedModel(
-        name=f"{share:g} of {path if last == 1 else f'the last {last} checkpoints of {run}'}" + (f", {1 - share:g} of {recipe.model.path}" if share < 1 else ""),
+        name=f"{share:g} of {weights}" + (f", {1 - share:g} of {recipe.model.path}" if share < 1 else ""),
         path=parts.policy.path,
         policy=parts.policy,
         engine=engine,

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from unsqueeze.config.load import read_settings
-from unsqueeze.config.settings import ArmName, Options, RunName, Settings
 from unsqueeze.config.refusal import refusal
+from unsqueeze.config.settings import ArmName, Options, RunName, Settings
 from unsqueeze.errors import UserError
 
 TableName = Literal[

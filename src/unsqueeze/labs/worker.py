@@ -1,9 +1,9 @@
 """The process of one run of a lab: ``python -m unsqueeze.labs.worker``, told on standard input what to do.
 
 The first line of standard input is a JSON object with ``work``, ``recipe``, ``path``; to ``train`` has ``begun``, runs
-that may lend their evaluation before training, and to ``evaluate`` a free point ``run``, ``share``, ``last`` and ``temperature``.
-Standard output says in JSON lines what the run is at; standard error is its log. The end of standard input asks to stop
-at the next safe point: so a worker also stops when the lab that started it is gone.
+that may lend their evaluation before training, and to ``evaluate`` a free point ``run``, ``share``, ``last`` and
+``temperature``. Standard output says in JSON lines what the run is at; standard error is its log. The end of standard
+input asks to stop at the next safe point: so a worker also stops when the lab that started it is gone.
 """
 
 import json
