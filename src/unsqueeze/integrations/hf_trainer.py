@@ -13,9 +13,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from transformers import PreTrainedModel, TrainerCallback
 from transformers.trainer_callback import ExportableState
 
@@ -23,9 +21,9 @@ from unsqueeze.algos.selection import RankBy
 from unsqueeze.config.irl_settings import IrlSettings
 from unsqueeze.errors import UserError
 from unsqueeze.integrations.inside import PhasesInside
-from unsqueeze.policy.batch import Row
 from unsqueeze.policy.policy import Policy
 from unsqueeze.policy.recomputing import put_layers_in_training, recomputes_activations
+from unsqueeze.policy.reference import Reference
 from unsqueeze.training.demonstrations import LogprobsOf
 
 
@@ -72,16 +70,11 @@ def _phases_to_come(trainer: Any, settings: IrlSettings, step: int) -> int:
 
 def _base_logp(trainer: Any, policy: Policy, phases: PhasesInside) -> LogprobsOf:
     """Log-probs under the policy before training: LoRA switched off, or the trainer's reference of a KL term."""
+    copy = None
     if not policy.has_adapters:
-        reference = trainer.accelerator.unwrap_model(trainer.ref_model)
-        base = Policy(reference, policy.tokenizer, compute_dtype=policy.compute_dtype, processes=phases.processes)
-        return partial(base.logp, max_tokens=phases.tokens_per_microbatch)
-
-    def without_adapters(rows: Sequence[Row]) -> list[NDArray[np.float32]]:
-        with policy.without_adapters():
-            return policy.logp(rows, max_tokens=phases.tokens_per_microbatch)
-
-    return without_adapters
+        model = trainer.accelerator.unwrap_model(trainer.ref_model)
+        copy = Policy(model, policy.tokenizer, compute_dtype=policy.compute_dtype, processes=phases.processes)
+    return partial(Reference(policy, copy).logp, max_tokens=phases.tokens_per_microbatch)
 
 
 def refuse_no_base(trainer: Any, rank_by: RankBy, name: str, setting: str) -> None:

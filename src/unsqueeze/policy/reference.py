@@ -19,13 +19,11 @@ class Reference:
     switched off, and the policy of another moment is the model with that moment's adapters put in: no copy.
     """
 
-    def __init__(self, policy: Policy, recipe: Recipe) -> None:
+    def __init__(self, policy: Policy, copy: Policy | None) -> None:
+        """``copy`` is the base policy where ``policy`` trains its weights, and None where it trains adapters."""
+        assert (copy is None) == policy.has_adapters, "adapters need no copy, and weights do"
         self._policy = policy
-        self._copy = (
-            None
-            if policy.has_adapters
-            else Policy.load(recipe.model, policy.processes, strategy=recipe.parallel.strategy)
-        )
+        self._copy = copy
         self._adapters: Mapping[str, Tensor] | None = None
         self._is_base = True
 
@@ -60,4 +58,8 @@ class Reference:
 
 def make_reference(policy: Policy, recipe: Recipe) -> Reference | None:
     """The reference of a recipe; None where nothing asks for one."""
-    return Reference(policy, recipe) if recipe.needs_reference else None
+    if not recipe.needs_reference:
+        return None
+    strategy = recipe.parallel.strategy
+    copy = None if policy.has_adapters else Policy.load(recipe.model, policy.processes, strategy=strategy)
+    return Reference(policy, copy)
