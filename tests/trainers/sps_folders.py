@@ -101,16 +101,21 @@ def phase_again(
         taken = [group.rollouts[one.index] for one in chosen]
         rows += [Row(prompt_tokens=one.prompt_tokens, tokens=one.completion.tokens, weight=0.0) for one in taken]
     nll = -float(np.mean(np.concatenate(policy.logp(rows, max_tokens=16384)), dtype=np.float64))
+    num_updates = updates_again(policy, settings, rows, seed=seed, phase=1)
+    weights = {name: parameter.detach() for name, parameter in policy.model.named_parameters()}
+    return Again(weights, nll, len(rows), num_updates)
+
+
+def updates_again(policy: Policy, settings: IrlSettings, rows: list[Row], *, seed: int, phase: int) -> int:
+    """The updates of IRL phase number ``phase`` on these demonstrations, as `unsqueeze train` makes them: how many."""
     updates = irl_updates(
         policy,
         settings,
         rows,
         optimizer=make_optimizer(policy, settings),
-        rng=np.random.default_rng(derive_seed(seed, "irl", 1)),
+        rng=np.random.default_rng(derive_seed(seed, "irl", phase)),
         tokens_per_microbatch=16384,
         kl_moved=lambda: math.nan,
         check_stop=lambda: None,
     )
-    num_updates = len(list(updates))
-    weights = {name: parameter.detach() for name, parameter in policy.model.named_parameters()}
-    return Again(weights, nll, len(rows), num_updates)
+    return len(list(updates))

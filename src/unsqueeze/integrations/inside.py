@@ -37,13 +37,11 @@ from unsqueeze.store.demos import Demonstration, DemoWriter
 from unsqueeze.store.names import numbered
 from unsqueeze.store.rollouts import RolloutWriter
 from unsqueeze.training.demonstrations import (
-    ROWS_AT_ONCE,
     Candidates,
     LogprobsOf,
-    candidates_of,
-    candidates_of_problems,
+    candidates_in,
     choose_from,
-    likelihood_now,
+    likelihoods_now,
     scored,
 )
 from unsqueeze.training.irl_alone import NLL_ROWS, NUM_WATCHED
@@ -244,11 +242,7 @@ class PhasesInside:
 
         def score(rows: Sequence[Row]) -> list[float]:
             present = partial(policy.logp, max_tokens=self.tokens_per_microbatch)
-            scores: list[float] = []
-            for first in range(0, len(rows), ROWS_AT_ONCE):
-                some = rows[first : first + ROWS_AT_ONCE]
-                scores += likelihood_now(some, settings.likelihood, present, base_logp)
-            return scores
+            return [*chain.from_iterable(likelihoods_now(rows, settings.likelihood, present, base_logp))]
 
         def choose(ranked: Iterable[tuple[Candidates, NDArray[np.float64]]]) -> tuple[int, list[Row]]:
             num_rollouts = 0
@@ -282,9 +276,7 @@ class PhasesInside:
     def _candidates(self, number: int, settings: IrlSettings) -> Iterable[Candidates]:
         """What phase ``number`` chooses from, as a run of our own does."""
         groups = (group for step in self._replayed() for group in self.rollouts.read_columns(step))
-        if settings.replay_phases != 1:
-            return candidates_of_problems(groups, settings, lambda name: self._rng("l2te", number, name))
-        return (Candidates(group.problem_id, self._rng("l2te", group.group), candidates_of(group)) for group in groups)
+        return candidates_in(groups, settings, number, self._rng)
 
     def _rng(self, *names: str | int) -> np.random.Generator:
         return np.random.default_rng(derive_seed(self.seed, *names))

@@ -38,12 +38,8 @@ class Candidate:
     sum_logp: float
 
     def row(self) -> Row:
-        """Return the response to score, with the same arrays of tokens."""
+        """Return the response to score or to learn from, as yet without weight, with the same arrays of tokens."""
         return Row(prompt_tokens=self.prompt_tokens, tokens=self.tokens, weight=0.0)
-
-    def own_row(self) -> Row:
-        """Return the response to learn from, as yet without weight, with tokens of its own (see ``apart``)."""
-        return Row(prompt_tokens=self.prompt_tokens.copy(), tokens=self.tokens.copy(), weight=0.0)
 
     def apart(self) -> "Candidate":
         """Return it with tokens of its own: views would keep those of its whole generation in memory."""
@@ -67,7 +63,8 @@ def choose_demonstrations(run: Run, phase: Phase, reference: Reference | None) -
     """L2TE over what RL generated in the last ``irl.replay_phases`` RL phases: stores the choice, returns its rows."""
     settings = run.recipe.irl
     assert settings is not None
-    found = _of_groups(run, phase) if settings.replay_phases == 1 else _of_problems(run, phase, settings)
+    replayed = _stored(run, first_step_replayed(run, phase, settings.replay_phases), phase.last_step)
+    found = candidates_in(replayed, settings, phase.number, run.rng)
     demonstrations: list[Demonstration] = []
     rows: list[Row] = []
     for candidates, scores_G in scored(found, settings, lambda rows: _scores(run, rows, settings, reference)):
@@ -105,22 +102,23 @@ def choose_from(
             reason=chosen.reason,
             rank=int(rank_G[chosen.index]),
         )
-        yield demonstration, rollout.own_row()
+        yield demonstration, rollout.apart().row()
 
 
-def _of_groups(run: Run, phase: Phase) -> Iterator[Candidates]:
-    """Yield every group of the last RL phase by itself, as the paper has it, as it is read."""
-    for group in _stored(run, phase.first_step, phase.last_step):
-        yield Candidates(group.problem_id, run.rng("l2te", group.group), candidates_of(group))
+def candidates_in(
+    groups: Iterable[GroupColumns], settings: IrlSettings, phase: int, rng: Callable[..., np.random.Generator]
+) -> Iterable[Candidates]:
+    """Return what IRL phase number ``phase`` ranks: every group by itself, as it is read, as the paper has it; where
+    several RL phases are replayed, every problem's distinct rollouts.
+
+    ``rng`` makes a generator of random numbers from names.
+    """
+    if settings.replay_phases == 1:
+        return (Candidates(group.problem_id, rng("l2te", group.group), candidates_of(group)) for group in groups)
+    return _of_problems(groups, settings, partial(rng, "l2te", phase))
 
 
-def _of_problems(run: Run, phase: Phase, settings: IrlSettings) -> list[Candidates]:
-    """Every problem's distinct rollouts in the RL phases that may be replayed."""
-    replayed = _stored(run, first_step_replayed(run, phase, settings.replay_phases), phase.last_step)
-    return candidates_of_problems(replayed, settings, lambda name: run.rng("l2te", phase.number, name))
-
-
-def candidates_of_problems(
+def _of_problems(
     groups: Iterable[GroupColumns], settings: IrlSettings, rng_of: Callable[[str], np.random.Generator]
 ) -> list[Candidates]:
     """Return every problem's distinct rollouts, in the order of generation; ``rng_of`` a problem by its id.
@@ -151,6 +149,8 @@ def candidates_of_problems(
 
 def first_step_replayed(run: Run, phase: Phase, replay_phases: int | None) -> int:
     """Return the first step of the earliest RL phase that an IRL phase may choose from; None is the first of all."""
+    if replay_phases == 1:
+        return phase.first_step
     phases = run.recipe.phases(len(run.train_problems))
     begun = [one.first_step for one in phases if one.kind == "rl" and one.number < phase.number]
     return begun[0] if replay_phases is None else begun[max(0, len(begun) - replay_phases)]
@@ -215,17 +215,23 @@ def _scores(run: Run, rows: Sequence[Row], settings: IrlSettings, reference: Ref
         base = partial(reference.logp, max_tokens=max_tokens)
     scores: list[float] = []
     with run.progress.work("scoring candidates of IRL", len(rows)) as advance:
-        for first in range(0, len(rows), ROWS_AT_ONCE):
-            run.stop.check()
-            some = rows[first : first + ROWS_AT_ONCE]
-            scores += likelihood_now(some, settings.likelihood, present, base)
+        run.stop.check()
+        for some in likelihoods_now(rows, settings.likelihood, present, base):
+            scores += some
             advance(len(some))
+            run.stop.check()
     return scores
 
 
-def likelihood_now(rows: Sequence[Row], kind: Likelihood, present: LogprobsOf, base: LogprobsOf | None) -> list[float]:
-    """Return log-likelihoods under the ``present`` policy, nats; less those under ``base`` where it is given."""
-    logp = present(rows)
-    if base is not None:
-        logp = [now_T - then_T for now_T, then_T in zip(logp, base(rows), strict=True)]
-    return [likelihood(logp_T, kind) for logp_T in logp]
+def likelihoods_now(
+    rows: Sequence[Row], kind: Likelihood, present: LogprobsOf, base: LogprobsOf | None
+) -> Iterator[list[float]]:
+    """Yield log-likelihoods under the ``present`` policy, nats, less those under ``base`` where it is given: of
+    ``ROWS_AT_ONCE`` rows at a time, so that the log-probs of no more than those are held.
+    """
+    for first in range(0, len(rows), ROWS_AT_ONCE):
+        some = rows[first : first + ROWS_AT_ONCE]
+        logp = present(some)
+        if base is not None:
+            logp = [now_T - then_T for now_T, then_T in zip(logp, base(some), strict=True)]
+        yield [likelihood(logp_T, kind) for logp_T in logp]
