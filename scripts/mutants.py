@@ -108,7 +108,7 @@ class Faults:
     def write_out(self, name: str) -> Fault:
         """Return a fault as the whole source of its file."""
         file, whole, one = self._made[name]
-        wrong = whole.deep_replace(one.original_node, one.mutated_node).code
+        wrong = whole.code_for_node(whole.deep_replace(one.original_node, one.mutated_node))
         right = (self._root / file).read_text(encoding="utf-8")
         lines = unified_diff(right.splitlines(), wrong.splitlines(), file, file, lineterm="", n=2)
         return Fault(name, file, wrong, "\n".join(lines))
