@@ -20,8 +20,11 @@ from unsqueeze.errors import UserError
 IRL = ("--steps", "3", "--batch-size", "5", "--learning-rate", "5e-5", "--kl-budget", "10", "--max-tokens", "8")
 
 
-def unsqueeze(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "unsqueeze", *map(str, arguments)]
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+
+
+def unsqueeze(*arguments: object, launcher: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *launcher, "-m", "unsqueeze", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -52,10 +55,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_select_chooses_the_same_with_the_same_log_probs(command, folder: Path, tmp_path: Path):
-    asked = ["select", folder, "--model", folder / "checkpoint-2", "--max-length", 0, "--out"]
+@pytest.mark.parametrize("by", ["--processes", "torchrun"])
+def test_select_chooses_the_same_with_the_same_log_probs(command, folder: Path, tmp_path: Path, by: str):
+    asked: list[object] = ["select", folder, "--model", folder / "checkpoint-2", "--max-length", 0, "--out"]
     assert command(*map(str, [*asked, tmp_path / "one.jsonl"]))[0] == 0
-    two = unsqueeze(*asked, tmp_path / "two.jsonl", "--processes", 2)
+    asked.append(tmp_path / "two.jsonl")
+    two = unsqueeze(*asked, launcher=TORCHRUN) if by == "torchrun" else unsqueeze(*asked, by, 2)
     assert two.returncode == 0, two.stderr
     ours, theirs = lines(tmp_path / "two.jsonl"), lines(tmp_path / "one.jsonl")
     assert len(theirs) == 18

@@ -31,6 +31,9 @@ def trainer_like(**changes: Any) -> Any:
         gradient_accumulation_steps=1,
         sps_every_steps=1,
         sps_rank_by="behaviour",
+        sps_replay_phases=1,
+        sps_k=3,
+        num_generations=4,
         sync_ref_model=False,
     )
     for name in set(changes) & set(vars(args)):
@@ -65,6 +68,7 @@ def trainer_like(**changes: Any) -> Any:
         ({"model": SOFT_PROMPT}, "with adapters of the kind PROMPT_TUNING;"),
         ({"gradient_accumulation_steps": 2}, "steps_per_generation is 1 and gradient_accumulation_steps 2"),
         ({"train_dataset": iter([]), "sps_every_steps": None}, "give sps_every_steps"),
+        ({"sps_k": 5}, "sps_k is 5 and num_generations 4; at most all 4 responses"),
         ({"sps_rank_by": "ratio"}, "sps_rank_by is ratio, which compares with the policy before training"),
     ],
 )

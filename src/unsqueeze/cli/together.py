@@ -11,7 +11,7 @@ from rich.console import Console
 
 from unsqueeze.cli.options import begin, notes
 from unsqueeze.distributed.join import AlreadyTold, joined, place_in
-from unsqueeze.distributed.launch import run_processes
+from unsqueeze.distributed.launch import run_processes, was_launched
 from unsqueeze.distributed.processes import Processes
 from unsqueeze.errors import UserError
 
@@ -31,9 +31,9 @@ def together(count: int, text: str) -> Iterator[tuple[Processes, Console]]:
     line, whose exit code becomes this command's.
     """
     place = place_in(os.environ)
-    console = begin(text, None if place is None else Console(quiet=True))
-    if place is not None and place.rank == 0:
-        console = notes()
+    console = notes() if place is None or place.rank == 0 else Console(quiet=True)
+    if not was_launched():  # who launched this one has said it
+        begin(text, console)
     if place is None and count > 1:
         raise typer.Exit(run_processes([sys.executable, "-m", "unsqueeze", *sys.argv[1:]], count))
     with ending_together(), joined() as processes:

@@ -88,6 +88,16 @@ def refuse_no_base(trainer: Any, rank_by: RankBy, name: str, setting: str) -> No
         )
 
 
+def refuse_too_many(trainer: Any, k: int, replay_phases: int | None, name: str, setting: str) -> None:
+    """UserError where more demonstrations are asked of a prompt than it gets responses."""
+    most = trainer.args.num_generations
+    if replay_phases == 1 and k > most:
+        raise UserError(
+            f"{name}: {setting} is {k} and num_generations {most}; at most all {most} responses to a prompt can "
+            "be selected, so lower the one or raise the other."
+        )
+
+
 @contextlib.contextmanager
 def policy_of(trainer: Any, phases: PhasesInside) -> Iterator[Policy]:
     """The trainer's model as ours, in evaluation mode; its modules are afterwards in the modes they were in.

@@ -35,6 +35,7 @@ from unsqueeze.integrations.hf_trainer import (
     refuse_broken_generations,
     refuse_phases_in,
     refuse_rounded,
+    refuse_too_many,
     text_of,
 )
 from unsqueeze.integrations.inside import PhasesInside, TrainersProcesses
@@ -240,6 +241,7 @@ def _refuse_untried(trainer: Any, irl: IrlSettings | None) -> None:
     refuse_phases_in(trainer, PLUGIN, PAGE)
     refuse_rounded(trainer, PLUGIN, "say --torch_dtype float32 (--bf16 true computes in bfloat16).")
     refuse_broken_generations(trainer, irl.every_steps, PLUGIN, f"every_steps=N in {VARIABLE}")
+    refuse_too_many(trainer, irl.k, irl.replay_phases, PLUGIN, f"k in {VARIABLE}")
 
 
 @contextlib.contextmanager

@@ -30,6 +30,7 @@ from unsqueeze.integrations.hf_trainer import (
     refuse_no_base,
     refuse_phases_in,
     refuse_rounded,
+    refuse_too_many,
     text_of,
 )
 from unsqueeze.integrations.inside import PhasesInside, TrainersProcesses
@@ -262,3 +263,4 @@ def _refuse_untried(trainer: SPSTrainer) -> None:
     )
     refuse_broken_generations(trainer, trainer.args.sps_every_steps, name, "sps_every_steps")
     refuse_no_base(trainer, trainer.args.sps_rank_by, name, "sps_rank_by")
+    refuse_too_many(trainer, trainer.args.sps_k, trainer.args.sps_replay_phases, name, "sps_k")
