@@ -222,9 +222,13 @@ class Workplace:
         return status
 
     def _run(self, tests: Sequence[str]) -> None:
-        """Run pytest in this process, and end it."""
+        """Run pytest in this process, and end it. The package tried is that of the copy, or the process fails."""
         code = 70
         try:
+            # The copy was not there when this program began: its folder is taken for one that holds nothing.
+            importlib.invalidate_caches()
+            package = importlib.util.find_spec("unsqueeze")
+            assert package is not None and Path(str(package.origin)).is_relative_to(self.folder), package
             os.setsid()
             os.chdir(self.folder)
             output = os.open("output", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
