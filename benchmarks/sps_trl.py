@@ -173,7 +173,10 @@ def page(work: Path, seeds: Sequence[int]) -> str:
         ]
         rows.append(f"| {label} | " + " | ".join(cells) + " |")
     differences = [change.avg.paired.difference, *(change.pass_at[k].paired.difference for k in KS[1:])]
-    cells = [f"{100 * each.mean:+.1f} [{100 * each.low:+.1f}, {100 * each.high:+.1f}]" for each in differences]
+    cells = [
+        f"{100 * each.mean:+.1f} [{100 * each.low:+.1f}, {100 * each.high:+.1f}]".replace("-", "−")
+        for each in differences
+    ]
     return "\n".join(
         [
             "# SPS inside TRL, beside plain TRL",
