@@ -228,7 +228,8 @@ class Workplace:
             # The copy was not there when this program began: its folder is taken for one that holds nothing.
             importlib.invalidate_caches()
             package = importlib.util.find_spec("unsqueeze")
-            assert package is not None and Path(str(package.origin)).is_relative_to(self.folder), package
+            assert package is not None, "the package is nowhere"
+            assert Path(str(package.origin)).is_relative_to(self.folder), package
             os.setsid()
             os.chdir(self.folder)
             output = os.open("output", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
