@@ -34,8 +34,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
+from pages import this_commit
 from unsqueeze.models import embedded_model_path
-from unsqueeze.store.provenance import provenance
 from unsqueeze.tasks.countdown import countdown_problems
 from unsqueeze.verify.countdown import CountdownVerifier
 
@@ -220,8 +220,7 @@ def outcomes(folder: Path, steps_per_generation: int, kills: int, rng: random.Ra
 
 def report(results: dict[int, tuple[int, list[Outcome]]], seed: int) -> str:
     """The result as a page of Markdown."""
-    git = provenance()["git"]
-    commit = "unknown" if git is None else f"{git['commit'][:12]}{' with changes' if git['modified'] else ''}"
+    commit = this_commit()
     lines = [
         "# TRL's GRPO trainer, killed and resumed",
         "",

@@ -8,7 +8,6 @@ of the two, where they drew the same tokens.
 """
 
 import argparse
-import statistics
 import time
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -18,6 +17,7 @@ from unittest import mock
 import numpy as np
 import torch
 
+from pages import median_and_range, this_commit
 from unsqueeze.config.load import arms_of, load_recipe
 from unsqueeze.policy.loading import without_progress_bars
 from unsqueeze.policy.policy import Policy
@@ -25,7 +25,6 @@ from unsqueeze.rollout import hf
 from unsqueeze.rollout.hf import HfEngine
 from unsqueeze.rollout.plain_rows import steps_as_the_model
 from unsqueeze.rollout.types import Completion, Sampling
-from unsqueeze.store.provenance import provenance
 from unsqueeze.tasks.countdown import countdown_problems
 
 PROMPTS, MAX_TOKENS = 16, 20
@@ -60,7 +59,7 @@ def line_of(policy: Policy, n: int, turns: int) -> str:
     alike = [(a, b) for a, b in zip(own.drawn, written.drawn, strict=True) if a.tokens.tolist() == b.tokens.tolist()]
     gap = max(float(np.abs(a.logp_raw - b.logp_raw).max()) for a, b in alike)
     ratios = [a / b for a, b in zip(own.times[1:], written.times[1:], strict=True)]
-    cells = [_cell(own.times[1:], 0), _cell(written.times[1:], 0), _cell(ratios, 2)]
+    cells = [median_and_range(own.times[1:], 0), median_and_range(written.times[1:], 0), median_and_range(ratios, 2)]
     return f"| {PROMPTS} × {n} | {' | '.join(cells)} | {len(alike)} of {len(own.drawn)} | {gap:.1e} |"
 
 
@@ -73,8 +72,7 @@ def main() -> None:
     without_progress_bars()
     torch.set_num_threads(1)
     policy = Policy.load(MODEL)
-    git = provenance()["git"]
-    commit = "unknown" if git is None else f"{git['commit'][:12]}{' with changes' if git['modified'] else ''}"
+    commit = this_commit()
     page = "\n".join(
         [
             "# Rollouts: the step written out, and transformers' own",
@@ -93,10 +91,6 @@ def main() -> None:
         print(page)
     else:
         arguments.out.write_text(page, encoding="utf-8")
-
-
-def _cell(values: Sequence[float], digits: int) -> str:
-    return f"{statistics.median(values):.{digits}f} [{min(values):.{digits}f}, {max(values):.{digits}f}]"
 
 
 if __name__ == "__main__":

@@ -26,6 +26,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pages import this_commit
+
 PROMPT, PER_MICROBATCH = 32, 8192
 USUAL = {"completions": 256, "length": 64, "group": 8, "vocabulary": 4096}
 AXES: Mapping[str, Sequence[int]] = {
@@ -180,11 +182,9 @@ def main() -> None:
     if arguments.point is not None:
         print(json.dumps(measure(*arguments.point)))
         return
-    from unsqueeze.store.provenance import provenance
 
     lines = [lines_of(what, axis, arguments.turns) for what in arguments.work for axis in arguments.axes]
-    git = provenance()["git"]
-    commit = "unknown" if git is None else f"{git['commit'][:12]}{' with changes' if git['modified'] else ''}"
+    commit = this_commit()
     usual = ", ".join(f"{MEANING[axis].partition(',')[0]} {size:,}" for axis, size in USUAL.items())
     page = "\n".join(
         [

@@ -17,7 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -30,11 +30,11 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
+from pages import median_and_range, this_commit
 from unsqueeze.config.load import arms_of, load_recipe
 from unsqueeze.models import embedded_model_path
 from unsqueeze.policy.loading import without_progress_bars
 from unsqueeze.progress import Silent, StopRequest
-from unsqueeze.store.provenance import provenance
 from unsqueeze.tasks.countdown import countdown_problems
 from unsqueeze.training.loop import train
 from unsqueeze.training.setup import load_parts, open_directory, put_together
@@ -229,21 +229,16 @@ def lines_of(kl_coefficient: float, found: dict[str, list[Turn]]) -> list[str]:
     """The rows of one KL coefficient, and the ratios of steps taken in turn."""
     rows = []
     for name, turns in found.items():
-        cells = [_cell([column(turn) for turn in turns]) for column in COLUMNS.values()]
+        cells = [median_and_range([column(turn) for turn in turns]) for column in COLUMNS.values()]
         rows.append(f"| {kl_coefficient:g} | {name} | " + " | ".join(cells) + " | |")
     pairs = list(zip(found["TRL"], found["ours"], strict=True))
-    ratios = _cell([theirs.cpu_ms / own.cpu_ms for theirs, own in pairs], digits=2)
+    ratios = median_and_range([theirs.cpu_ms / own.cpu_ms for theirs, own in pairs], digits=2)
     return [rows[0], rows[1].removesuffix(" |") + f" {ratios} |"]
-
-
-def _cell(values: Sequence[float], *, digits: int = 0) -> str:
-    return f"{statistics.median(values):,.{digits}f} [{min(values):,.{digits}f}, {max(values):,.{digits}f}]"
 
 
 def page(found: dict[float, dict[str, list[Turn]]], turns: int, steps: int) -> str:
     """The result as Markdown."""
-    git = provenance()["git"]
-    commit = "unknown" if git is None else f"{git['commit'][:12]}{' with changes' if git['modified'] else ''}"
+    commit = this_commit()
     return "\n".join(
         [
             "# An RL step: ours and TRL's",

@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import unsqueeze as uq
+from pages import this_commit
 from unsqueeze.config.load import arms_of, load_recipe
 from unsqueeze.config.recipe import Recipe
 from unsqueeze.models import embedded_model_path
-from unsqueeze.store.provenance import provenance
 from unsqueeze.tasks.countdown import countdown_problems
 
 TRAINERS = {"grpo": "`GRPOTrainer`", "sps": "`SPSTrainer`"}
@@ -155,8 +155,7 @@ def all_of(work: Path, seeds: Sequence[int], jobs: int) -> None:
 
 def page(work: Path, seeds: Sequence[int]) -> str:
     """The result as Markdown."""
-    git = provenance()["git"]
-    commit = "unknown" if git is None else f"{git['commit'][:12]}{' with changes' if git['modified'] else ''}"
+    commit = this_commit()
 
     def sides(name: str) -> list[Path]:
         return [work / f"{name}-{seed}" / "eval" for seed in seeds]

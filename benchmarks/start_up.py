@@ -19,7 +19,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from unsqueeze.store.provenance import provenance
+from pages import this_commit
 
 TICKS = os.sysconf("SC_CLK_TCK")
 LIMIT_S = 600
@@ -86,8 +86,7 @@ def main() -> None:
             (help_s(), first_line_s(next(folders)), first_rollouts_s(next(folders))) for _ in range(arguments.turns)
         ]
     names = ("`unsqueeze --help`", "`unsqueeze train smoke`: its first line", "… its first rollouts on the disk")
-    git = provenance()["git"]
-    commit = git["commit"][:12] if git else "of no checkout"
+    commit = this_commit()
     lines = [
         "# Start-up",
         "",

@@ -19,13 +19,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from pages import this_commit
 from unsqueeze.config.load import arms_of, load_recipe
 from unsqueeze.config.recipe import Recipe
 from unsqueeze.policy.loading import without_progress_bars
 from unsqueeze.progress import Silent, StopRequest
 from unsqueeze.store.checkpoints import Checkpoints
 from unsqueeze.store.journal import JsonLines
-from unsqueeze.store.provenance import provenance
 from unsqueeze.store.rollouts import RolloutWriter
 from unsqueeze.training.loop import train
 from unsqueeze.training.setup import load_parts, open_directory, put_together
@@ -85,8 +85,7 @@ def measure(recipe: Recipe, path: Path) -> dict[tuple[str, str], float]:
 
 def report(runs: list[dict[tuple[str, str], float]], steps: int) -> str:
     """The result as Markdown."""
-    git = provenance()["git"]
-    commit = "unknown" if git is None else f"{git['commit'][:12]}{' with changes' if git['modified'] else ''}"
+    commit = this_commit()
     lines = [
         f"Commit `{commit}`, {len(runs)} runs of {steps} steps; median [smallest, largest].",
         "",

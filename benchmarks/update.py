@@ -21,6 +21,7 @@ from unittest import mock
 import numpy as np
 import torch
 
+from pages import median_and_range, this_commit
 from unsqueeze.config.load import arms_of, load_recipe
 from unsqueeze.policy.batch import Row, TokenBatch, collate
 from unsqueeze.policy.loading import without_progress_bars
@@ -28,7 +29,6 @@ from unsqueeze.policy.optimize import make_optimizer, optimizer_step
 from unsqueeze.policy.policy import Policy
 from unsqueeze.rollout.hf import HfEngine
 from unsqueeze.rollout.types import Sampling
-from unsqueeze.store.provenance import provenance
 from unsqueeze.tasks.countdown import countdown_problems
 from unsqueeze.training.rl_step import surrogate_loss
 
@@ -125,8 +125,7 @@ def main() -> None:
     gflops = max(rates)
     batches = {False: collate(rows, pad=policy.pad, device=policy.device), True: policy.collate(rows)}
     floors = {shared: floor_ms(policy, batch, gflops) for shared, batch in batches.items()}
-    git = provenance()["git"]
-    commit = "unknown" if git is None else f"{git['commit'][:12]}{' with changes' if git['modified'] else ''}"
+    commit = this_commit()
     ratios = [a / b for a, b in zip(found[False], found[True], strict=True)]
     page = "\n".join(
         [
@@ -140,12 +139,12 @@ def main() -> None:
             "| prompts are read | an update, CPU ms | floor of the products, ms | times the floor | loss |",
             "| --- | ---: | ---: | ---: | ---: |",
             *(
-                f"| {'once a group' if shared else 'with every row'} | {_cell(times, 0)} | {floors[shared]:.0f} | "
-                f"{statistics.median(times) / floors[shared]:.1f} | {losses[shared]:.9f} |"
+                f"| {'once a group' if shared else 'with every row'} | {median_and_range(times, 0)} | "
+                f"{floors[shared]:.0f} | {statistics.median(times) / floors[shared]:.1f} | {losses[shared]:.9f} |"
                 for shared, times in found.items()
             ),
             "",
-            f"Times of the two, taken in turn: {_cell(ratios, 2)}.",
+            f"Times of the two, taken in turn: {median_and_range(ratios, 2)}.",
             "",
         ]
     )
@@ -153,10 +152,6 @@ def main() -> None:
         print(page)
     else:
         arguments.out.write_text(page, encoding="utf-8")
-
-
-def _cell(values: Sequence[float], digits: int) -> str:
-    return f"{statistics.median(values):.{digits}f} [{min(values):.{digits}f}, {max(values):.{digits}f}]"
 
 
 if __name__ == "__main__":
