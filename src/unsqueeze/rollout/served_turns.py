@@ -42,7 +42,7 @@ class ServerTokenizer:
         return self._tokens({"messages": chat, "add_generation_prompt": False})
 
     def _is_mark(self, token: int) -> bool:
-        return _MARK.fullmatch(self._texts.get(token, "")) is not None
+        return _MARK.fullmatch(self._texts[token]) is not None
 
     def _tokens(self, what: dict[str, Any]) -> list[int]:
         body = {"model": self._name, "return_token_strs": True, **what}
