@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from unsqueeze.policy.policy import Policy
 from unsqueeze.rollout.hf import HfEngine
 from unsqueeze.rollout.replicas import Patience, Replicas
 from unsqueeze.rollout.types import Completion, Sampling, StopReason
-from unsqueeze.rollout.vllm_server import NO_WEIGHTS_YET, VllmServerEngine, write_weights
+from unsqueeze.rollout.vllm_server import NO_WEIGHTS_YET, VllmServerEngine, _ended, write_weights
 from unsqueeze.seeds import prompt_seeds
 from unsqueeze.tasks.countdown import countdown_problems
 from unsqueeze.training.same_run import check_same_run
@@ -243,3 +244,19 @@ def test_recipes_that_do_not_fit_are_refused():
     with pytest.raises(UserError, match="log-probs at temperature 1 only"):
         check_recipe({"name": "x", "rollout": cool}, "test")
     check_recipe({"name": "x", "rollout": cool, "rl": {"sampler_correction": "none"}}, "test")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "no token ids with a log-prob each; was it started with vLLM 0.32, and with --logprobs-mode raw_logprobs"),
+        ({"token_ids": [5]}, "no token ids with a log-prob each"),
+        ({"token_ids": [5, True]}, "no token ids with a log-prob each"),
+        ({"token_ids": [5, 6], "finish_reason": "abort"}, "a server ended a response with reason 'abort'"),
+    ],
+)
+def test_an_answer_that_nothing_can_be_trained_on_is_refused(given: dict[str, Any], message: str):
+    whole = _ended(choice("so", [-1.0, -2.0], token_ids=[5, 6]), Sampling(max_tokens=4))
+    assert (whole.tokens.tolist(), whole.logp_raw.tolist()) == ([5, 6], [-1.0, -2.0])
+    with pytest.raises(RunError, match=message):
+        _ended(choice("so", [-1.0, -2.0], **given), Sampling(max_tokens=4))
