@@ -165,7 +165,7 @@ def lines_of(what: str, axis: str, turns: int) -> str:
         MEANING[axis],
         " · ".join(f"{size:,}" for size in sizes),
         " · ".join(f"{each:.2f}" for each in seconds),
-        f"{exponent(sizes, seconds):.2f}",
+        f"{round(exponent(sizes, seconds), 2) + 0:.2f}",  # no minus before zero
         " · ".join(f"{point['mb']:.0f}" for point in points),
     ]
     return f"| {' | '.join(cells)} |"

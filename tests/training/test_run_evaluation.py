@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -323,3 +324,22 @@ def test_one_held_out_problem_is_enough(tmp_path: Path):
     best = best_checkpoint(run.directory)
     assert best is not None
     assert best.num_problems == 1
+
+
+@pytest.mark.parametrize(
+    ("validation_path", "train_path", "name"),
+    [("b/held.jsonl", "a/train.jsonl", "held"), (None, "a/train.jsonl", "train"), (None, None, "countdown")],
+)
+def test_validation_samples_carry_the_name_of_their_file(
+    validation_path: str | None, train_path: str | None, name: str
+):
+    data = SimpleNamespace(validation_path=validation_path, train_path=train_path, test_path="c/test.jsonl")
+    run: Any = SimpleNamespace(
+        recipe=SimpleNamespace(data=data, evaluation=SimpleNamespace(n=2, validation_n=1)),
+        task=SimpleNamespace(name="countdown"),
+        test_problems=[],
+        validation_problems=[],
+        directory=SimpleNamespace(evals=None, validation=None),
+    )
+    assert (evaluation.validation_set(run).benchmark, evaluation.validation_set(run).n) == (name, 1)
+    assert (evaluation.test_set(run).benchmark, evaluation.test_set(run).n) == ("test", 2)
