@@ -104,6 +104,7 @@ def tokenizing(path: str, body: dict[str, Any]) -> Reply:
     """vLLM's /tokenize, of this tokenizer."""
     if path != "/tokenize":
         return 200, choice("4", chat="messages" in body)
+    assert (body["model"], body["return_token_strs"]) == ("math", True)
     if "messages" in body:
         assert body["add_generation_prompt"] is False
         ids = TOKENIZER.apply_chat_template(body["messages"], tokenize=True, return_dict=True)["input_ids"]

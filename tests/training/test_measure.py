@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import unsqueeze as uq
-from small_runs import weights
+from small_runs import prepare, small_recipe, weights
 from unsqueeze.algos.schedule import Phase
 from unsqueeze.policy.batch import Row
 from unsqueeze.policy.policy import Policy
@@ -112,3 +112,19 @@ def test_the_present_weights_are_put_back(tmp_path: Path):
     assert mean_nll(run, rows) == after
     run.verifier.close()
     directory.close()
+
+
+@pytest.mark.parametrize(("kl_budget", "own"), [(0.1, True), (None, False)])
+def test_a_budget_of_kl_is_spent_on_responses_of_the_phase_itself(tmp_path: Path, kl_budget: float | None, own: bool):
+    """Those of the gauges are drawn from one seed in every phase; with a budget they would decide what is learned."""
+    recipe = small_recipe(irl={"every_steps": 1, "kl_budget": kl_budget})
+    run, _ = prepare(recipe, tmp_path / "run")
+    phase = Phase(1, "irl", 1, 1)
+    start = start_phase(run, phase)
+    seed = run.seed("probe", phase.number) if own else run.seed("gauges")
+    wanted = run.probe.sample(run.engine, run.policy, seed=seed)
+    assert [row.tokens.tolist() for row in start.samples.rows] == [row.tokens.tolist() for row in wanted.rows]
+    other = run.probe.sample(run.engine, run.policy, seed=run.seed("probe", 2))
+    assert [row.tokens.tolist() for row in start.samples.rows] != [row.tokens.tolist() for row in other.rows]
+    run.verifier.close()
+    run.directory.close()
