@@ -10,7 +10,6 @@ to a hundredth of a second. The first rollouts are on the disk when they count. 
 
 import argparse
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -19,7 +18,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from pages import this_commit
+from pages import median_and_range, this_commit
 
 TICKS = os.sysconf("SC_CLK_TCK")
 LIMIT_S = 600
@@ -96,7 +95,7 @@ def main() -> None:
         "| until | CPU seconds: median [smallest, largest] |",
         "| --- | ---: |",
         *(
-            f"| {name} | {statistics.median(taken):.2f} [{min(taken):.2f}, {max(taken):.2f}] |"
+            f"| {name} | {median_and_range(taken, 2)} |"
             for name, taken in zip(names, zip(*turns, strict=True), strict=True)
         ),
     ]

@@ -11,7 +11,6 @@ and largest.
 """
 
 import argparse
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from pages import this_commit
+from pages import median_and_range, this_commit
 from unsqueeze.config.load import arms_of, load_recipe
 from unsqueeze.config.recipe import Recipe
 from unsqueeze.policy.loading import without_progress_bars
@@ -103,7 +102,7 @@ def report(runs: list[dict[tuple[str, str], float]], steps: int) -> str:
             ],
             [1e3 * run["checkpoint", clock] for run in runs],
         ]
-        cells = [f"{statistics.median(c):.2f} [{min(c):.2f}, {max(c):.2f}]" for c in columns]
+        cells = [median_and_range(column, 2) for column in columns]
         lines.append(f"| {clock} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
