@@ -26,19 +26,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
-from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback
+from transformers import PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
+from countdown_trl import countdown_parts
 from pages import median_and_range, this_commit
 from unsqueeze.config.load import arms_of, load_recipe
-from unsqueeze.models import embedded_model_path
 from unsqueeze.policy.loading import without_progress_bars
 from unsqueeze.progress import Silent, StopRequest
 from unsqueeze.tasks.countdown import countdown_problems
 from unsqueeze.training.loop import train
 from unsqueeze.training.setup import load_parts, open_directory, put_together
-from unsqueeze.verify.countdown import CountdownVerifier
 
 PROMPTS, GROUP_SIZE, MAX_TOKENS, LEARNING_RATE, PROBLEMS = 16, 8, 20, 1e-4, 256
 WARM_UP = 2
@@ -149,23 +147,10 @@ class FromWarmUpOn(TrainerCallback):
 def trl(steps: int, kl_coefficient: float) -> Turn:
     """TRL with the settings of ours."""
     problems, _ = countdown_problems(PROBLEMS, 1, 0)
-    by_prompt = {problem.prompt: problem for problem in problems}
-    verifier = CountdownVerifier()
-
-    def reward(prompts: list[str], completions: list[str], **_: Any) -> list[float | None]:
-        judgements = verifier.verify([by_prompt[prompt] for prompt in prompts], completions)
-        return [float(judgement.verdict == "correct") for judgement in judgements]
-
-    tokenizer = AutoTokenizer.from_pretrained(embedded_model_path())
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
     spent = dict.fromkeys(("cpu", "step", "generate", "judge", "tokens"), 0.0)
     with tempfile.TemporaryDirectory(prefix="rl-step-trl-") as folder:
         trainer = TimedTrainer(
-            model=AutoModelForCausalLM.from_pretrained(embedded_model_path(), dtype=torch.float32),
-            processing_class=tokenizer,
-            reward_funcs=reward,
-            train_dataset=Dataset.from_list([{"prompt": problem.prompt} for problem in problems]),
+            **countdown_parts(problems),
             callbacks=[FromWarmUpOn(spent)],
             args=GRPOConfig(
                 output_dir=folder,

@@ -26,7 +26,6 @@ import unsqueeze as uq
 from pages import this_commit
 from unsqueeze.config.load import arms_of, load_recipe
 from unsqueeze.config.recipe import Recipe
-from unsqueeze.models import embedded_model_path
 from unsqueeze.tasks.countdown import countdown_problems
 
 TRAINERS = {"grpo": "`GRPOTrainer`", "sps": "`SPSTrainer`"}
@@ -42,25 +41,16 @@ def recipe() -> Recipe:
 def train(trainer: str, seed: int, folder: Path) -> None:
     """Train the embedded model, and leave it in ``folder/final``."""
     import torch
-    from datasets import Dataset
-    from transformers import AutoModelForCausalLM, AutoTokenizer
     from trl import GRPOConfig, GRPOTrainer
 
+    from countdown_trl import countdown_parts
     from unsqueeze.integrations.trl import SPSConfig, SPSTrainer
-    from unsqueeze.verify.countdown import CountdownVerifier
 
     torch.set_num_threads(1)
     settings = recipe()
     irl = settings.irl
     assert irl is not None, "the recipe's arm sps has IRL phases"
     problems, _ = countdown_problems(NUM_TRAIN, NUM_TEST, PROBLEMS_SEED)
-    by_prompt = {problem.prompt: problem for problem in problems}
-    verifier = CountdownVerifier()
-
-    def accuracy(prompts: list[str], completions: list[str], **_: Any) -> list[float]:
-        judgements = verifier.verify([by_prompt[prompt] for prompt in prompts], completions)
-        return [float(judgement.verdict == "correct") for judgement in judgements]
-
     both: Mapping[str, Any] = {
         "output_dir": str(folder),
         "per_device_train_batch_size": settings.rl.prompts_per_step * settings.rl.group_size,
@@ -94,14 +84,8 @@ def train(trainer: str, seed: int, folder: Path) -> None:
             sps_learning_rate=irl.learning_rate,
         )
     )
-    tokenizer = AutoTokenizer.from_pretrained(embedded_model_path())
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
     made = (GRPOTrainer if trainer == "grpo" else SPSTrainer)(
-        model=AutoModelForCausalLM.from_pretrained(embedded_model_path(), dtype=torch.float32),
-        processing_class=tokenizer,
-        reward_funcs=accuracy,
-        train_dataset=Dataset.from_list([{"prompt": problem.prompt} for problem in problems]),
+        **countdown_parts(problems),
         args=config,
     )
     made.train()
