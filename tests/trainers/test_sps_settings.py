@@ -64,7 +64,7 @@ def trainer_like(**changes: Any) -> Any:
         ({"rollout_func": print}, "with a rollout_func;"),
         ({"use_vllm": True, "vllm_mode": "server"}, "with vllm_mode 'server';"),
         ({"fp16": True}, "with fp16;"),
-        ({"model": torch.nn.Linear(2, 2)}, "with adapters and wrapped models;"),
+        ({"model": torch.nn.Linear(2, 2)}, "with wrapped models;"),
         ({"model": SOFT_PROMPT}, "with adapters of the kind PROMPT_TUNING;"),
         ({"gradient_accumulation_steps": 2}, "steps_per_generation is 1 and gradient_accumulation_steps 2"),
         ({"train_dataset": iter([]), "sps_every_steps": None}, "give sps_every_steps"),

@@ -253,9 +253,10 @@ def test_stopped_and_resumed_is_never_stopped(where: dict[str, Any], tmp_path: P
     assert "goes on with the rollouts of step 1, 2, which are not in" in elsewhere.stderr
 
 
-def test_lora_that_replays_by_ratio_is_stopped_and_resumed_too(tmp_path: Path):
+@pytest.mark.parametrize("where", [ONE_PROCESS, TWO_PROCESSES], ids=["one-process", "two-processes"])
+def test_lora_that_replays_by_ratio_is_stopped_and_resumed_too(where: dict[str, Any], tmp_path: Path):
     replay = {"sps_replay_phases": None, "sps_rank_by": "ratio", "sps_phase_schedule": "linear"}
-    config = {**SPS, **replay, "sps_every_steps": 3, "max_steps": 7, "save_strategy": "steps", "save_steps": 2}
+    config = {**SPS, **replay, **where, "sps_every_steps": 3, "max_steps": 7, "save_strategy": "steps", "save_steps": 2}
     whole = run(tmp_path / "whole", "sps", "--lora", **config)
     again = tmp_path / "again"
     shutil.copytree(whole / "sps", again / "sps")

@@ -22,12 +22,19 @@ from trainers.sps_folders import (
     weights_of,
 )
 from trainers.swift_commands import NONE, SWIFT, grpo, run_all, save_model_and_data, swift, written
+from unsqueeze.algos.selection import likelihood
 from unsqueeze.config.irl_settings import IrlSettings
+from unsqueeze.config.model_settings import ModelSettings
+from unsqueeze.policy.policy import Policy
 from unsqueeze.store.demos import read_demos
 
 pytestmark = [pytest.mark.swift, pytest.mark.skipif(not SWIFT, reason=NONE)]
 SPS = "every_steps=3 learning_rate=1e-3 batch_size=4 k=2"
 WITH = {"callbacks": "sps"}
+LORA = {"tuner_type": "lora", "lora_rank": 2, "target_modules": "all-linear"}
+REPLAY = f"{SPS} rank_by=ratio replay_phases=null phase_schedule=linear"
+FIRST = {"again": "whole", "lora-again": "lora"}
+"""Runs that go on, in a folder of their own, with what another one left."""
 FOUR_STEPS = {"steps_per_generation": 4, "max_steps": 12, "gradient_checkpointing": "true"}
 
 
@@ -74,6 +81,14 @@ def runs(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
         "zero-four": (f"{SPS} steps=0", WITH | FOUR_STEPS),
         "four": (SPS.replace("every_steps=3", "every_steps=6"), WITH | FOUR_STEPS),
         "still": ("every_passes=0.0625 steps=1 batch_size=4", WITH | {"learning_rate": 0}),
+        "lora": (REPLAY, LORA | WITH | {"max_steps": 7}),
+        "lora-again": (
+            REPLAY,
+            LORA | WITH | {"max_steps": 7, "resume_from_checkpoint": folder / "lora" / "checkpoint-2"},
+        ),
+        "lora-plain": ("", LORA | {"max_steps": 3}),
+        "budget": (f"{SPS} rank_by=ratio kl_budget=1e-9", WITH | {"beta": 0.05, "max_steps": 3}),
+        "no-base": (f"{SPS} rank_by=ratio", WITH | {"beta": 0}),
         "captured": (
             "",
             {"callbacks": "sps_capture", "learning_rate": 0, "temperature": 0.7, "max_steps": 2} | evaluating,
@@ -89,7 +104,7 @@ def runs(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
                 "arguments": written(grpo(model, folder / name, **more)),
                 "environment": {"UNSQUEEZE_SPS": sps},
                 "log": str(folder / f"{name}.log"),
-                "copy": [str(whole / "sps"), str(folder / name / "sps")] if name == "again" else [],
+                "copy": [str(folder / FIRST[name] / "sps"), str(folder / name / "sps")] if name in FIRST else [],
             }
             for name, (sps, more) in asked.items()
         ]
@@ -152,6 +167,33 @@ def test_stopped_and_resumed_is_never_stopped(runs: Runs):
     # A phase on the rollouts since the checkpoint alone would be one on fewer, and nobody would notice.
     assert runs.codes["elsewhere"] == 2
     assert "goes on with the rollouts of step 1, 2, which are not in" in runs.said("elsewhere")
+
+
+def test_a_phase_trains_lora_and_is_stopped_and_resumed_too(runs: Runs, model: Path):
+    out, plain = runs / "lora", runs / "lora-plain" / "checkpoint-3"
+    before = Policy.load_adapter(ModelSettings(device="cpu"), plain)
+    groups = [group for step in (1, 2, 3) for group in stored(out)[step]]
+    # The base policy is the model without its adapter.
+    now, base = (one.logp(rows_of(groups), max_tokens=16384) for one in (before, loaded(model)))
+    scores = [likelihood(now_T - base_T) for now_T, base_T in zip(now, base, strict=True)]
+    assert max(map(abs, scores)) > 1e-4
+    told = report(out, 1)
+    assert (told["step"], told["num_rollouts"], told["num_updates"]) == (3, 24, 4)
+    assert told["nll_after"] < told["nll_before"]
+    moved = furthest(weights_of(out / "checkpoint-3"), weights_of(plain))
+    assert moved > 1e-4
+    assert not (out / "checkpoint-3" / "model.safetensors").exists()
+    assert_never_stopped(out, runs / "lora-again", "checkpoint-7")
+    first, second = (read_demos(out / "sps" / "demos" / f"irl-{number:03d}.parquet") for number in (1, 3))
+    assert {demo.step for demo in first} <= {1, 2, 3}
+    assert {demo.step for demo in second} & {1, 2, 3}
+    assert {demo.step for demo in second} & {4, 5, 6}
+
+
+def test_a_kl_budget_ends_a_phase_and_a_kl_term_has_the_base(runs: Runs):
+    told = report(runs / "budget", 1)
+    assert told["num_updates"] == 1
+    assert told["kl_moved"] >= 1e-9
 
 
 def test_it_goes_on_from_a_checkpoint_of_the_plain_trainer(runs: Runs):
@@ -226,6 +268,7 @@ def test_every_training_rollout_is_captured_and_none_of_an_evaluation(runs: Runs
     [
         ("two-rewards", "error: there are 2 reward functions (Target, Short); name the one that is above 0"),
         ("bfloat16", "the weights are torch.bfloat16, in which the steps of an IRL phase round to nothing"),
+        ("no-base", "rank_by in UNSQUEEZE_SPS is ratio, which compares with the policy before training"),
         ("misspelt", "error: UNSQUEEZE_SPS sets every_step; it takes every_passes, every_steps, k,"),
         (
             "no-phase",
@@ -240,17 +283,21 @@ def test_what_cannot_be_is_refused_in_one_sentence(name: str, sentence: str, run
     assert "Traceback" not in said[said.index(sentence) :]
 
 
-def test_two_processes_by_its_own_launcher(model: Path, tmp_path: Path):
+@pytest.mark.parametrize("tuner", [{}, LORA], ids=["full", "lora"])
+def test_two_processes_by_its_own_launcher(tuner: dict[str, Any], model: Path, tmp_path: Path):
     # Two processes with four answers each generate as much as one with eight.
-    both = {"per_device_train_batch_size": 4, "max_steps": 3}
+    both = {"per_device_train_batch_size": 4, "max_steps": 3} | tuner
     swift("rlhf", processes=2, **grpo(model, tmp_path / "plain", **both))
     slow = SPS.replace("1e-3", "5e-5")
     swift("rlhf", sps=slow, processes=2, **grpo(model, tmp_path / "sps", **both, callbacks="sps"))
     groups = [group for each in stored(tmp_path / "sps").values() for group in each]
     assert [len(group.rollouts) for group in groups] == [4] * 6
     settings = IrlSettings(k=2, learning_rate=5e-5, batch_size=4)
-    again = phase_again(loaded(tmp_path / "plain" / "checkpoint-3"), groups, settings, seed=42)
-    assert furthest(weights_of(tmp_path / "sps" / "checkpoint-3"), again.weights) <= 1e-6
+    plain = tmp_path / "plain" / "checkpoint-3"
+    before = Policy.load_adapter(ModelSettings(device="cpu"), plain) if tuner else loaded(plain)
+    again = phase_again(before, groups, settings, seed=42)
+    after = before.adapter_weights() if tuner else again.weights
+    assert furthest(weights_of(tmp_path / "sps" / "checkpoint-3"), after) <= 1e-6 < furthest(after, weights_of(plain))
     told = report(tmp_path / "sps", 1)
     assert told["nll_before"] == pytest.approx(again.nll_before, abs=1e-6)
     assert (told["num_rollouts"], told["num_updates"]) == (24, 4)

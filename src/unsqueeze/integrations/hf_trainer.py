@@ -165,19 +165,16 @@ def judging_reward(given: str | None, names: Sequence[str], setting: str) -> int
     return list(names).index(given)
 
 
-def refuse_phases_in(trainer: Any, name: str, page: str, *, takes_lora: bool = False) -> None:
+def refuse_phases_in(trainer: Any, name: str, page: str) -> None:
     """UserError, in one sentence, for what phases were not tried with, in either trainer."""
     args = trainer.args
-    model, kinds = trainer.model, set()
-    if takes_lora:
-        model = _base_of(model)
-        kinds = {str(getattr(one.peft_type, "value", one.peft_type)) for one in _adapters_of(trainer.model)}
+    kinds = {str(getattr(one.peft_type, "value", one.peft_type)) for one in _adapters_of(trainer.model)}
     untried = {
         "DeepSpeed": trainer.is_deepspeed_enabled,
         "FSDP": trainer.is_fsdp_enabled,
         "vllm_mode 'server'": args.use_vllm and args.vllm_mode == "server",
         f"adapters of the kind {', '.join(sorted(kinds))}": bool(kinds - {"LORA"}),
-        "adapters and wrapped models": not isinstance(model, PreTrainedModel),
+        "wrapped models": not isinstance(_base_of(trainer.model), PreTrainedModel),
         "fp16": args.fp16,
         "restore_callback_states_from_checkpoint": args.restore_callback_states_from_checkpoint,
     }

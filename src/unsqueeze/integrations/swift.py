@@ -33,6 +33,7 @@ from unsqueeze.integrations.hf_trainer import (
     judging_reward,
     refuse,
     refuse_broken_generations,
+    refuse_no_base,
     refuse_phases_in,
     refuse_rounded,
     refuse_too_many,
@@ -237,10 +238,11 @@ def _refuse_untried(trainer: Any, irl: IrlSettings | None) -> None:
     refuse(untried, PLUGIN, PAGE)
     if irl is None:
         return
-    refuse({"offload_model": args.offload_model, "rank_by=ratio": irl.rank_by == "ratio"}, PLUGIN, PAGE)
+    refuse({"offload_model": args.offload_model}, PLUGIN, PAGE)
     refuse_phases_in(trainer, PLUGIN, PAGE)
     refuse_rounded(trainer, PLUGIN, "say --torch_dtype float32 (--bf16 true computes in bfloat16).")
     refuse_broken_generations(trainer, irl.every_steps, PLUGIN, f"every_steps=N in {VARIABLE}")
+    refuse_no_base(trainer, irl.rank_by, PLUGIN, f"rank_by in {VARIABLE}")
     refuse_too_many(trainer, irl.k, irl.replay_phases, PLUGIN, f"k in {VARIABLE}")
 
 

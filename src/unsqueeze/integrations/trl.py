@@ -255,7 +255,7 @@ def _refuse_untried(trainer: SPSTrainer) -> None:
         "a rollout_func": trainer.rollout_func is not None,
     }
     refuse(untried, name, page)
-    refuse_phases_in(trainer, name, page, takes_lora=True)
+    refuse_phases_in(trainer, name, page)
     refuse_rounded(
         trainer,
         name,
