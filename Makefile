@@ -30,7 +30,7 @@ test-gpu: .venv/installed-dev ## the tests that need a GPU
 	$(BIN)/python -m pytest -m gpu $(ARGS)
 
 test-vllm: .venv-vllm/installed ## the tests against vLLM on a CPU, in an environment of their own (2 GB)
-	OMP_NUM_THREADS=1 .venv-vllm/bin/python -m pytest -m vllm tests/rollout/test_vllm_*.py $(ARGS)
+	OMP_NUM_THREADS=1 .venv-vllm/bin/python -m pytest -m vllm tests/rollout/test_vllm_*.py tests/trainers/test_sps_vllm.py $(ARGS)
 
 test-report: .venv/installed-dev ## the tests of the report's page, in Debian's chromium (apt-get install chromium)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "browser and not slow" tests/report $(ARGS)
