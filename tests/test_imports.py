@@ -1,6 +1,7 @@
 """Imports point inward: the pure rings know no engine, file or process, and asking for help loads no torch."""
 
 import ast
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -198,5 +199,20 @@ def test_what_must_be_instant_loads_nothing_heavy(code: str) -> None:
     assert not found
 
 
-def test_the_store_loads_no_torch() -> None:
-    assert not loaded_by("import unsqueeze.store.run_directory, unsqueeze.store.provenance") & {"torch", "transformers"}
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import unsqueeze.store.run_directory, unsqueeze.store.provenance",
+        "import unsqueeze as uq; uq.open_run",
+        "import unsqueeze.report.gather",
+        "import unsqueeze.labs.lab",
+        HELP.format(arguments=["select", "ROLLOUTS", "--out", "DEMOS"]),
+    ],
+    ids=["store", "a-run", "a-report", "lab", "select"],
+)
+def test_what_reads_files_loads_no_torch(code: str, tmp_path: Path) -> None:
+    rollouts = tmp_path / "rollouts.jsonl"
+    rows = [{"prompt": "1 + 1?", "completion": str(n), "reward": float(n == 2), "mean_logp": -n} for n in (1, 2)]
+    rollouts.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    code = code.replace("ROLLOUTS", str(rollouts)).replace("DEMOS", str(tmp_path / "demos.jsonl"))
+    assert not loaded_by(code) & {"torch", "transformers"}

@@ -8,7 +8,8 @@ import torch
 
 from unsqueeze.config.model_settings import ModelSettings
 from unsqueeze.policy.policy import Policy
-from unsqueeze.training.phase_report import PhaseReport, snapshot, weight_change
+from unsqueeze.training.phase_report import PhaseReport
+from unsqueeze.training.phase_start import snapshot, weight_change
 from unsqueeze.training.probe import mean_k3
 
 REPORT = {

@@ -15,7 +15,7 @@ from unsqueeze.progress import Advance, Silent, StopRequest
 from unsqueeze.rollout import hf
 from unsqueeze.training import setup
 from unsqueeze.training.loop import train
-from unsqueeze.training.phase_report import PhaseStart
+from unsqueeze.training.phase_start import PhaseStart
 from unsqueeze.training.probe import ProbeSamples, RoundingFloor
 from unsqueeze.training.watching import Stopwatch, num_watched
 

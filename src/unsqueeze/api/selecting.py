@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from unsqueeze.algos.selection import Likelihood, Pool
 from unsqueeze.config.irl_settings import IrlSettings
@@ -13,7 +13,6 @@ from unsqueeze.config.model_settings import ModelSettings
 from unsqueeze.distributed.processes import ONE, Processes
 from unsqueeze.errors import UserError
 from unsqueeze.evaluation.judged_again import JudgedAgain
-from unsqueeze.evaluation.rollout_likelihood import PresentLikelihood
 from unsqueeze.evaluation.settings import checkpoint_of, verify_settings
 from unsqueeze.interop.demonstration_files import write_demonstrations
 from unsqueeze.interop.rollouts.detect import AUTO, detect
@@ -23,17 +22,18 @@ from unsqueeze.interop.rollouts.format import Asked, Format
 from unsqueeze.interop.rollouts.prepare import Preparation, Reading
 from unsqueeze.interop.rollouts.rendered import TruePrompts, Unrendering
 from unsqueeze.interop.select import Rollouts, Selection, demonstrations, run_folder, run_prompt, select_from_files
-from unsqueeze.policy.loading import without_progress_bars
-from unsqueeze.policy.policy import Policy
 from unsqueeze.progress import Progress, Silent
 from unsqueeze.store.outputs import is_same_file
 from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.tasks.task import task_named
-from unsqueeze.training.trainer_checkpoint import is_adapter
 from unsqueeze.verify.shared import SharedVerifier
 from unsqueeze.verify.verdict import Verifier
 from unsqueeze.verify.verifiers import make_verifier
 from unsqueeze.wording import counted
+
+if TYPE_CHECKING:
+    from unsqueeze.evaluation.rollout_likelihood import PresentLikelihood
+    from unsqueeze.policy.policy import Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +134,8 @@ def select(
         score = None
         if policy is not None and under == "present":
             total = sum(1 for _ in read.read(("prompt",)))
+            from unsqueeze.evaluation.rollout_likelihood import PresentLikelihood
+
             score = PresentLikelihood(policy, max_tokens=tokens_per_microbatch)
             advance = stack.enter_context(shown.work("log-probs", total))
             read = Rollouts(found, files, asked, preparation, score, judge, advance)
@@ -194,7 +196,11 @@ def _check_enough(found: Format, *, model: Any, prompts: Any, limit: int | None,
         raise UserError("prompts are joined by a model's tokenizer; give the checkpoint with --model.")
 
 
-def _load(model: str, device: str, compute_dtype: str, processes: Processes) -> Policy:
+def _load(model: str, device: str, compute_dtype: str, processes: Processes) -> "Policy":
+    from unsqueeze.policy.loading import without_progress_bars
+    from unsqueeze.policy.policy import Policy
+    from unsqueeze.training.trainer_checkpoint import is_adapter
+
     adapter = is_adapter(Path(model))
     path = model if adapter else checkpoint_of(model)
     settings = checked(ModelSettings, {"path": path, "device": device, "compute_dtype": compute_dtype}, "model")
@@ -218,7 +224,7 @@ def _preparation(
     )
 
 
-def _warnings(reading: Reading, score: PresentLikelihood | None, exclude_prompts: str | Path | None) -> list[str]:
+def _warnings(reading: Reading, score: "PresentLikelihood | None", exclude_prompts: str | Path | None) -> list[str]:
     """List what no one may miss."""
     found = []
     if reading.num_expected is not None and reading.num_expected > reading.num_distinct:

@@ -47,7 +47,7 @@ from unsqueeze.training.demonstrations import (
 from unsqueeze.training.irl_alone import NLL_ROWS, NUM_WATCHED
 from unsqueeze.training.irl_phase import irl_updates, rate_share
 from unsqueeze.training.measure import mean_nll_of
-from unsqueeze.training.phase_report import snapshot, weight_change
+from unsqueeze.training.phase_start import snapshot, weight_change
 from unsqueeze.training.probe import Probe
 
 

@@ -133,7 +133,8 @@ def select_from_files(
         if read.asked is not None and first_asked.setdefault(key, read.asked) != read.asked:
             key = (*key, f"prompt {read.asked}")
             selection.num_other_prompts += key not in groups
-        groups.setdefault(key, []).append((place, read))
+        members = groups.setdefault(key, [])
+        members.append((place, _sharing(members[0][1], read) if members else read))
         selection.num_rollouts += 1
         selection.num_not_judged += bool(np.isnan(read.reward))
         selection.num_unknown += not np.isfinite(read.likelihood)
@@ -156,6 +157,11 @@ def select_from_files(
             "pool, or give rollouts with rewards and log-probs."
         )
     return selection
+
+
+def _sharing(first: Candidate, read: Candidate) -> Candidate:
+    """A rollout that holds what names its group as the first one does, instead of a copy."""
+    return replace(read, key=first.key, problem_id=first.problem_id, asked=first.asked)
 
 
 def _candidates(rollouts: Rollouts, selection: Selection, kind: Likelihood) -> Iterator[tuple[int, Candidate]]:

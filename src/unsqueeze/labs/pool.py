@@ -8,10 +8,10 @@ from typing import Any
 
 from unsqueeze.errors import RunError
 from unsqueeze.labs.grid import Job, PlannedPoint, PlannedRun
+from unsqueeze.store.journal import ENDS
 from unsqueeze.store.provenance import provenance
 from unsqueeze.store.records import read_record
 from unsqueeze.store.run_directory import RunDirectory
-from unsqueeze.training.arms import ENDS
 
 _OF_THE_CODE = ("versions", "git", "platform")
 """Facts of run.json that two runs must share for one to lend the other its evaluation."""

@@ -30,11 +30,11 @@ from unsqueeze.report.model import (
 )
 from unsqueeze.report.sources import named_sources
 from unsqueeze.store.evals import EvalWriter
+from unsqueeze.store.journal import ENDS
 from unsqueeze.store.records import read_record
 from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.store.samples import SAMPLE_SCHEMA
 from unsqueeze.store.table import read_table
-from unsqueeze.training.arms import ENDS
 from unsqueeze.training.phase_report import PhaseReport
 
 T = TypeVar("T")

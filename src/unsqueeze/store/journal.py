@@ -17,6 +17,9 @@ from unsqueeze.plain_json import dumps
 from unsqueeze.store.atomic import fsync, make_folder, write_atomically
 from unsqueeze.store.seal import sealed, unsealed
 
+ENDS = ("finished", "interrupted", "failed")
+"""Events that close one process's work on a run, and say how long it took."""
+
 
 class JsonLines:
     """An append-only file with one JSON object a line.

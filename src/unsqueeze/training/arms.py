@@ -18,6 +18,7 @@ from unsqueeze.evaluation.unreadable import Unreadable
 from unsqueeze.metrics.summary import Summary
 from unsqueeze.progress import Progress, Silent, StopRequest
 from unsqueeze.store.best import Best, best_checkpoint
+from unsqueeze.store.journal import ENDS
 from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.tasks.task import Data
 from unsqueeze.training.base_evaluation import take_base_evaluation
@@ -28,9 +29,6 @@ from unsqueeze.training.same_run import changed_machine, changed_settings, other
 from unsqueeze.training.setup import Own, Parts, load_parts, machine_info, open_directory, put_together
 from unsqueeze.training.stored import mend_stored
 from unsqueeze.training.tracked import tell_finished
-
-ENDS = ("finished", "interrupted", "failed")
-"""Events that close one process's work on a run, and say how long it took."""
 
 
 @dataclass(frozen=True, slots=True)

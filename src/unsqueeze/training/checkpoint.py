@@ -8,7 +8,7 @@ from unsqueeze.config.run_settings import CheckpointSettings
 from unsqueeze.policy.policy import DTYPES
 from unsqueeze.policy.reference import Reference
 from unsqueeze.store.best import best_checkpoint
-from unsqueeze.training.phase_report import PhaseStart
+from unsqueeze.training.phase_start import PhaseStart
 from unsqueeze.training.run import Run
 from unsqueeze.training.state import WEIGHTS, Cursor, Optimizers, save_policy, save_state, whole_state
 

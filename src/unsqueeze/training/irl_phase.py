@@ -21,7 +21,7 @@ from unsqueeze.policy.optimize import StepResult, make_optimizer, optimizer_step
 from unsqueeze.policy.policy import Policy
 from unsqueeze.training.gauges import gauge_step
 from unsqueeze.training.holding import in_band
-from unsqueeze.training.phase_report import PhaseStart
+from unsqueeze.training.phase_start import PhaseStart
 from unsqueeze.training.run import Run
 
 TOKENS_AT_ONCE_ON_CPU = 2048

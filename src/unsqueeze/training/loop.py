@@ -20,7 +20,8 @@ from unsqueeze.training.gauges import gauge_start
 from unsqueeze.training.generate import generate, generation_steps
 from unsqueeze.training.irl_phase import irl_phase
 from unsqueeze.training.measure import finish_phase, first_rollouts, mean_nll, mean_nll_at, num_nll_rows, start_phase
-from unsqueeze.training.phase_report import PhaseReport, PhaseStart, snapshot
+from unsqueeze.training.phase_report import PhaseReport
+from unsqueeze.training.phase_start import PhaseStart, snapshot
 from unsqueeze.training.resume import resume
 from unsqueeze.training.rl_step import rl_step
 from unsqueeze.training.run import Run

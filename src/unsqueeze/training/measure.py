@@ -14,7 +14,8 @@ from unsqueeze.rollout.types import Engine
 from unsqueeze.training.gauges import measure
 from unsqueeze.training.holding import in_band
 from unsqueeze.training.outcomes import answer_shares
-from unsqueeze.training.phase_report import PhaseReport, PhaseStart, snapshot, weight_change
+from unsqueeze.training.phase_report import PhaseReport
+from unsqueeze.training.phase_start import PhaseStart, snapshot, weight_change
 from unsqueeze.training.probe import Probe
 from unsqueeze.training.run import Run
 from unsqueeze.training.watching import NLL_ROWS_PER_PROMPT, Stopwatch

@@ -11,7 +11,7 @@ from unsqueeze.policy.reference import Reference
 from unsqueeze.store.atomic import atomic_directory
 from unsqueeze.training.checkpoint import remove_old_checkpoints
 from unsqueeze.training.generate import generation_steps, stored_generation
-from unsqueeze.training.phase_report import PhaseStart
+from unsqueeze.training.phase_start import PhaseStart
 from unsqueeze.training.run import Run
 from unsqueeze.training.state import WEIGHTS, Cursor, Optimizers, load_state, save_policy, whole_state
 from unsqueeze.training.stored import policy_fault

@@ -36,7 +36,7 @@ from unsqueeze.plain_json import dumps
 from unsqueeze.policy.batch import Row
 from unsqueeze.policy.policy import Policy
 from unsqueeze.policy.reference import Reference
-from unsqueeze.training.phase_report import PhaseStart
+from unsqueeze.training.phase_start import PhaseStart
 from unsqueeze.training.probe import ProbeSamples, RoundingFloor
 from unsqueeze.training.state_fields import checked_fields
 from unsqueeze.training.watching import Stopwatch
