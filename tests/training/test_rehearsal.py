@@ -13,6 +13,7 @@ import torch
 
 from small_runs import small_recipe
 from unsqueeze.errors import RunError, UserError
+from unsqueeze.progress import Silent
 from unsqueeze.rollout.types import Completion, StopReason
 from unsqueeze.tasks.countdown import make_problem
 from unsqueeze.tasks.countdown_solutions import find_solution
@@ -108,12 +109,12 @@ class CannotRead(Says):
 def test_few_gold_answers_may_be_unreadable(num_unreadable: int, allowed: float):
     recipe = small_recipe(verify={"max_unreadable": allowed})
     data = [replace(problem, answer="???") if i < num_unreadable else problem for i, problem in enumerate(problems(4))]
-    found = check_readable(CannotRead(), data, recipe)
+    found = check_readable(CannotRead(), data, recipe, Silent())
     assert [problem.id for problem in found.problems] == [f"p{i}" for i in range(num_unreadable)]
     if num_unreadable:
         less = small_recipe(verify={"max_unreadable": allowed - 0.01})
         with pytest.raises(UserError, match=rf"{num_unreadable} of 4 gold answers cannot be read.*p0 \('\?\?\?'\)"):
-            check_readable(CannotRead(), data, less)
+            check_readable(CannotRead(), data, less, Silent())
 
 
 def test_check_names_the_gold_answers_that_cannot_be_read(command, tmp_path: Path):

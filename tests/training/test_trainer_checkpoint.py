@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM
 import unsqueeze as uq
 from trainer_files import chat, chat_checkpoint
 from unsqueeze.errors import UserError
+from unsqueeze.training.trainer_checkpoint import is_adapter
 
 STATE = {"optimizer.pt": b"adam", "scheduler.pt": b"cosine", "rng_state.pth": b"random", "training_args.bin": b"args"}
 
@@ -145,6 +146,13 @@ def test_folders_in_pieces_are_refused(mark: str, words: str, checkpoint: Path, 
     with pytest.raises(UserError, match=words):
         uq.irl(None, demos, into=folder, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_model_with_an_adapter_beside_it_is_a_model(adapter: Path, checkpoint: Path, tmp_path: Path):
+    for folder in (adapter, checkpoint):
+        for name, data in files_of(folder).items():
+            (tmp_path / name).write_bytes(data)
+    assert [is_adapter(folder) for folder in (adapter, checkpoint, tmp_path)] == [True, False, False]
 
 
 def test_what_no_trainer_goes_on_from_is_refused(checkpoint: Path, adapter: Path, demos: Path, tmp_path: Path):

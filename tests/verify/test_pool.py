@@ -364,3 +364,31 @@ def test_memory_that_runs_out_is_no_verdict(greed: str, said: list[str]) -> None
         capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert result.stdout.splitlines() == said, result.stderr
+
+
+BURNS = """
+import subprocess, sys
+subprocess.run([sys.executable, "-c", '''
+import sys, time
+while time.process_time() < 0.5:
+    pass
+print("burnt", flush=True)
+sys.stdin.read()
+'''])
+"""
+
+
+def test_the_time_of_a_process_is_also_that_of_its_living_children() -> None:
+    # A job runs in a fork of the worker: its time must count before it has ended.
+    with subprocess.Popen([sys.executable, "-c", BURNS], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"burnt\n"
+        (child,) = processes.children_of(process.pid)
+        had, of_child = processes.cpu_s(process.pid), processes.cpu_s(child)
+        own = psutil.Process(process.pid).cpu_times()
+        process.communicate()
+    assert had is not None
+    assert of_child is not None
+    assert of_child >= 0.49  # the clock ticks in hundredths
+    assert had >= of_child + own.user - 0.02
+    assert processes.cpu_s(process.pid) is None

@@ -96,12 +96,7 @@ def check_verifier(recipe: Recipe, parts: Parts, progress: Progress) -> Unreadab
     return Unreadable([], len(problems))
 
 
-def check_readable(
-    verifier: Verifier,
-    problems: Sequence[Problem],
-    recipe: Recipe,
-    progress: Progress = Silent(),  # noqa: B008 - stateless
-) -> Unreadable:
+def check_readable(verifier: Verifier, problems: Sequence[Problem], recipe: Recipe, progress: Progress) -> Unreadable:
     """Return the problems whose gold answer cannot be read. UserError if their share is above the recipe's."""
     unreadable = unreadable_of(problems, verifier, progress)
     most = recipe.verify.max_unreadable

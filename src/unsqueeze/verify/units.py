@@ -73,8 +73,47 @@ _NAMES = {
     "m^3": "立方米",
     "cm^3": "立方厘米",
 }
-_CANONICAL = {spelling: name for name, spellings in _NAMES.items() for spelling in spellings.split()}
-_CANONICAL_LOWER = {spelling.lower(): name for spelling, name in _CANONICAL.items() if len(spelling) > 1}
+_PREFIXED = {
+    "n": ("nano", "s g F A W C"),
+    "u": ("micro", "m s g L l F A V W C mol"),
+    "m": ("milli", "V A W mol Pa"),
+    "k": ("kilo", "V N Hz eV Wh mol"),
+    "M": ("mega", "W V J N Hz Pa eV"),
+    "G": ("giga", "W J Hz Pa eV"),
+}
+"""Prefixes, as they are written and said, and what else they stand before than ``_NAMES`` has."""
+_SAID = {
+    "m": "meter meters metre metres",
+    "s": "second seconds",
+    "g": "gram grams",
+    "L": "liter liters litre litres",
+    "l": "liter liters litre litres",
+    "F": "farad farads",
+    "A": "amp amps ampere amperes",
+    "V": "volt volts",
+    "W": "watt watts",
+    "C": "coulomb coulombs",
+    "J": "joule joules",
+    "N": "newton newtons",
+    "Hz": "hertz",
+    "Pa": "pascal pascals",
+    "eV": "electronvolt electronvolts",
+    "Wh": "watt-hour watt-hours watthour watthours",
+    "mol": "mole moles",
+}
+_CANONICAL = {spelling: name for name, spellings in _NAMES.items() for spelling in spellings.split()} | {
+    spelling: f"{letter}{unit.lower() if unit == 'L' else unit}"
+    for letter, (prefix, units) in _PREFIXED.items()
+    for unit in units.split()
+    for spelling in (letter + unit, *(prefix + word for word in _SAID[unit].split()))
+}
+_LOWER = [spelling.lower() for spelling in _CANONICAL]
+_CANONICAL_LOWER = {
+    spelling.lower(): name
+    for spelling, name in _CANONICAL.items()
+    # mW and MW are told apart by their letters alone.
+    if len(spelling) > 1 and (name in _NAMES or _LOWER.count(spelling.lower()) == 1)
+}
 _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
 _RAISED_AFTER = {"squared": 2, "cubed": 3}
 _NO_UNIT_TEXT = (
@@ -97,6 +136,11 @@ _PLAIN_NUMBER = re.compile(
     r"(?:[A-Za-z]\s*=\s*)?[-+]?(?:\d[\d.,]*|\\[dt]?frac\{\d+\}\{\d+\}|\d+/\d+)(?:\s*\\times\s*10\^\{?-?\d+\}?)?"
 )
 _OHM = re.compile(r"(?<=[\d}])(?:\s|\\[,;: ])+\\Omega\s*$")
+_MICRO = re.compile(
+    r"(?<=[\d}])(?:\s|\\[,;: ]|~)+\\(?:up)?mu\s*(?P<plain>[a-zA-Z]+)\s*$"
+    r"|\\(?:up)?mu\s*\\(?:text|textrm|mathrm)\s*\{\s*(?P<beside>[a-zA-Z]+)\s*\}\s*$"
+    r"|\\(?:text|textrm|mathrm)\s*\{\s*(?:\$?\\(?:up)?mu\s*\$?|\\(?:up)?mu\s*\\(?:text|mathrm)\s*\{)\s*(?P<inside>[a-zA-Z]+)\s*\}+\s*$"
+)
 _UNIT_FRACTION = re.compile(
     r"\\[dt]?frac\s*\{\s*\\(?:text|mathrm)\s*\{([^{}]*)\}\s*\}\s*\{\s*\\(?:text|mathrm)\s*\{([^{}]*)\}\s*((?:\^\s*\{?\d\}?)?)\s*\}"
 )
@@ -134,7 +178,7 @@ def split_unit(text: str, *, spaced: bool = False) -> Quantity:
         sign = next((sign for sign in _MONEY_UNIT if sign in money[0]), "$")
         rest = split_unit(text[money.end() :], spaced=spaced)
         return Quantity(rest.value, _MONEY_UNIT[sign], True)
-    text = _OHM.sub(r"\\text{ohm}", text)
+    text = _MICRO.sub(_micro, _OHM.sub(r"\\text{ohm}", text))
     tail = _BRACED_POWER.sub(r"^\1", _UNIT_FRACTION.sub(r"\\text{\1/\2\3}", text[-_MAX_TAIL:]))
     tail = _BRACKETED_BELOW.sub(r"/\1", tail)
     head = text[:-_MAX_TAIL]
@@ -162,6 +206,12 @@ def split_unit(text: str, *, spaced: bool = False) -> Quantity:
     if is_short and not (spaced and known and _PLAIN_NUMBER.fullmatch(value)):
         return Quantity(text)
     return Quantity(value, unit, known) if _is_value(value) else Quantity(text)
+
+
+def _micro(match: re.Match[str]) -> str:
+    r"""``\mu m`` behind a number as ``\text{um}``, where it is a unit of measure."""
+    unit = match["plain"] or match["beside"] or match["inside"]
+    return rf"\text{{u{unit}}}" if f"u{unit}" in _CANONICAL else match[0]
 
 
 def _is_value(text: str) -> bool:
