@@ -243,7 +243,9 @@ def canonical_unit(text: str) -> tuple[str, bool] | None:
             power = _POWERS[base.lower()]
         elif base.lower() in _RAISED_AFTER and (above or below):
             (below or above)[-1] += f"^{_RAISED_AFTER[base.lower()]}"
-        elif base.lower() in _NO_UNIT or (name is None and len(base) < 3 and base.isascii() and base != "of"):
+        elif (base.lower() in _NO_UNIT and base != "A") or (
+            name is None and len(base) < 3 and base.isascii() and base != "of"
+        ):
             return None
         else:
             known = known and name is not None
