@@ -2,12 +2,20 @@
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from unsqueeze.errors import UserError
-from unsqueeze.metrics.diversity import ngrams, normalised, num_distinct, overlap, trajectory_similarity
+from unsqueeze.metrics.diversity import (
+    mean_pairwise_cosine,
+    ngrams,
+    normalised,
+    num_distinct,
+    overlap,
+    trajectory_similarity,
+)
 from unsqueeze.metrics.histogram import accuracy_histogram
 
 texts = st.lists(st.sampled_from(["a b c d", "a b c", "x", "", "b c d a", "a a a a"]), min_size=2, max_size=6)
@@ -43,6 +51,14 @@ def test_similarity_is_the_mean_over_pairs(texts: list[str], order: int):
 def test_equal_answers_are_alike_and_strangers_are_not(text: str, count: int, order: int):
     assert trajectory_similarity([text] * count, order) == pytest.approx(1.0)
     assert trajectory_similarity(["a b c", "d e f"], order) == 0.0
+
+
+def test_cosine_by_hand():
+    # Of three pairs one points the same way, at right angles are two; a row of zeros is alike to none.
+    assert mean_pairwise_cosine(np.array([[3.0, 0.0], [0.0, 2.0], [1.0, 0.0]])) == pytest.approx(1 / 3)
+    assert mean_pairwise_cosine(np.array([[3.0, 0.0], [0.0, 0.0]])) == 0.0
+    assert mean_pairwise_cosine(np.array([[1.0, 1.0], [-2.0, -2.0]])) == pytest.approx(-1.0)
+    assert math.isnan(mean_pairwise_cosine(np.array([[1.0, 0.0]])))
 
 
 def test_distinct_solutions():

@@ -117,7 +117,7 @@ def test_difference_is_second_minus_first_where_both_are_defined() -> None:
     assert result.std == pytest.approx(0.3 / np.sqrt(2))
     assert isnan(result.difference.low)
     assert isnan(result.difference.high)
-    with pytest.raises(UserError):
+    with pytest.raises(UserError, match="compare: 1 values against 2; both must be on the same problems"):
         paired_difference([0.1], [0.1, 0.2])
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+import unsqueeze
 from unsqueeze.digests import sha256_of
 from unsqueeze.errors import RunError, UserError
 from unsqueeze.store.demos import DEMO_SCHEMA
@@ -84,6 +85,7 @@ def test_provenance_says_what_ran() -> None:
     assert found["versions"]["torch"].startswith("2.")
     assert found["versions"]["unsqueeze"] is not None
     assert found["argv"]
+    assert found["git"] == git_state(Path(unsqueeze.__file__).parent)
     json.dumps(found)
 
 

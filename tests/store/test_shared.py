@@ -3,6 +3,7 @@
 import inspect
 from pathlib import Path
 from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
 
@@ -26,6 +27,16 @@ from unsqueeze.store.shared import (
 
 ASKS_NOBODY = {"path", "samples_path", "summary_path", "close"}
 """Methods that neither read nor write: names of files, and the closing of files that only the main process opens."""
+
+
+POSITIONAL = inspect.Parameter.POSITIONAL_OR_KEYWORD
+
+
+class Given(str):
+    """An argument that is equal to itself alone."""
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
 
 class Recorded(Processes):
@@ -53,23 +64,41 @@ class Elsewhere(Processes):
         return self._told
 
 
-@pytest.mark.parametrize(
-    ("shared", "part"),
-    [
-        (SharedJournal, Journal),
-        (SharedLines, JsonLines),
-        (SharedRollouts, RolloutWriter),
-        (SharedDemos, DemoWriter),
-        (SharedCheckpoints, Checkpoints),
-        (SharedEvals, EvalWriter),
-    ],
-)
+PARTS: list[tuple[Any, type]] = [
+    (SharedJournal, Journal),
+    (SharedLines, JsonLines),
+    (SharedRollouts, RolloutWriter),
+    (SharedDemos, DemoWriter),
+    (SharedCheckpoints, Checkpoints),
+    (SharedEvals, EvalWriter),
+]
+
+
+def methods_of(part: type) -> set[str]:
+    return {name for name, _ in inspect.getmembers(part, inspect.isfunction) if not name.startswith("_")}
+
+
+@pytest.mark.parametrize(("shared", "part"), PARTS)
 def test_every_method_of_a_part_is_spelled_out(shared: type, part: type):
     """One that were inherited would read and write the disk of every process."""
-    methods = {name for name, _ in inspect.getmembers(part, inspect.isfunction) if not name.startswith("_")}
+    methods = methods_of(part)
     assert methods - shared.__dict__.keys() <= ASKS_NOBODY
     for name in methods & shared.__dict__.keys():
         assert inspect.getsource(getattr(shared, name)).count("self._on_main(") == 1
+
+
+@pytest.mark.parametrize(("shared", "part"), PARTS)
+def test_every_call_reaches_the_part_of_the_main_process_as_it_is(shared: Any, part: type, tmp_path: Path):
+    own = create_autospec(part, instance=True)
+    directory = shared(own, tmp_path, Recorded())
+    for name in methods_of(part) & shared.__dict__.keys():
+        _, *parameters = inspect.signature(getattr(part, name)).parameters.values()
+        values = [Given(parameter.name) for parameter in parameters if parameter.kind == POSITIONAL]
+        named = {one.name: Given(one.name) for one in parameters if one.kind != POSITIONAL}
+        done = getattr(own, name)
+        done.return_value = [name]
+        assert list(getattr(directory, name)(*values, **named) or [name]) == [name]
+        done.assert_called_once_with(*values, **named)
 
 
 def test_the_main_process_does_the_work_and_each_call_is_one_meeting(tmp_path: Path):

@@ -9,6 +9,7 @@ from unsqueeze.verify.normalise import (
     spaced_ideographs,
     without_delimiters,
 )
+from unsqueeze.verify.structures import simplest
 
 
 @pytest.mark.parametrize(
@@ -87,3 +88,9 @@ def test_characters_and_words_without_spaces() -> None:
 )
 def test_delimiters(text: str, inner: str) -> None:
     assert without_delimiters(text) == inner
+
+
+def test_a_number_in_words_is_a_base_only_where_it_says_so() -> None:
+    assert simplest(r"12_{\text{eight}}") == "12_{8}"
+    assert simplest(r"12\text{ (base 8)}") == "12_{8}"
+    assert "two" in simplest(r"12\text{ two}")
