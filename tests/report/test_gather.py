@@ -3,12 +3,15 @@
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 import unsqueeze as uq
 from unsqueeze.errors import UserError
+from unsqueeze.progress import Advance, Silent
 from unsqueeze.report.charts import crossover, histogram, pass_at_k
 from unsqueeze.report.gather import gather
 from unsqueeze.report.plane import plane
@@ -171,3 +174,22 @@ def test_a_laboratory_is_its_reported_runs(seeds: list[Path], tmp_path: Path) ->
 def test_what_is_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not exist"):
         gather([str(tmp_path / "none")])
+
+
+class Told(Silent):
+    """Every piece of work: what it is called, of how many parts, and how many were told of."""
+
+    def __init__(self) -> None:
+        self.work_of: list[list[object]] = []
+
+    @contextmanager
+    def work(self, label: str, total: int) -> Iterator[Advance]:
+        told: list[int] = []
+        yield told.append
+        self.work_of.append([label, total, sum(told)])
+
+
+def test_reading_and_comparing_many_runs_is_told(arms: Path, tmp_path: Path) -> None:
+    told = Told()
+    uq.write_report(arms, out=tmp_path / "report.html", progress=told)
+    assert told.work_of == [["reading", 2, 2], ["comparing with base", 2, 2], ["comparing with grpo", 1, 1]]

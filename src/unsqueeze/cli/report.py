@@ -53,13 +53,15 @@ def report(
         return
     console = begin(f"{', '.join(sources)}: reading")
     import unsqueeze as uq
+    from unsqueeze.cli.progress import TerminalProgress
 
-    if figures is not None:
-        files = uq.write_figures(sources, figures)
-        console.print(f"{figures}: {len(files)} files")
-    if figures is None or out is not None:
-        written = uq.write_report(sources, out=out)
-        console.print(f"{written}: open it in a browser")
+    with TerminalProgress(console) as progress:
+        if figures is not None:
+            files = uq.write_figures(sources, figures, progress=progress)
+            console.print(f"{figures}: {len(files)} files")
+        if figures is None or out is not None:
+            written = uq.write_report(sources, out=out, progress=progress)
+            console.print(f"{written}: open it in a browser")
 
 
 def _follow(sources: list[str], out: Path | None) -> None:

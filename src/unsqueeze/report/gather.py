@@ -17,6 +17,7 @@ from unsqueeze.evaluation.tallying import sample_source
 from unsqueeze.metrics.diversity import trajectory_similarity
 from unsqueeze.metrics.summary import Summary
 from unsqueeze.metrics.tally import Tally
+from unsqueeze.progress import Progress, Silent
 from unsqueeze.report.model import (
     BASE,
     Checkpoint,
@@ -46,16 +47,22 @@ DRAWN_METRICS = ("step", "phase", "reward", "entropy", "response_tokens_mean", "
 """Metrics of RL steps that a page draws."""
 
 
-def gather(arguments: Sequence[str], *, seed: int = 0) -> Report:
+def gather(arguments: Sequence[str], *, seed: int = 0, progress: Progress | None = None) -> Report:
     """Return the report of what is named (``sources.named_sources``). UserError where a name fits nothing."""
+    shown = progress or Silent()
     named, notes = named_sources(arguments)
-    records = {name: [_record(name, source, len(sources)) for source in sources] for name, sources in named.items()}
+    records: dict[str, list[RunRecord]] = {name: [] for name in named}
+    with shown.work("reading", sum(map(len, named.values()))) as advance:
+        for name, sources in named.items():
+            for source in sources:
+                records[name].append(_record(name, source, len(sources)))
+                advance(1)
     sides = [Side(name=name, role=_role(runs), runs=runs) for name, runs in records.items()]
     sides.sort(key=lambda side: {"control": 0, "irl": 1, "other": 1}[side.role])
     trained = [side for side in sides if side.runs[0].is_training]
     notes += _different_steps(trained)
-    against_base = _compared(_base_first(trained, notes), notes, seed) if trained else []
-    against_first = _compared([(side.name, _last_samples(side)) for side in sides], notes, seed)
+    against_base = _compared(_base_first(trained, notes), notes, seed, shown) if trained else []
+    against_first = _compared([(side.name, _last_samples(side)) for side in sides], notes, seed, shown)
     return Report(
         title=", ".join(dict.fromkeys(_title(argument) for argument in arguments)),
         sides=sides,
@@ -291,22 +298,24 @@ def _base_first(sides: Sequence[Side], notes: list[str]) -> list[tuple[str, list
     ]
 
 
-def _compared(named: Sequence[tuple[str, list[str]]], notes: list[str], seed: int) -> list[Contrasted]:
+def _compared(named: Sequence[tuple[str, list[str]]], notes: list[str], seed: int, shown: Progress) -> list[Contrasted]:
     """Compare every side with the first, as ``compare`` does; what cannot be compared is noted."""
     found = {name: sources for name, sources in named if sources}
     if len(found) < 2:
         return []
     (first, firsts), *others = found.items()
     made = []
-    for other, sources in others:
-        try:
-            comparison = compare_all({first: list(firsts), other: list(sources)}, seed=seed)[other, first]
-            pairs = paired_by_seed([(first, firsts), (other, sources)])
-            solved = _num_solved(pairs[0], pairs[1])
-        except (UnsqueezeError, OSError) as error:
-            notes.append(f"{other} is not compared with {first}: {one_line(error)}")
-            continue
-        made.append(Contrasted(first=first, other=other, comparison=comparison, num_solved_first=solved))
+    with shown.work(f"comparing with {first}", len(others)) as advance:
+        for other, sources in others:
+            try:
+                comparison = compare_all({first: list(firsts), other: list(sources)}, seed=seed)[other, first]
+                pairs = paired_by_seed([(first, firsts), (other, sources)])
+                solved = _num_solved(pairs[0], pairs[1])
+            except (UnsqueezeError, OSError) as error:
+                notes.append(f"{other} is not compared with {first}: {one_line(error)}")
+            else:
+                made.append(Contrasted(first=first, other=other, comparison=comparison, num_solved_first=solved))
+            advance(1)
     return made
 
 

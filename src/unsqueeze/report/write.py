@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from unsqueeze.progress import Progress
 from unsqueeze.report.charts import all_figures
 from unsqueeze.report.gather import gather
 from unsqueeze.report.page import render
@@ -23,6 +24,7 @@ def write_report(
     out: str | Path | None = None,
     live: bool = False,
     most_rollouts: int = MOST_ROLLOUTS,
+    progress: Progress | None = None,
 ) -> Path:
     """Write one self-contained HTML file about runs, folders of arms, laboratories, evaluations and files of samples.
 
@@ -33,14 +35,16 @@ def write_report(
     """
     named = [str(sources)] if isinstance(sources, str | Path) else [str(each) for each in sources]
     target = default_place(named) if out is None else Path(out)
-    report = gather(named)
+    report = gather(named, progress=progress)
     page = render(report, packed(report, most=most_rollouts), live=live)
     with output_file(target) as path:
         path.write_bytes(page)
     return target
 
 
-def write_figures(sources: str | Path | Sequence[str | Path], folder: str | Path) -> list[Path]:
+def write_figures(
+    sources: str | Path | Sequence[str | Path], folder: str | Path, *, progress: Progress | None = None
+) -> list[Path]:
     """Write every figure of a report as SVG and PDF, and every table as CSV, Markdown and LaTeX; return the files.
 
     The plane is there for every k. Files of the same names are replaced.
@@ -48,7 +52,7 @@ def write_figures(sources: str | Path | Sequence[str | Path], folder: str | Path
     from unsqueeze.report.draw import save_figure  # matplotlib is slow to load, and a page does without it
 
     named = [str(sources)] if isinstance(sources, str | Path) else [str(each) for each in sources]
-    report, target = gather(named), Path(folder)
+    report, target = gather(named, progress=progress), Path(folder)
     make_folder(target)
     written = [
         path for figure in [*plane(report).figures, *all_figures(report)] for path in save_figure(figure, target)
