@@ -48,6 +48,11 @@ def test_the_gap_by_hand() -> None:
     assert found.kl == pytest.approx((0.25 - math.log(1.25) + (-0.5 - math.log(0.5))) / 2, rel=1e-5)
 
 
+def test_without_tokens_nothing_is_known_of_the_mismatch() -> None:
+    found = mismatch(torch.empty(0), torch.empty(0))
+    assert all(map(math.isnan, (found.abs_mean, found.abs_max, found.kl, found.ratio_mean)))
+
+
 @given(st.integers(0, 2**31), st.sampled_from(["token", "sequence"]), st.sampled_from(sorted(ALGORITHMS)))
 def test_equal_logprobs_change_no_bit_of_the_loss_or_its_gradient(seed: int, level: str, algorithm: str) -> None:
     generator = torch.Generator().manual_seed(seed)

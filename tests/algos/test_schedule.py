@@ -64,8 +64,8 @@ def test_phases_by_hand() -> None:
     [
         (0, {}, "total_steps is 0"),
         (5, {"every_steps": 1, "every_passes": 1.0}, "not both"),
-        (5, {"every_steps": 0}, "must be positive"),
-        (5, {"every_passes": -1.0}, "must be positive"),
+        (5, {"every_steps": 0}, "an RL phase is 0; it must be positive"),
+        (5, {"every_passes": -1.0}, "an RL phase is -1.0; it must be positive"),
     ],
 )
 def test_wrong_lengths_are_named(total: int, lengths: dict[str, float], message: str) -> None:

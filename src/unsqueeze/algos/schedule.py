@@ -49,7 +49,8 @@ def rl_phase_ends(
     else:
         return []
     if problems_per_phase <= 0:
-        raise ValueError(f"the length of an RL phase is {every_steps or every_passes}; it must be positive.")
+        length = every_passes if every_steps is None else every_steps
+        raise ValueError(f"the length of an RL phase is {length}; it must be positive.")
 
     def completed(step: int) -> int:
         # The margin keeps 0.1 passes, which binary floats round up, from ending a step late.
