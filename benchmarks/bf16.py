@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import unsqueeze
+from pages import deliver
 from unsqueeze.algos.mismatch import outside_clip_share
 from unsqueeze.config.model_settings import ModelSettings
 from unsqueeze.config.rl_settings import RlSettings
@@ -325,10 +326,7 @@ def main() -> None:
         found.append(measure(policy, prompts, seed))
         print(found[-1], file=sys.stderr)
     page = report(found, arguments.seeds, commit)
-    if arguments.out is None:
-        print(page)
-    else:
-        arguments.out.write_text(page, encoding="utf-8")
+    deliver(page, arguments.out)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from unittest import mock
 import numpy as np
 import torch
 
-from pages import median_and_range, this_commit
+from pages import deliver, median_and_range, this_commit
 from unsqueeze.config.load import arms_of, load_recipe
 from unsqueeze.policy.loading import without_progress_bars
 from unsqueeze.policy.policy import Policy
@@ -87,10 +87,7 @@ def main() -> None:
             "",
         ]
     )
-    if arguments.out is None:
-        print(page)
-    else:
-        arguments.out.write_text(page, encoding="utf-8")
+    deliver(page, arguments.out)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ import torch
 import transformers
 
 import unsqueeze
+from pages import deliver
 from unsqueeze.config.model_settings import ModelSettings
 from unsqueeze.config.rollout_settings import VllmSettings
 from unsqueeze.errors import UserError
@@ -200,10 +201,7 @@ def main() -> None:
     }
     found, done = take_turns(samplers, problems, prompts, at_a_time=arguments.at_a_time, minutes=arguments.minutes)
     page = report(found, done, arguments.threads)
-    if arguments.out is None:
-        print(page)
-    else:
-        arguments.out.write_text(page, encoding="utf-8")
+    deliver(page, arguments.out)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pages import deliver
 from unsqueeze.store.provenance import git_state
 
 LIMIT = 0.05
@@ -154,10 +155,7 @@ def main() -> int:
         flags = ["--limit", str(options.limit), "--n", str(options.n), "--max-tokens", str(options.max_tokens)]
         rows.append(measure(f"GSM8K, {Path(options.model).name}, {sizes}", [options.model, "--task", "gsm8k", *flags]))
     text = page(rows, " ".join(["python", *sys.argv]))
-    if options.out is None:
-        print(text)
-    else:
-        options.out.write_text(text, encoding="utf-8")
+    deliver(text, options.out)
     return 0
 
 

@@ -36,6 +36,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 import unsqueeze
 from family_reports import BOS, EOS, PAD, REPORTS, VOCABULARY, Report, byte_tokenizer
+from pages import deliver
 from unsqueeze.algos.objectives import LossOutput
 from unsqueeze.config.load import check_recipe
 from unsqueeze.config.recipe import Recipe
@@ -335,10 +336,7 @@ def main() -> None:
     families = {name: found[f"{name} family"] for name in wanted}
     reports = [(each, found[key]) for each in REPORTS if (key := f"{each.like}: {each.trouble}") in works]
     text = page(families, reports)
-    if options.out is None:
-        print(text, end="")
-    else:
-        options.out.write_text(text, encoding="utf-8")
+    deliver(text, options.out)
 
 
 if __name__ == "__main__":

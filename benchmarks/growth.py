@@ -26,7 +26,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pages import this_commit
+from pages import deliver, this_commit
 
 PROMPT, PER_MICROBATCH = 32, 8192
 USUAL = {"completions": 256, "length": 64, "group": 8, "vocabulary": 4096}
@@ -200,10 +200,7 @@ def main() -> None:
             "",
         ]
     )
-    if arguments.out is None:
-        print(page)
-    else:
-        arguments.out.write_text(page, encoding="utf-8")
+    deliver(page, arguments.out)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from transformers import PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from countdown_trl import countdown_parts
-from pages import median_and_range, this_commit
+from pages import deliver, median_and_range, this_commit
 from unsqueeze.config.load import arms_of, load_recipe
 from unsqueeze.policy.loading import without_progress_bars
 from unsqueeze.progress import Silent, StopRequest
@@ -251,10 +251,7 @@ def main() -> None:
     torch.set_num_threads(1)
     measure = partial(take_turns, arguments.turns, arguments.steps)
     text = page({each: measure(each) for each in arguments.kl_coefficients}, arguments.turns, arguments.steps)
-    if arguments.out is None:
-        print(text)
-    else:
-        arguments.out.write_text(text, encoding="utf-8")
+    deliver(text, arguments.out)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-from pages import this_commit
+from pages import deliver, this_commit
 
 SIZES = (10_000, 100_000, 1_000_000)
 GROUP_SIZE = 8
@@ -81,10 +81,7 @@ def main() -> None:
             "",
         ]
     )
-    if arguments.out is None:
-        print(page)
-    else:
-        arguments.out.write_text(page, encoding="utf-8")
+    deliver(page, arguments.out)
 
 
 if __name__ == "__main__":

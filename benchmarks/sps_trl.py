@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import unsqueeze as uq
-from pages import this_commit
+from pages import deliver, this_commit
 from unsqueeze.config.load import arms_of, load_recipe
 from unsqueeze.config.recipe import Recipe
 from unsqueeze.tasks.countdown import countdown_problems
@@ -193,10 +193,7 @@ def main() -> None:
         return
     all_of(given.work, given.seeds, given.jobs)
     text = page(given.work, given.seeds)
-    if given.out is None:
-        print(text)
-    else:
-        given.out.write_text(text, encoding="utf-8")
+    deliver(text, given.out)
 
 
 if __name__ == "__main__":

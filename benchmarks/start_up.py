@@ -18,7 +18,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from pages import median_and_range, this_commit
+from pages import deliver, median_and_range, this_commit
 
 TICKS = os.sysconf("SC_CLK_TCK")
 LIMIT_S = 600
@@ -100,11 +100,7 @@ def main() -> None:
         ),
     ]
     page = "\n".join(lines) + "\n"
-    if arguments.out is None:
-        print(page, end="")
-    else:
-        arguments.out.write_text(page, encoding="utf-8")
-        print(f"written: {arguments.out}")
+    deliver(page, arguments.out)
 
 
 if __name__ == "__main__":

@@ -133,9 +133,9 @@ def select(
         read = Rollouts(found, files, asked, preparation, None, judge)
         score = None
         if policy is not None and under == "present":
-            total = sum(1 for _ in read.read(("prompt",)))
             from unsqueeze.evaluation.rollout_likelihood import PresentLikelihood
 
+            total = sum(1 for _ in read.read(("prompt",)))
             score = PresentLikelihood(policy, max_tokens=tokens_per_microbatch)
             advance = stack.enter_context(shown.work("log-probs", total))
             read = Rollouts(found, files, asked, preparation, score, judge, advance)
