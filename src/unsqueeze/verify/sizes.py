@@ -6,33 +6,34 @@ Only units that are exact multiples of each other: no temperatures, no currencie
 import re
 from fractions import Fraction
 
-from unsqueeze.verify.units import canonical_unit
+from unsqueeze.verify.units import PREFIXED, canonical_unit
 
 _SIZES: dict[str, tuple[str, Fraction]] = {}
 for _kind, _units in {
-    "length": "nm 1/1000000000 um 1/1000000 mm 1/1000 cm 1/100 m 1 km 1000 "
-    "in 127/5000 ft 381/1250 yd 1143/1250 mi 201168/125",
-    "time": "ns 1/1000000000 us 1/1000000 ms 1/1000 s 1 min 60 h 3600 day 86400 week 604800",
-    "mass": "ng 1/1000000000 ug 1/1000000 mg 1/1000 g 1 kg 1000 ton 1000000",
+    "length": "nm 1/1000000000 mm 1/1000 cm 1/100 m 1 km 1000 in 127/5000 ft 381/1250 yd 1143/1250 mi 201168/125",
+    "time": "ms 1/1000 s 1 min 60 h 3600 day 86400 week 604800",
+    "mass": "mg 1/1000 g 1 kg 1000 ton 1000000",
     "weight": "oz 1 lb 16",
-    "volume": "ul 1/1000000 ml 1/1000 l 1",
+    "volume": "ml 1/1000 l 1",
     "measures": "cup 1 pint 2 quart 4 gal 16",
     "money": "cent 1 dollar 100",
-    "energy": "J 1 kJ 1000 MJ 1000000 GJ 1000000000 kWh 3600000",
-    "power": "nW 1/1000000000 uW 1/1000000 mW 1/1000 W 1 kW 1000 MW 1000000 GW 1000000000",
-    "pressure": "mPa 1/1000 Pa 1 kPa 1000 MPa 1000000 GPa 1000000000",
-    "frequency": "Hz 1 kHz 1000 MHz 1000000 GHz 1000000000",
-    "voltage": "uV 1/1000000 mV 1/1000 V 1 kV 1000 MV 1000000",
-    "current": "nA 1/1000000000 uA 1/1000000 mA 1/1000 A 1",
-    "charge": "nC 1/1000000000 uC 1/1000000 C 1",
-    "capacitance": "nF 1 uF 1000",
-    "force": "N 1 kN 1000 MN 1000000",
-    "particle energy": "keV 1 MeV 1000 GeV 1000000",
-    "amount": "umol 1/1000000 mmol 1/1000 mol 1 kmol 1000",
+    "energy": "J 1 kJ 1000 Wh 3600",
+    "power": "W 1 kW 1000",
+    "pressure": "Pa 1 kPa 1000",
+    "frequency": "Hz 1",
+    "voltage": "V 1",
+    "current": "A 1",
+    "charge": "C 1",
+    "capacitance": "F 1",
+    "force": "N 1",
+    "particle energy": "eV 1",
+    "amount": "mol 1",
 }.items():
     _words = _units.split()
     for _name, _size in zip(_words[::2], _words[1::2], strict=True):
         _SIZES[_name] = (_kind, Fraction(_size))
+for _name, (_base, _times) in PREFIXED.items():
+    _SIZES[_name] = (_SIZES[_base][0], _SIZES[_base][1] * _times)
 _WHOLE = {"mph": "mi/h", "hectare": "hectometre^2", "cc": "cm^3"}
 _SIZES["hectometre"] = ("length", Fraction(100))
 _PARTS = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)\s*([A-Za-z]+)\.?\s*(?:,|and(?=\s))?\s*")

@@ -5,7 +5,9 @@ told apart by name and are not converted into each other.
 """
 
 import re
+from collections import Counter
 from dataclasses import dataclass
+from fractions import Fraction
 
 _NAMES = {
     "m": "m meter meters metre metres 米",
@@ -73,21 +75,20 @@ _NAMES = {
     "m^3": "立方米",
     "cm^3": "立方厘米",
 }
-_PREFIXED = {
-    "n": ("nano", "s g F A W C"),
-    "u": ("micro", "m s g L l F A V W C mol"),
-    "m": ("milli", "V A W mol Pa"),
-    "k": ("kilo", "V N Hz eV Wh mol"),
-    "M": ("mega", "W V J N Hz Pa eV"),
-    "G": ("giga", "W J Hz Pa eV"),
+_PREFIXES = {
+    "n": ("nano", Fraction(1, 10**9), "s g F A W C"),
+    "u": ("micro", Fraction(1, 10**6), "m s g l F A V W C mol"),
+    "m": ("milli", Fraction(1, 1000), "V A W mol Pa"),
+    "k": ("kilo", Fraction(1000), "V N Hz eV Wh mol"),
+    "M": ("mega", Fraction(10**6), "W V J N Hz Pa eV"),
+    "G": ("giga", Fraction(10**9), "W J Hz Pa eV"),
 }
-"""Prefixes, as they are written and said, and what else they stand before than ``_NAMES`` has."""
+"""Prefixes, as they are written and said, what they multiply by, and before what they stand beside ``_NAMES``."""
 _SAID = {
     "m": "meter meters metre metres",
     "s": "second seconds",
     "g": "gram grams",
-    "L": "liter liters litre litres",
-    "l": "liter liters litre litres",
+    "l": "L liter liters litre litres",
     "F": "farad farads",
     "A": "amp amps ampere amperes",
     "V": "volt volts",
@@ -101,18 +102,19 @@ _SAID = {
     "Wh": "watt-hour watt-hours watthour watthours",
     "mol": "mole moles",
 }
-_CANONICAL = {spelling: name for name, spellings in _NAMES.items() for spelling in spellings.split()} | {
-    spelling: f"{letter}{unit.lower() if unit == 'L' else unit}"
-    for letter, (prefix, units) in _PREFIXED.items()
-    for unit in units.split()
-    for spelling in (letter + unit, *(prefix + word for word in _SAID[unit].split()))
-}
-_LOWER = [spelling.lower() for spelling in _CANONICAL]
+PREFIXED = {letter + unit: (unit, factor) for letter, (_, factor, units) in _PREFIXES.items() for unit in units.split()}
+"""Of a unit with a prefix, the unit without it and how many of them it is."""
+_CANONICAL = {spelling: name for name, spellings in _NAMES.items() for spelling in spellings.split()}
+for _name, (_unit, _) in PREFIXED.items():
+    _CANONICAL[_name] = _name
+    for _word in _SAID[_unit].split():
+        _CANONICAL[(_name[0] if _word == "L" else _PREFIXES[_name[0]][0]) + _word] = _name
+_SPELLED = Counter(map(str.lower, _CANONICAL))
 _CANONICAL_LOWER = {
     spelling.lower(): name
     for spelling, name in _CANONICAL.items()
     # mW and MW are told apart by their letters alone.
-    if len(spelling) > 1 and (name in _NAMES or _LOWER.count(spelling.lower()) == 1)
+    if len(spelling) > 1 and (name in _NAMES or _SPELLED[spelling.lower()] == 1)
 }
 _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
 _RAISED_AFTER = {"squared": 2, "cubed": 3}
@@ -136,10 +138,13 @@ _PLAIN_NUMBER = re.compile(
     r"(?:[A-Za-z]\s*=\s*)?[-+]?(?:\d[\d.,]*|\\[dt]?frac\{\d+\}\{\d+\}|\d+/\d+)(?:\s*\\times\s*10\^\{?-?\d+\}?)?"
 )
 _OHM = re.compile(r"(?<=[\d}])(?:\s|\\[,;: ])+\\Omega\s*$")
+_MU = r"\\(?:up)?mu(?![A-Za-z])\s*"
+_IN_TEXT = r"\\(?:text|textrm|mathrm)\s*\{\s*"
 _MICRO = re.compile(
-    r"(?<=[\d}])(?:\s|\\[,;: ]|~)+\\(?:up)?mu\s*(?P<plain>[a-zA-Z]+)\s*$"
-    r"|\\(?:up)?mu\s*\\(?:text|textrm|mathrm)\s*\{\s*(?P<beside>[a-zA-Z]+)\s*\}\s*$"
-    r"|\\(?:text|textrm|mathrm)\s*\{\s*(?:\$?\\(?:up)?mu\s*\$?|\\(?:up)?mu\s*\\(?:text|mathrm)\s*\{)\s*(?P<inside>[a-zA-Z]+)\s*\}+\s*$"
+    rf"(?<=[\d}}])(?:\s|\\[,;: ]|~)+{_MU}(?P<plain>[a-zA-Z]+)\s*$"
+    rf"|{_MU}{_IN_TEXT}(?P<beside>[a-zA-Z]+)\s*\}}\s*$"
+    rf"|{_IN_TEXT}\$?{_MU}\$?\s*(?P<inside>[a-zA-Z]+)\s*\}}\s*$"
+    rf"|{_IN_TEXT}{_MU}{_IN_TEXT}(?P<nested>[a-zA-Z]+)\s*\}}\s*\}}\s*$"
 )
 _UNIT_FRACTION = re.compile(
     r"\\[dt]?frac\s*\{\s*\\(?:text|mathrm)\s*\{([^{}]*)\}\s*\}\s*\{\s*\\(?:text|mathrm)\s*\{([^{}]*)\}\s*((?:\^\s*\{?\d\}?)?)\s*\}"
@@ -210,7 +215,7 @@ def split_unit(text: str, *, spaced: bool = False) -> Quantity:
 
 def _micro(match: re.Match[str]) -> str:
     r"""``\mu m`` behind a number as ``\text{um}``, where it is a unit of measure."""
-    unit = match["plain"] or match["beside"] or match["inside"]
+    unit = match["plain"] or match["beside"] or match["inside"] or match["nested"]
     return rf"\text{{u{unit}}}" if f"u{unit}" in _CANONICAL else match[0]
 
 
