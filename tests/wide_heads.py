@@ -7,10 +7,13 @@ are scaled by √(new d / old d).
 """
 
 import copy
+from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import LlamaForCausalLM
+from transformers import AutoTokenizer, LlamaForCausalLM
+
+from unsqueeze.models import embedded_model_path
 
 
 def with_heads_of(model: LlamaForCausalLM, new: int) -> LlamaForCausalLM:
@@ -41,3 +44,11 @@ def _fill(weight: Tensor, old: int, new: int) -> Tensor:
     """Rows in blocks of ``old``, each followed by zeros up to ``new``."""
     blocks = weight.unflatten(0, (-1, old))
     return torch.cat([blocks, blocks.new_zeros(len(blocks), new - old, weight.shape[1])], dim=1).flatten(0, 1)
+
+
+def save_wide(folder: Path) -> LlamaForCausalLM:
+    """Write the checkpoint that ships to a folder with heads of 32, and return it as it is there."""
+    model = with_heads_of(LlamaForCausalLM.from_pretrained(embedded_model_path(), dtype=torch.float32), 32)
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(embedded_model_path()).save_pretrained(folder)
+    return model

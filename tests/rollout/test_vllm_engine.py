@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import AutoTokenizer, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
 from small_runs import prepare, small_recipe
 from unsqueeze.config.model_settings import ModelSettings
@@ -26,7 +26,7 @@ from unsqueeze.rollout.types import Completion, Engine, Sampling, StopReason
 from unsqueeze.seeds import prompt_seeds
 from unsqueeze.tasks.countdown import countdown_problems
 from unsqueeze.training.loop import train
-from wide_heads import with_heads_of
+from wide_heads import save_wide
 
 pytestmark = [
     pytest.mark.vllm,
@@ -40,12 +40,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The checkpoint that ships, with heads of 32."""
     path = tmp_path_factory.mktemp("wide")
     model = LlamaForCausalLM.from_pretrained(embedded_model_path(), dtype=torch.float32)
-    wide = with_heads_of(model, 32)
+    wide = save_wide(path)
     tokens = torch.tensor([[1, 30, 40, 50, 60, 20, 9, 11, 100, 31]])
     with torch.no_grad():
         torch.testing.assert_close(wide(tokens).logits, model(tokens).logits, rtol=1e-4, atol=1e-4)
-    wide.save_pretrained(path)
-    AutoTokenizer.from_pretrained(embedded_model_path()).save_pretrained(path)
     return path
 
 

@@ -18,11 +18,9 @@ import httpx2
 import numpy as np
 import pytest
 import torch
-from transformers import AutoTokenizer, LlamaForCausalLM
 
 from small_runs import run_to_end, small_recipe
 from unsqueeze.config.model_settings import ModelSettings
-from unsqueeze.models import embedded_model_path
 from unsqueeze.policy.batch import Row
 from unsqueeze.policy.policy import Policy
 from unsqueeze.rollout.hf import HfEngine
@@ -31,7 +29,7 @@ from unsqueeze.rollout.types import Completion, Sampling, StopReason
 from unsqueeze.rollout.vllm_server import VllmServerEngine
 from unsqueeze.seeds import prompt_seeds
 from unsqueeze.tasks.countdown import countdown_problems
-from wide_heads import with_heads_of
+from wide_heads import save_wide
 
 pytestmark = [
     pytest.mark.vllm,
@@ -47,9 +45,7 @@ STARTS_WITHIN_S = 1200
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The checkpoint that ships, with heads of 32."""
     path = tmp_path_factory.mktemp("wide")
-    model = LlamaForCausalLM.from_pretrained(embedded_model_path(), dtype=torch.float32)
-    with_heads_of(model, 32).save_pretrained(path)
-    AutoTokenizer.from_pretrained(embedded_model_path()).save_pretrained(path)
+    save_wide(path)
     return path
 
 

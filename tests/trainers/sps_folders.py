@@ -65,6 +65,14 @@ def assert_never_stopped(whole: Path, again: Path, last: str) -> None:
     assert sorted(path.name for path in (aside / "phases").iterdir()) == ["irl-001.json", "irl-003.json"]
 
 
+def assert_replayed(out: Path) -> None:
+    """Of a run of two phases, after steps 3 and 6, that replays all, the second chose of both RL phases."""
+    first, second = (read_demos(out / "sps" / "demos" / f"irl-{number:03d}.parquet") for number in (1, 3))
+    assert {demo.step for demo in first} <= {1, 2, 3}
+    assert {demo.step for demo in second} & {1, 2, 3}
+    assert {demo.step for demo in second} & {4, 5, 6}
+
+
 def rows_of(groups: list[Group]) -> list[Row]:
     return [
         Row(prompt_tokens=one.prompt_tokens, tokens=one.completion.tokens, weight=0.0)

@@ -7,12 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
-from transformers import AutoTokenizer, LlamaForCausalLM
 
-from trainers.chat_model import EMBEDDED
 from trainers.sps_folders import report, stored
-from wide_heads import with_heads_of
+from wide_heads import save_wide
 
 pytestmark = pytest.mark.vllm
 HERE = Path(__file__).parent
@@ -20,9 +17,7 @@ STEPS = 6
 
 
 def test_vllm_draws_from_the_weights_that_a_phase_left(tmp_path: Path):
-    model = LlamaForCausalLM.from_pretrained(EMBEDDED, dtype=torch.float32)
-    with_heads_of(model, 32).save_pretrained(tmp_path / "wide")
-    AutoTokenizer.from_pretrained(EMBEDDED).save_pretrained(tmp_path / "wide")
+    save_wide(tmp_path / "wide")
     config = {
         "max_steps": STEPS,
         "use_vllm": True,
