@@ -1,6 +1,7 @@
 """The cost model against numbers derived by hand, against real models, and the knobs it turns."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -149,6 +150,28 @@ def test_lora_leaves_gradients_and_moments_to_the_adapters():
     assert memory.gradients == 4 * adapters
     assert memory.reference == 0
     assert memory.weights == 4 * (QWEN.num_parameters + adapters)
+
+
+@pytest.mark.parametrize(
+    ("sections", "on_gpu", "packs"),
+    [
+        ({}, False, True),
+        ({}, True, False),
+        ({"model": {"compute_dtype": "bfloat16"}}, False, False),
+        ({"model": {"lora": {"rank": 16}}}, False, False),
+        ({"rollout": {"engine": "vllm"}}, False, False),
+    ],
+)
+def test_on_a_cpu_the_hf_engine_has_a_copy_of_the_weights_while_it_generates(
+    sections: dict[str, object], on_gpu: bool, packs: bool
+) -> None:
+    recipe = small_recipe(**sections)
+    work = count_workload(recipe, num_train=12, num_test=4)
+    memory = estimate_memory(recipe, QWEN, work, LENGTHS, Layout(on_gpu=on_gpu))
+    assert memory.packed_weights == (4 * QWEN.matmul_parameters if packs else 0)
+    without = replace(memory, packed_weights=0)
+    assert memory.generating - without.generating == memory.packed_weights
+    assert memory.updating == without.updating
 
 
 def test_vllm_takes_its_share_while_it_is_awake():

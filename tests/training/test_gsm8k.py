@@ -10,6 +10,10 @@ import pytest
 import torch
 
 from data import problem_set
+from unsqueeze.config.model_settings import ModelSettings
+from unsqueeze.policy.forward import TokenLogprobs
+from unsqueeze.policy.policy import Policy
+from unsqueeze.rollout.plain_rows import steps_as_the_model
 from unsqueeze.store.run_directory import RunDirectory
 
 ROOT = Path(__file__).parents[2]
@@ -22,6 +26,14 @@ def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "smollm2"
     subprocess.run([sys.executable, str(ROOT / "scripts" / "smollm2_checkpoint.py"), str(folder)], check=True)
     return folder
+
+
+@pytest.mark.slow
+def test_a_real_model_takes_the_short_ways(smollm2: Path) -> None:
+    """Its logits are large, and rounding with them: no tiny model's are."""
+    policy = Policy.load(ModelSettings(path=str(smollm2)))
+    assert steps_as_the_model(policy.model)
+    assert TokenLogprobs(policy.model).shares_prompts
 
 
 @pytest.mark.slow

@@ -52,6 +52,7 @@ class Memory:
     reference: int
     snapshot: int
     half_weights: int
+    packed_weights: int
     gathered: int
     kv_cache: int
     decoding: int
@@ -68,7 +69,8 @@ class Memory:
 
     @property
     def generating(self) -> int:
-        return self.resident + self.half_weights + self.gathered + self.kv_cache + self.decoding + self.vllm
+        weights = self.half_weights + self.packed_weights + self.gathered
+        return self.resident + weights + self.kv_cache + self.decoding + self.vllm
 
     @property
     def updating(self) -> int:
@@ -95,9 +97,10 @@ def estimate_memory(recipe: Recipe, shape: ModelShape, workload: Workload, lengt
 
     Weights, gradients, AdamW's two moments, and the reference policy are fp32, divided by the shards. The
     moments count twice where the IRL optimizer has a set of its own. LoRA leaves gradients and moments to the adapters
-    and needs no copy for the reference. With bf16, autocast holds a copy of the weights for the length of a pass. FSDP
-    gathers one layer at a time in an update, and the whole policy once a generation. vLLM takes its share while it
-    generates, and throughout where it does not sleep; servers take nothing here.
+    and needs no copy for the reference. With bf16, autocast holds a copy of the weights for the length of a pass; in
+    fp32 on a CPU the hf engine has a copy while it generates. FSDP gathers one layer at a time in an update, and the
+    whole policy once a generation. vLLM takes its share while it generates, and throughout where it does not sleep;
+    servers take nothing here.
     """
     bf16 = recipe.model.compute_dtype == "bfloat16"
     lora = recipe.model.lora
@@ -110,6 +113,7 @@ def estimate_memory(recipe: Recipe, shape: ModelShape, workload: Workload, lengt
     responses = tokens * lengths.longest_response // lengths.longest_row
     prompts = max(1, rows // recipe.rl.group_size)
     elsewhere = recipe.rollout.engine != "hf"
+    packs = not (elsewhere or layout.on_gpu or bf16 or lora)
     vllm = vllm_bytes(recipe, shape, layout) if recipe.rollout.engine == "vllm" else 0
     return Memory(
         process=PROCESS_BYTES["cuda" if layout.on_gpu else "cpu"],
@@ -119,6 +123,7 @@ def estimate_memory(recipe: Recipe, shape: ModelShape, workload: Workload, lengt
         # The weights from the beginning of a phase are remembered in main memory.
         snapshot=0 if layout.on_gpu else 4 * trained,
         half_weights=half // layout.shards,
+        packed_weights=4 * shape.matmul_parameters if packs else 0,
         gathered=(4 * all_weights if not elsewhere else 0) if layout.shards > 1 else 0,
         kv_cache=0 if elsewhere else rows * lengths.longest_row * kv_bytes_per_token(shape, bf16=bf16),
         decoding=0 if elsewhere else decoding_bytes(shape, rows, prompts, lengths, bf16=bf16),

@@ -8,6 +8,7 @@ from unsqueeze.policy.batch import TokenBatch
 from unsqueeze.policy.context import rope_switch
 from unsqueeze.policy.head import token_logprobs
 from unsqueeze.policy.recomputing import recomputes_activations
+from unsqueeze.policy.rounding import agree_to_rounding
 from unsqueeze.policy.shared_prompts import read_in_parts, reads_in_parts
 
 
@@ -101,4 +102,4 @@ def _head_is_plain(model: PreTrainedModel, body: nn.Module) -> bool:
     hidden = body(input_ids=tokens, use_cache=False).last_hidden_state
     if hidden.shape[-1] != head.weight.shape[-1]:  # something stands between the two (RemBERT)
         return False
-    return torch.allclose(head(hidden), model(input_ids=tokens, use_cache=False).logits, rtol=1e-4, atol=1e-4)
+    return agree_to_rounding(head(hidden), model(input_ids=tokens, use_cache=False).logits)

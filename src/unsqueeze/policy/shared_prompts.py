@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from unsqueeze.policy.caches import cache_argument
+from unsqueeze.policy.rounding import agree_to_rounding
 
 _WORTH = 0.85
 """Prompts are shared where this leaves at most this share of the tokens to read: the layers are passed twice."""
@@ -120,7 +121,7 @@ def _reads_alike(body: nn.Module, config: Any, device: torch.device) -> bool:
     for prompt, response_T, read_TH in zip(prompts, responses_NT, read_NTH, strict=True):
         tokens = torch.tensor([[*prompt.tolist(), *response_T.tolist()]], device=device)
         hidden_TH = body(input_ids=tokens, use_cache=False).last_hidden_state[0, len(prompt) - 1 : -1]
-        if not torch.allclose(read_TH, hidden_TH, rtol=1e-4, atol=1e-4):
+        if not agree_to_rounding(read_TH, hidden_TH):
             return False
     return True
 

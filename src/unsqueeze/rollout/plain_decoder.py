@@ -16,15 +16,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, rms_norm
+from torch.nn.functional import rms_norm
 
+from unsqueeze.rollout.packed import Form, Product
 from unsqueeze.rollout.shared_past import LayerPast, Seats
 
 
 class PlainDecoder:
     """The weights of a plain decoder, ready for steps at positions below ``max_length``, while they do not change.
 
-    Products are computed in ``dtype``, and their weights are cast once; sums and norms in the precision of the weights.
+    Products are computed in ``dtype``, and their weights are cast and laid out (``packed``) once; sums and norms in the
+    precision of the weights.
     Raises TypeError, or AttributeError, if ``model`` is no plain decoder.
     """
 
@@ -32,10 +34,11 @@ class PlainDecoder:
         body, head = model.base_model, model.get_output_embeddings()
         self._embeddings: nn.Embedding = body.embed_tokens
         weight = self._embeddings.weight
-        self._dtype = dtype or weight.dtype
-        self._layers = [_Layer(layer, self._dtype) for layer in body.layers]
+        form = Form.of(model, dtype or weight.dtype)
+        self._dtype = form.dtype
+        self._layers = [_Layer(layer, form) for layer in body.layers]
         self._norm = _Norm(body.norm)
-        self._head = _Product([head], self._dtype)
+        self._head = _Product([head], form)
         read = {self._embeddings.weight, self._norm.weight, *self._head.sources}
         for layer in self._layers:
             read.update(layer.sources)
@@ -80,22 +83,22 @@ class PlainDecoder:
 class _Layer:
     """Attention and gated perceptron of one layer, each behind a norm and added to what came in."""
 
-    def __init__(self, layer: Any, dtype: torch.dtype) -> None:
+    def __init__(self, layer: Any, form: Form) -> None:
         attention, mlp = layer.self_attn, layer.mlp
         self.width: int = attention.head_dim
         self._scale: float = attention.scaling
         self._attention_norm = _Norm(layer.input_layernorm)
-        self._joined = _Product([attention.q_proj, attention.k_proj, attention.v_proj], dtype)
+        self._joined = _Product([attention.q_proj, attention.k_proj, attention.v_proj], form)
         self._query_heads = attention.q_proj.out_features // self.width
         self._key_heads = attention.k_proj.out_features // self.width
         self._query_norm = _optional_norm(attention, "q_norm", self.width)
         self._key_norm = _optional_norm(attention, "k_norm", self.width)
-        self._out = _Product([attention.o_proj], dtype)
+        self._out = _Product([attention.o_proj], form)
         self._mlp_norm = _Norm(layer.post_attention_layernorm)
-        self._gate, self._up = _Product([mlp.gate_proj], dtype), _Product([mlp.up_proj], dtype)
+        self._gate, self._up = _Product([mlp.gate_proj], form), _Product([mlp.up_proj], form)
         self._activation: nn.Module = mlp.act_fn
-        self._down = _Product([mlp.down_proj], dtype)
-        self._dtype = dtype
+        self._down = _Product([mlp.down_proj], form)
+        self._dtype = form.dtype
         norms = (self._attention_norm, self._mlp_norm, self._query_norm, self._key_norm)
         products = (self._joined, self._out, self._gate, self._up, self._down)
         self.sources = [norm.weight for norm in norms if norm is not None]
@@ -129,21 +132,20 @@ class _Layer:
 class _Product:
     """Linear layers that read the same, one below the other."""
 
-    def __init__(self, modules: Sequence[Any], dtype: torch.dtype) -> None:
+    def __init__(self, modules: Sequence[Any], form: Form) -> None:
         for module in modules:
             if type(module) is not nn.Linear:
                 raise TypeError(f"{type(module).__name__} is no plain product")
         biases = [module.bias for module in modules]
         self.sources: list[Tensor] = [module.weight for module in modules]
         self.sources += [bias for bias in biases if bias is not None]
-        self._dtype = dtype
-        self._weight = _joined([module.weight for module in modules]).to(dtype)
-        self._bias: Tensor | None = None
-        if any(bias is not None for bias in biases):
-            self._bias = _joined([_bias(module) for module in modules]).to(dtype)
+        self._dtype = form.dtype
+        has_bias = any(bias is not None for bias in biases)
+        bias = _joined([_bias(module) for module in modules]) if has_bias else None
+        self._product = Product(_joined([module.weight for module in modules]), bias, form)
 
     def __call__(self, values: Tensor) -> Tensor:
-        return linear(values.to(self._dtype), self._weight, self._bias)
+        return self._product(values.to(self._dtype))
 
 
 class _Norm:

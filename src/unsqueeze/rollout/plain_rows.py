@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from unsqueeze.policy.caches import cache_of
 from unsqueeze.policy.context import context_length
+from unsqueeze.policy.rounding import agree_to_rounding
 from unsqueeze.policy.shared_prompts import remembers_places_alone
 from unsqueeze.rollout.plain_decoder import PlainDecoder
 from unsqueeze.rollout.shared_past import LayerPast, Seats
@@ -120,4 +121,4 @@ def _steps_alike(model: Any, decoder: PlainDecoder, start: int) -> bool:
     own_NT = next_P[prompt_of_N, None] + torch.arange(2, device=device)
     places_NS = torch.cat([places_PC[prompt_of_N], own_NT], dim=1)
     whole = model(input_ids=tokens_NS, attention_mask=mask_NS, position_ids=places_NS, use_cache=False)
-    return torch.allclose(rows.logits_NV, whole.logits[:, -1], rtol=1e-4, atol=1e-4)
+    return agree_to_rounding(rows.logits_NV, whole.logits[:, -1])
