@@ -112,7 +112,8 @@ def test_free_points_are_made_of_finished_runs(made: tuple[Path, Any, list[LabPl
 
 def test_the_chosen_learning_rate_is_the_one_that_is_run(tmp_path: Path) -> None:
     plans: list[LabPlan] = []
-    rates = {"factors": [2, 3], "seeds": [5], "set": {"data": {"num_validation": 2}, "evaluation": {"validation_n": 2}}}
+    searching = {"data": {"num_validation": 2}, "evaluation": {"validation_n": 2}}
+    rates = {"factors": [2, 3], "widen": 1, "seeds": [5], "set": searching}
     suite = SUITE | {"name": "searched", "arms": {"grpo": {"irl": None}}, "learning_rates": rates}
     suite |= {"set": SUITE["set"] | {"data": SUITE["set"]["data"] | {"num_validation": 2}}}
     for _ in range(2):
@@ -121,15 +122,20 @@ def test_the_chosen_learning_rate_is_the_one_that_is_run(tmp_path: Path) -> None
         assert not result.failed
         chosen = result.chosen["grpo"]
     assert [plan.num_left for plan in plans] == [3, 0]
-    entries = read_record(tmp_path / "searched" / "lab.json")["runs"]
+    record = read_record(tmp_path / "searched" / "lab.json")
+    entries, scores = record["runs"], record["chosen"][0]["scores"]
+    wider = entries[2]["factor"]  # the better one of two is at an end
+    assert wider == pytest.approx(4.5 if scores["3"] > scores["2"] else 4 / 3)
     assert [(entry["role"], entry["factor"], entry["status"]) for entry in entries] == [
         ("search", 2.0, "finished"),
         ("search", 3.0, "finished"),
+        ("search", wider, "finished"),
         ("reported", chosen, "finished"),
     ]
+    assert set(result.tables["learning_rates"].shown[0][3:]).isdisjoint({"", "–"})
     recipes = [uq.open_run((tmp_path / "searched" / entry["path"]).resolve()).recipe for entry in entries]
     given = load_recipe("smoke").rl.learning_rate
-    assert [recipe.rl.learning_rate for recipe in recipes] == [2 * given, 3 * given, chosen * given]
+    assert [recipe.rl.learning_rate for recipe in recipes] == [2 * given, 3 * given, wider * given, chosen * given]
 
 
 def test_a_plan_may_be_refused_and_writes_nothing(made: tuple[Path, Any, list[LabPlan]], tmp_path: Path) -> None:

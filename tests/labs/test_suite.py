@@ -126,6 +126,20 @@ def test_the_search_multiplies_the_learning_rate_of_each_arm_on_seeds_of_its_own
     assert {run.recipe.data.num_test for run in reported} == {8}
 
 
+def test_the_search_goes_on_for_the_arms_whose_choice_is_at_an_end() -> None:
+    rates = {"factors": [0.5, 1, 2], "seeds": [1, 2], "widen": 2}
+    changes = {"set": {"data": {"num_validation": 4}}, "learning_rates": rates}
+    grid = grid_of(check_suite(MINE | changes, "mine"))
+    searched = grid.search()
+    wider = grid.wider({Cell("grpo"): 2.0, Cell("sps"): 1.0}, searched)
+    assert [(run.cell.arm, run.factor, run.seed) for run in wider] == [("grpo", 4.0, 1), ("grpo", 4.0, 2)]
+    given = grid.cells[Cell("grpo")].rl.learning_rate
+    assert [run.recipe.rl.learning_rate for run in wider] == pytest.approx([4 * given] * 2)
+    # Once more beyond where that is better still; not where it was worse, or failed.
+    assert [run.factor for run in grid.wider({Cell("grpo"): 4.0}, searched + wider)] == [8.0, 8.0]
+    assert grid.wider({Cell("grpo"): 2.0}, searched + wider) == []
+
+
 def test_runs_that_differ_in_a_name_alone_are_one_run() -> None:
     one = grid_of(check_suite(MINE, "mine"))
     other = grid_of(check_suite(MINE | {"name": "other", "arms": {"plain": {"irl": None}}}, "other"))

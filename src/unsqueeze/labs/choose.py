@@ -4,7 +4,7 @@ A run's path is a sequence of points (Avg@n, Pass@n), shares in [0, 1], one for 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
@@ -40,6 +40,17 @@ def choose(paths: Mapping[float, Sequence[Sequence[Point]]], criterion: Criterio
     if not scores:
         return None
     return Choice(max(scores, key=lambda factor: (scores[factor], -abs(math.log(factor)))), scores)
+
+
+def beyond(tried: Collection[float], best: float) -> float | None:
+    """Return the factor to try next where the best of those tried is the largest or the smallest: as far from it as it
+    is from its neighbour, by ratio. None where it lies between others, or is the only one.
+    """
+    ordered = sorted(tried)
+    if len(ordered) < 2 or best not in (ordered[0], ordered[-1]):
+        return None
+    neighbour = ordered[-2] if best == ordered[-1] else ordered[1]
+    return best * best / neighbour
 
 
 def score(path: Sequence[Point], criterion: Criterion) -> float:

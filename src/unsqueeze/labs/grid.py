@@ -11,7 +11,8 @@ from typing import Any, Literal
 from unsqueeze.config.load import apply_overrides, arms_of, check_recipe, load_recipe, merged
 from unsqueeze.config.recipe import Recipe
 from unsqueeze.errors import UserError
-from unsqueeze.labs.suite import Suite
+from unsqueeze.labs.choose import beyond
+from unsqueeze.labs.suite import LearningRates, Suite
 from unsqueeze.training.base_evaluation import begins_as
 
 Role = Literal["search", "reported"]
@@ -138,14 +139,25 @@ class Grid:
         return self.suite.control if self.suite.control in arms else next(iter(arms), "")
 
     def search(self) -> list[PlannedRun]:
-        """The runs that learning rates are chosen by; none where they are given."""
+        """The runs that learning rates are chosen by at first; none where they are given."""
         rates = self.suite.learning_rates
-        if rates is None:
-            return []
+        return [] if rates is None else self._searching(rates, dict.fromkeys(self.cells, rates.factors))
+
+    def wider(self, chosen: Mapping[Cell, float], searched: Sequence[PlannedRun]) -> list[PlannedRun]:
+        """The runs that the search goes on with where the factor ``chosen`` is at an end of those searched."""
+        rates = self.suite.learning_rates
+        assert rates is not None
+        tried: dict[Cell, set[float]] = {}
+        for run in searched:
+            tried.setdefault(run.cell, set()).add(run.factor)
+        following = {cell: beyond(tried[cell], factor) for cell, factor in chosen.items()}
+        return self._searching(rates, {cell: (factor,) for cell, factor in following.items() if factor is not None})
+
+    def _searching(self, rates: LearningRates, factors: Mapping[Cell, Sequence[float]]) -> list[PlannedRun]:
         return [
-            PlannedRun(cell, seed, factor, "search", _changed(recipe, rates.set, rates.setting, factor, seed))
-            for cell, recipe in self.cells.items()
-            for factor in rates.factors
+            PlannedRun(cell, seed, factor, "search", _changed(self.cells[cell], rates.set, rates.setting, factor, seed))
+            for cell, of_cell in factors.items()
+            for factor in of_cell
             for seed in rates.seeds
         ]
 

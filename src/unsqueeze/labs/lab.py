@@ -104,12 +104,8 @@ class Lab:
 
     def plan(self) -> LabPlan:
         """Find out what is left to do and how long it will take, by a short run that is timed. Writes nothing."""
-        searched = self.grid.search()
-        whole = {
-            cell for cell in self.grid.cells if all(self.pool.is_done(run) for run in searched if run.cell == cell)
-        }
-        choices = self._choices_by([run for run in searched if run.cell in whole])
-        reported = self.grid.reported(self.grid.as_given() | {cell: one.factor for cell, one in choices.items()})
+        searched, choices = self._searched_so_far()
+        reported = self.grid.reported(self.grid.as_given() | _factors(choices))
         runs: list[Job] = [*searched, *reported, *self.grid.points(reported)]
         left = list({run.digest: run for run in runs if not self.pool.is_done(run)}.values())
         seconds = None
@@ -121,6 +117,28 @@ class Lab:
                 self.watcher.warn(f"how long this will take is not known: {error}")
         num_done = sum(map(self.pool.is_done, runs))
         return LabPlan(self.grid, self.folder, runs, num_done, len(left), len(self.slots), seconds)
+
+    def _searched_so_far(self) -> tuple[list[PlannedRun], dict[Cell, Choice]]:
+        """The runs of the search as far as it can be told, and what was chosen where all of an arm's are done."""
+        searched = self.grid.search()
+        choices = self._choices_of_whole(searched)
+        for _ in range(self._times_wider):
+            wider = self.grid.wider(_factors(choices), searched)
+            if not wider:
+                break
+            searched += wider
+            choices |= self._choices_of_whole(searched)
+        return searched, choices
+
+    def _choices_of_whole(self, searched: Sequence[PlannedRun]) -> dict[Cell, Choice]:
+        """What was chosen for the arms of which every run is done."""
+        left = {run.cell for run in searched if not self.pool.is_done(run)}
+        return self._choices_by([run for run in searched if run.cell not in left])
+
+    @property
+    def _times_wider(self) -> int:
+        rates = self.grid.suite.learning_rates
+        return 0 if rates is None else rates.widen
 
     def _estimate(self, left: Sequence[Job]) -> float:
         """Time a short run of the control, and count the work of what is left."""
@@ -161,11 +179,12 @@ class Lab:
             lock.release()
 
     def _work(self) -> None:
-        if searched := self.grid.search():
-            self._run(searched)
-            self._choose(searched)
+        if self.grid.search():
+            self._search()
             self._estimate_what_was_chosen()
-        factors = {cell: choice.factor for cell, choice in self._choices.items()} if searched else self.grid.as_given()
+            factors = _factors(self._choices)
+        else:
+            factors = self.grid.as_given()
         reported = self.grid.reported(factors)
         self._run(reported)
         finished = {live.run.digest for live in self._lives if live.state == "finished"}
@@ -204,16 +223,26 @@ class Lab:
         if self._pace is None:
             return
         ended = {live.run.digest for live in self._lives}
-        reported = self.grid.reported({cell: choice.factor for cell, choice in self._choices.items()})
+        reported = self.grid.reported(_factors(self._choices))
         runs: list[Job] = [*reported, *self.grid.points(reported)]
         left = [run for run in runs if not self.pool.is_done(run)]
         searched = {digest: seconds for digest, seconds in self._seconds.items() if digest in ended}
         self._seconds = searched | planned_seconds(left, self._pace, self._sizes)
 
-    def _choose(self, runs: Sequence[PlannedRun]) -> None:
-        """Choose the learning rate of every arm by the validation problems."""
-        finished = {live.run.digest for live in self._lives if live.state == "finished"}
-        self._choices = self._choices_by([run for run in runs if run.digest in finished])
+    def _search(self) -> None:
+        """Choose the learning rate of every arm by the validation problems, as far out as the suite goes."""
+        searched: list[PlannedRun] = []
+        wider = self.grid.search()
+        for _ in range(self._times_wider + 1):
+            if self._pace is not None:
+                left = [run for run in wider if not self.pool.is_done(run)]
+                self._seconds |= planned_seconds(left, self._pace, self._sizes)
+            if wider:
+                self._run(wider)
+            searched += wider
+            finished = {live.run.digest for live in self._lives if live.state == "finished"}
+            self._choices = self._choices_by([run for run in searched if run.digest in finished])
+            wider = self.grid.wider(_factors(self._choices), searched)
         for cell in self.grid.cells:
             if cell not in self._choices:
                 self._not_chosen[cell] = "none of the runs that its learning rate is chosen by came to its end."
@@ -278,3 +307,8 @@ class Lab:
                 for seed in self.grid.suite.seeds
             ]
         write_lab(self.folder, self._record | {"chosen": choice_entries(self.grid, self._choices), "runs": entries})
+
+
+def _factors(choices: Mapping[Cell, Choice]) -> dict[Cell, float]:
+    """The factors that were chosen."""
+    return {cell: choice.factor for cell, choice in choices.items()}

@@ -51,6 +51,9 @@ class LearningRates(Settings):
         2.0,
     )
     """What each arm's own value of it is multiplied by."""
+    widen: int = Field(0, ge=0)
+    """How often the search of an arm goes on beyond the largest or smallest factor where that is the best so far, each
+    time by the step between the last two."""
     seeds: Seeds
     """Seeds of the search; none of them is reported."""
     choose_by: Literal["area", "avg", "pass_at_n"] = "area"
