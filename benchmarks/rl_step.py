@@ -26,6 +26,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
+from models import add_model, check_model, name_of
 from pages import deliver, median_and_range, this_commit
 from rl_step_sides import Turn, Work
 
@@ -81,14 +82,13 @@ def lines_of(kl_coefficient: float, found: dict[str, list[Turn]]) -> list[str]:
 
 def page(found: dict[float, dict[str, list[Turn]]], turns: int, work: Work) -> str:
     """The result as Markdown."""
-    model = "the embedded model" if work.model is None else Path(work.model).name
     return "\n".join(
         [
             "# An RL step: ours and TRL's",
             "",
-            f"Made by `python benchmarks/rl_step.py` at commit `{this_commit()}`, {model}, seed 0: {turns} turns of "
-            f"{work.steps} steps, each after {work.warm_up} that warm up; {work.prompts} prompts × {work.group_size} "
-            f"responses of at most {work.max_tokens} tokens; trl {version('trl')}, transformers "
+            f"Made by `python benchmarks/rl_step.py` at commit `{this_commit()}`, {name_of(work.model)}, seed 0: "
+            f"{turns} turns of {work.steps} steps, each after {work.warm_up} that warm up; {work.prompts} prompts × "
+            f"{work.group_size} responses of at most {work.max_tokens} tokens; trl {version('trl')}, transformers "
             f"{version('transformers')}, torch {version('torch')}, threads: {work.threads}. The script says what is "
             "measured.",
             "",
@@ -108,12 +108,10 @@ def main() -> None:
     parser.add_argument("--kl-coefficients", type=float, nargs="+", default=[0.0, 0.01])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rows-at-once", type=int, help="responses in a micro-batch of TRL's: 128, of a model 8")
-    parser.add_argument("--model", type=Path, help="a chat model's checkpoint; without it, the embedded model")
-    parser.add_argument("--problems", type=Path, help="with --model: a JSONL file with problem and answer")
+    add_model(parser)
     parser.add_argument("--out", type=Path, help="the page to write; without it, it is printed")
     arguments = parser.parse_args()
-    if (arguments.model is None) != (arguments.problems is None):
-        parser.error("--model and --problems go together: a checkpoint, and what it is asked")
+    check_model(parser, arguments.model, arguments.problems)
     work = replace(EMBEDDED, threads=arguments.threads)
     if arguments.model is not None:
         model, problems = str(arguments.model.resolve()), str(arguments.problems.resolve())

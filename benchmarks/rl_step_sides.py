@@ -24,7 +24,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from coin import coin
 from countdown_trl import countdown_parts
-from unsqueeze.config.load import arms_of, load_recipe
+from models import control_of
 from unsqueeze.config.recipe import Recipe
 from unsqueeze.errors import Interrupted
 from unsqueeze.policy.loading import without_progress_bars
@@ -91,15 +91,9 @@ def recipe_of(work: Work) -> Recipe:
         f"data.num_train={PROBLEMS}",
         *("evaluation.n=1", "data.num_test=4", "checkpoint.every_steps=null"),
     ]
-    if work.model is None:
-        return arms_of(load_recipe("quickstart", settings), "quickstart")["grpo"]
-    settings += [
-        f"model.path={work.model}",
-        f"data.train_path={work.problems}",
-        f"data.test_path={work.problems}",
-        *("verify.verifier=coin:coin", "evaluation.every_steps=null", "irl=null"),
-    ]
-    return load_recipe("gsm8k-smollm2", settings)
+    if work.model is not None:
+        settings += ["verify.verifier=coin:coin", "evaluation.every_steps=null"]
+    return control_of(work.model, work.problems, settings)
 
 
 class Clock(Silent):

@@ -1,12 +1,14 @@
-"""One update of the embedded model, prompts read once a row and once for all rows of a group, and the floor of both.
+"""One update, prompts read once a row and once for all rows of a group, and the floor of both.
 
     python benchmarks/update.py --out docs/results/update-cpu.md
+    python benchmarks/update.py --model ./smollm2 --problems gsm8k_train.jsonl --prompts 2 --turns 5 --steps 1
 
-The rows are those of an RL step of the quickstart: 16 prompts × 8 rollouts that the model draws, all trained on. Both
-sides take turns in one process, on the same rows and from the same weights, and times are CPU time. The floor is
-counted on paper: three times two floating-point operations a weight of the layers and the head for each token that is
-read (a token of a prompt meets no head), at the rate of a plain product of two 1,024 × 1,024 matrices in the same
-process. What attention, norms and the optimizer do is not in it.
+The rows are those of an RL step of the quickstart: 16 prompts × 8 rollouts that the model draws, all trained on; or of
+the recipe for SmolLM2 with a model of one's own, responses of at most 128 tokens. Both sides take turns in one process,
+on the same rows and from the same weights, and times are CPU time. The floor is counted on paper: three times two
+floating-point operations a weight of the layers and the head for each token that is read (a token of a prompt meets no
+head), at the rate of a plain product of two 1,024 × 1,024 matrices in the same process. What attention, norms and the
+optimizer do is not in it.
 """
 
 import argparse
@@ -21,27 +23,24 @@ from unittest import mock
 import numpy as np
 import torch
 
+from models import add_model, check_model, control_of, name_of, prompts_of
 from pages import deliver, median_and_range, this_commit
-from unsqueeze.config.load import arms_of, load_recipe
+from unsqueeze.config.rl_settings import RlSettings
 from unsqueeze.policy.batch import Row, TokenBatch, collate
 from unsqueeze.policy.loading import without_progress_bars
 from unsqueeze.policy.optimize import make_optimizer, optimizer_step
 from unsqueeze.policy.policy import Policy
 from unsqueeze.rollout.hf import HfEngine
 from unsqueeze.rollout.types import Sampling
-from unsqueeze.tasks.countdown import countdown_problems
 from unsqueeze.training.rl_step import surrogate_loss
 
-PROMPTS, GROUP_SIZE, MAX_TOKENS, STEPS = 16, 8, 20, 5
-RECIPE = arms_of(load_recipe("quickstart", []), "quickstart")["grpo"]
+GROUP_SIZE = 8
 
 
-def rows_of_a_step(policy: Policy) -> list[Row]:
+def rows_of_a_step(policy: Policy, prompts: Sequence[Sequence[int]], max_tokens: int) -> list[Row]:
     """Rollouts of the policy, of which three in a group of eight count as right."""
-    problems, _ = countdown_problems(PROMPTS, 1, 0)
-    prompts = [policy.tokenizer(problem.prompt)["input_ids"] for problem in problems]
     groups = HfEngine(policy.model, policy.tokenizer).generate(
-        prompts, GROUP_SIZE, Sampling(temperature=1.0, max_tokens=MAX_TOKENS), seeds=range(PROMPTS)
+        prompts, GROUP_SIZE, Sampling(temperature=1.0, max_tokens=max_tokens), seeds=range(len(prompts))
     )
     total = sum(len(completion.tokens) for group in groups for completion in group)
     return [
@@ -66,11 +65,11 @@ def cpu_ms(work: Callable[[], object], times: int) -> float:
     return 1e3 * (time.process_time() - begun) / times
 
 
-def step_ms(policy: Policy, rows: Sequence[Row], *, shared: bool) -> tuple[float, float]:
+def step_ms(policy: Policy, rl: RlSettings, rows: Sequence[Row], steps: int, *, shared: bool) -> tuple[float, float]:
     """CPU time of an update in ms, and the loss of the first, from weights that are put back."""
     weights = policy.full_weights()
     losses: list[float] = []
-    optimizer = make_optimizer(policy, RECIPE.rl)
+    optimizer = make_optimizer(policy, rl)
 
     def update() -> None:
         losses.append(
@@ -78,9 +77,9 @@ def step_ms(policy: Policy, rows: Sequence[Row], *, shared: bool) -> tuple[float
                 policy,
                 optimizer,
                 rows,
-                partial(surrogate_loss, settings=RECIPE.rl),
-                tokens_per_microbatch=RECIPE.rl.tokens_per_microbatch,
-                max_grad_norm=RECIPE.rl.max_grad_norm,
+                partial(surrogate_loss, settings=rl),
+                tokens_per_microbatch=rl.tokens_per_microbatch,
+                max_grad_norm=rl.max_grad_norm,
             ).loss
         )
 
@@ -88,7 +87,7 @@ def step_ms(policy: Policy, rows: Sequence[Row], *, shared: bool) -> tuple[float
         return collate(rows, pad=policy.pad, device=policy.device)
 
     with mock.patch.object(policy, "collate", policy.collate if shared else whole):
-        taken = cpu_ms(update, STEPS)
+        taken = cpu_ms(update, steps)
     policy.put_weights(weights)
     return taken, losses[0]
 
@@ -108,33 +107,37 @@ def floor_ms(policy: Policy, batch: TokenBatch, gflops: float) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=5, help="updates of a turn, after one that warms up")
+    parser.add_argument("--prompts", type=int, default=16)
+    add_model(parser)
     parser.add_argument("--out", type=Path, help="the page to write; without it, it is printed")
     arguments = parser.parse_args()
     without_progress_bars()
     torch.set_num_threads(1)
-    policy = Policy.load(RECIPE.model)
-    rows = rows_of_a_step(policy)
+    check_model(parser, arguments.model, arguments.problems)
+    recipe = control_of(arguments.model, arguments.problems, ["rollout.max_tokens=128"] if arguments.model else [])
+    policy = Policy.load(recipe.model)
+    rows = rows_of_a_step(policy, prompts_of(recipe, policy, arguments.prompts), recipe.rollout.max_tokens)
     matrix = torch.randn(1024, 1024)
     found: dict[bool, list[float]] = {False: [], True: []}
     rates, losses = [], {}
     for _ in range(arguments.turns):
         rates.append(2e-6 * 1024**3 / cpu_ms(lambda: matrix @ matrix, 5))
         for shared, times in found.items():
-            taken, losses[shared] = step_ms(policy, rows, shared=shared)
+            taken, losses[shared] = step_ms(policy, recipe.rl, rows, arguments.steps, shared=shared)
             times.append(taken)
     gflops = max(rates)
     batches = {False: collate(rows, pad=policy.pad, device=policy.device), True: policy.collate(rows)}
     floors = {shared: floor_ms(policy, batch, gflops) for shared, batch in batches.items()}
-    commit = this_commit()
     ratios = [a / b for a, b in zip(found[False], found[True], strict=True)]
     page = "\n".join(
         [
             "# An update: prompts read once a row, and once for all rows of a group",
             "",
-            f"Made by `python benchmarks/update.py` at commit `{commit}`: {arguments.turns} turns of {STEPS} updates "
-            f"on {len(rows)} rows, torch {version('torch')}, transformers {version('transformers')}, one thread, other "
-            "work on the machine. Median [smallest, largest]; plain products ran at "
-            f"{gflops:.0f} GFLOP/s at best.",
+            f"Made by `python benchmarks/update.py` at commit `{this_commit()}`: {name_of(arguments.model)}, "
+            f"{arguments.turns} turns of {arguments.steps} updates on {len(rows)} rows, torch {version('torch')}, "
+            f"transformers {version('transformers')}, one thread, other work on the machine. Median [smallest, "
+            f"largest]; plain products ran at {gflops:.0f} GFLOP/s at best.",
             "",
             "| prompts are read | an update, CPU ms | floor of the products, ms | times the floor | loss |",
             "| --- | ---: | ---: | ---: | ---: |",
