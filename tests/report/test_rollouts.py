@@ -16,12 +16,14 @@ from hypothesis import strategies as st
 import unsqueeze as uq
 from report_parts import HOSTILE, mathematics, with_hostile_words
 from tiny_models import byte_tokenizer
+from unsqueeze.plain_json import dumps
 from unsqueeze.report import rollouts as module
 from unsqueeze.report.gather import gather
 from unsqueeze.report.packing import FIRST_CODE, LEVELS, length_codes, logp_codes
 from unsqueeze.report.pieces import Pieces
-from unsqueeze.report.rollouts import Packed, packed, spread
+from unsqueeze.report.rollouts import Packed, _evaluations, packed, spread
 from unsqueeze.store.rollouts import read_rollouts
+from unsqueeze.store.table import read_table
 from unsqueeze.training.estimating import estimator_of
 from unsqueeze.training.rl_rows import trained_rollouts
 
@@ -119,15 +121,34 @@ def test_steps_are_spread_evenly_however_many_are_taken(count: int, taken: int) 
         assert max(b - a for a, b in pairwise(first)) <= 4 * (count - 1) / (len(first) - 1)
 
 
-def test_what_does_not_fit_is_said(arms: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_does_not_fit_is_said(arms: Path) -> None:
     few = packed(gather([str(arms / "grpo")]), most=20)
     assert {group["step"] for group in few.groups if group["kind"] == "rollouts"} == {1, 5}
     assert any("the rollouts of 3 of 5 steps" in said for said in few.left_out)
-    monkeypatch.setattr(module, "MOST_BYTES", 10)
-    none = packed(gather([str(arms / "grpo")]))
+    none = packed(gather([str(arms / "grpo")]), room=10)
     assert none.groups == []
     assert any("the samples of 4 of 4 problems" in said for said in none.left_out)
-    assert any("the rollouts of 5 of 5 steps" in said for said in none.left_out)
+    assert any("all samples of" in said and "further evaluations" in said for said in none.left_out)
+    assert any("grpo: all rollouts, which would not fit" in said for said in none.left_out)
+
+
+def test_nothing_is_read_once_something_did_not_fit(arms: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report, read = gather([str(arms / "grpo"), str(arms / "sps")]), []
+    whole = packed(report)
+    monkeypatch.setattr(module, "read_table", lambda path, schema: read.append(path) or read_table(path, schema))
+    monkeypatch.setattr(module, "pieces_of", lambda *given: pytest.fail("a tokenizer was loaded for nothing"))
+    found = packed(report, room=whole.size // 50)
+    assert found.is_full
+    assert len(read) < len(_evaluations(report))
+
+
+def test_the_size_counts_what_the_page_will_hold(arms: Path) -> None:
+    found = packed(gather([str(arms)]))
+    assert "rollout-index" in found.blocks
+    texts = [*found.prompts.values(), *found.golds.values()]
+    held = sum(map(len, [*found.blocks.values(), *map(dumps, found.groups), *map(dumps, texts)]))
+    assert held <= found.size <= 1.5 * held
+    assert not found.is_full
 
 
 def test_a_damaged_file_is_named_and_the_others_are_shown(arms: Path, tmp_path: Path) -> None:

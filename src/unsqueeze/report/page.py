@@ -23,7 +23,7 @@ from unsqueeze.report.charts import NUM_INNER_BINS, all_figures, models
 from unsqueeze.report.figures import BASE_DARK, BASE_LIGHT, COLORS_DARK, COLORS_LIGHT
 from unsqueeze.report.model import Report
 from unsqueeze.report.plane import plane
-from unsqueeze.report.rollouts import Packed
+from unsqueeze.report.rollouts import MOST_BYTES, MOST_ROLLOUTS, Packed, packed
 from unsqueeze.report.statements import details, headline
 from unsqueeze.report.tables import all_tables, contrast_rows, moved_problems
 from unsqueeze.tables import WRITERS, Table
@@ -31,16 +31,24 @@ from unsqueeze.tables import WRITERS, Table
 SCRIPTS = ("data.js", "text.js", "figures.js", "rollouts.js", "browser.js", "page.js")
 """The page's own scripts, each after those that it imports from."""
 
+MOST_OF_PAGE = 20_000_000
+LEAST_BYTES = 1_000_000
+_ROOM_OF_TEXT = 500_000
+"""For styles, warnings and headings."""
+
 RELOAD_S = 15
 """Seconds after which the page of a run that goes on loads itself again."""
 
 
-def render(report: Report, rollouts: Packed, *, live: bool = False) -> bytes:
-    """Return the page; one that is ``live`` reloads itself."""
+def render(report: Report, *, most_rollouts: int = MOST_ROLLOUTS, live: bool = False) -> bytes:
+    """Return the page, with so many rollouts at most; one that is ``live`` reloads itself.
+
+    It stays under 20 MB: rollouts get the room that everything else leaves, 1 MB of it at least.
+    """
     tables = all_tables(report)
     charts, figures = plane(report), all_figures(report)
     has_plane = bool(charts.figures)
-    data = {
+    data: dict[str, Any] = {
         "plane": charts.to_json_object() if has_plane else None,
         "figures": [figure.to_json_object() for figure in figures],
         "tables": {name: {form: write(table) for form, write in WRITERS.items()} for name, table in tables.items()},
@@ -53,11 +61,15 @@ def render(report: Report, rollouts: Packed, *, live: bool = False) -> bytes:
         },
         "colors": {"light": [BASE_LIGHT, *COLORS_LIGHT], "dark": [BASE_DARK, *COLORS_DARK]},
         "reload_s": RELOAD_S if live else None,
-        "rollouts": rollouts.to_json_object(),
         "models": models(report),
         "moved": [each.to_json_object() for each in moved_problems(report)],
         "bins": [each.label for each in accuracy_histogram([1], [1], NUM_INNER_BINS)],
     }
+    scripts = [_plotly(), asset("katex.min.js"), own_script()]
+    # A table stands in the page once more, as HTML, about as long as its three forms.
+    beside = sum(map(len, scripts)) + len(_json(data)) + 2 * len(dumps(data["tables"])) + _ROOM_OF_TEXT
+    rollouts = packed(report, most=most_rollouts, room=min(MOST_BYTES, max(LEAST_BYTES, MOST_OF_PAGE - beside)))
+    data["rollouts"] = rollouts.to_json_object()
     page = (
         environment()
         .from_string(asset("page.html.j2"))
@@ -92,7 +104,7 @@ def render(report: Report, rollouts: Packed, *, live: bool = False) -> bytes:
             else None,
             data=_json(data),
             blocks=rollouts.blocks.items(),
-            scripts=[_script(text) for text in (_plotly(), asset("katex.min.js"), own_script())],
+            scripts=[_script(text) for text in scripts],
         )
     )
     return page.encode("utf-8", errors="replace")

@@ -11,6 +11,7 @@ import torch
 from unsqueeze.api.runs import open_run
 from unsqueeze.errors import UnsqueezeError, one_line
 from unsqueeze.metrics.histogram import place_in_histogram
+from unsqueeze.plain_json import dumps
 from unsqueeze.report.charts import NUM_INNER_BINS
 from unsqueeze.report.model import Report, RunRecord
 from unsqueeze.report.packing import length_codes, logp_codes, pack, rounded
@@ -26,7 +27,7 @@ from unsqueeze.verify.verdict import Verdict
 
 MOST_ROLLOUTS = 50_000
 MOST_BYTES = 13_500_000
-"""Bounds on what a page holds of rollouts and samples, so that the file stays under 20 MB."""
+"""Bounds on what a page holds of rollouts and samples; ``page.render`` gives less room where the rest needs it."""
 
 LONGEST_TEXT = 200_000
 """Characters of a text that are kept; of a longer one the page says how many there were."""
@@ -39,8 +40,14 @@ STOPS = dict(zip(StopReason, "esl", strict=True))
 
 @dataclass(slots=True)
 class Packed:
-    """What a page holds: blocks by name, the index of groups, what is left out, and the prompts of problems."""
+    """What a page holds: blocks by name, the index of groups, what is left out, and the prompts of problems.
 
+    ``size`` are the bytes of blocks, index and problems, of which there are at most ``room``; ``is_full`` once
+    something did not fit, after which nothing more is read.
+    """
+
+    room: int = MOST_BYTES
+    is_full: bool = False
     blocks: dict[str, str] = field(default_factory=dict)
     groups: list[dict[str, Any]] = field(default_factory=list)
     rollouts: dict[str, list[Any]] = field(
@@ -55,27 +62,41 @@ class Packed:
     def add(self, name: str, groups: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> bool:
         """Add a block of groups: what the index says of each, and its rollouts. False if there is no room for it."""
         block = pack({"groups": [inside for _, inside in groups]})
-        if self.size + len(block) > MOST_BYTES:
+        listed = [
+            about | {"block": name, "place": place, "size": len(inside["text"])}
+            for place, (about, inside) in enumerate(groups)
+        ]
+        index: dict[str, list[Any]] = {
+            "verdict": ["".join(inside["verdict"]) for _, inside in groups],
+            "stop": ["".join(inside["stop"]) for _, inside in groups],
+            "tokens": [inside["tokens"] for _, inside in groups],
+            "logp": [inside["mean_logp"] for _, inside in groups],
+            "chosen": [sorted(map(int, inside["chosen"])) for _, inside in groups],
+        }
+        size = len(block) + len(dumps(listed)) + len(pack(index))  # packed together, indices are no larger
+        if self.size + size > self.room:
+            self.is_full = True
             return False
         self.blocks[name] = block
-        self.size += len(block)
-        for place, (about, inside) in enumerate(groups):
-            self.groups.append(about | {"block": name, "place": place, "size": len(inside["text"])})
-            self.rollouts["verdict"].append("".join(inside["verdict"]))
-            self.rollouts["stop"].append("".join(inside["stop"]))
-            self.rollouts["tokens"].append(inside["tokens"])
-            self.rollouts["logp"].append(inside["mean_logp"])
-            self.rollouts["chosen"].append(sorted(map(int, inside["chosen"])))
+        self.size += size
+        self.groups += listed
+        for key, values in index.items():
+            self.rollouts[key] += values
         return True
 
     def problem(self, benchmark: str, problem_id: str, gold: str | None, prompt: str | None = None) -> int:
         """Return the number of a problem."""
         number = self.problems.setdefault((benchmark, problem_id), len(self.problems))
         if gold is not None:
-            self.golds.setdefault(number, gold[:LONGEST_TEXT])
+            self._say(self.golds, number, gold)
         if prompt is not None:
-            self.prompts.setdefault(number, prompt[:LONGEST_TEXT])
+            self._say(self.prompts, number, prompt)
         return number
+
+    def _say(self, texts: dict[int, str], number: int, text: str) -> None:
+        if number not in texts:
+            texts[number] = text[:LONGEST_TEXT]
+            self.size += len(dumps(texts[number]))
 
     def to_json_object(self) -> dict[str, Any]:
         """Return what the page reads at once; blocks are apart."""
@@ -91,12 +112,18 @@ class Packed:
         }
 
 
-def packed(report: Report, *, most: int = MOST_ROLLOUTS) -> Packed:
+def packed(report: Report, *, most: int = MOST_ROLLOUTS, room: int = MOST_BYTES) -> Packed:
     """Return the samples of evaluations and the rollouts of every run, evenly spread over its steps as far as there is
-    room.
+    room: at most so many rollouts, and bytes.
     """
-    found = Packed()
-    for evaluation in _evaluations(report):
+    found = Packed(room=room)
+    evaluations = _evaluations(report)
+    for place, evaluation in enumerate(evaluations):
+        if found.is_full:
+            found.left_out.append(
+                f"all samples of {len(evaluations) - place} further evaluations, which would not fit."
+            )
+            break
         _add_samples(found, evaluation)
     trainings = report.trainings
     for run in trainings:
@@ -116,10 +143,10 @@ def _add_prompts(found: Packed, run: RunRecord) -> None:
     except (UnsqueezeError, OSError):
         return
     known = {problem.id: problem for problem in (*data.test, *data.validation)}
-    for (_, problem_id), number in found.problems.items():
+    for (benchmark, problem_id), number in found.problems.items():
         problem = known.get(problem_id)
         if problem is not None and problem.answer[:LONGEST_TEXT] == found.golds.get(number):
-            found.prompts.setdefault(number, problem.prompt[:LONGEST_TEXT])
+            found.problem(benchmark, problem_id, None, problem.prompt)
 
 
 def _evaluations(report: Report) -> list[tuple[RunRecord, int | None, Path]]:
@@ -190,6 +217,9 @@ def _add_rollouts(found: Packed, run: RunRecord, most: int) -> None:
     directory = RunDirectory.open(run.path)
     steps = directory.rollouts.steps()
     if not steps:
+        return
+    if found.is_full:
+        found.left_out.append(f"{run.label}: all rollouts, which would not fit. They are in {run.path / 'rollouts'}.")
         return
     try:
         demos = open_run(run.path).demonstrations().to_pylist()

@@ -8,7 +8,7 @@ from unsqueeze.report.charts import all_figures
 from unsqueeze.report.gather import gather
 from unsqueeze.report.page import render
 from unsqueeze.report.plane import plane
-from unsqueeze.report.rollouts import MOST_ROLLOUTS, packed
+from unsqueeze.report.rollouts import MOST_ROLLOUTS
 from unsqueeze.report.tables import all_tables
 from unsqueeze.store.atomic import make_folder
 from unsqueeze.store.outputs import output_file
@@ -36,7 +36,7 @@ def write_report(
     named = [str(sources)] if isinstance(sources, str | Path) else [str(each) for each in sources]
     target = default_place(named) if out is None else Path(out)
     report = gather(named, progress=progress)
-    page = render(report, packed(report, most=most_rollouts), live=live)
+    page = render(report, most_rollouts=most_rollouts, live=live)
     with output_file(target) as path:
         path.write_bytes(page)
     return target
