@@ -17,9 +17,11 @@ import unsqueeze as uq
 from report_parts import HOSTILE, mathematics, with_hostile_words
 from tiny_models import byte_tokenizer
 from unsqueeze.plain_json import dumps
+from unsqueeze.report import page
 from unsqueeze.report import rollouts as module
 from unsqueeze.report.gather import gather
 from unsqueeze.report.packing import FIRST_CODE, LEVELS, length_codes, logp_codes
+from unsqueeze.report.page import render
 from unsqueeze.report.pieces import Pieces
 from unsqueeze.report.rollouts import Packed, _evaluations, packed, spread
 from unsqueeze.store.rollouts import read_rollouts
@@ -180,3 +182,17 @@ def test_a_run_of_mathematics(tmp_path: Path) -> None:
     assert about["right"] == 3
     assert all(content["pieces"][:3])
     assert sum(ord(code) - FIRST_CODE for code in content["pieces"][0]) == len(content["text"][0])
+
+
+def test_rollouts_get_the_room_that_the_rest_of_the_page_leaves(arms: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = gather([str(arms)])
+    whole = render(report)
+    bare = render(report, most_rollouts=0)
+    monkeypatch.setattr(page, "LEAST_BYTES", 1000)
+    monkeypatch.setattr(page, "MOST_OF_PAGE", len(whole) + 400_000)
+    narrow = render(report)
+    assert len(narrow) <= len(whole) + 400_000
+    assert b"which would not fit" in narrow
+    assert b"which would not fit" not in whole
+    assert len(narrow) < len(whole)
+    assert len(bare) < len(whole)

@@ -24,7 +24,7 @@ from unsqueeze.evaluation.result import Evaluation
 from unsqueeze.evaluation.settings import verify_settings
 from unsqueeze.evaluation.sides import paired_by_seed, sides_of
 from unsqueeze.evaluation.summarise import tally_of
-from unsqueeze.evaluation.tallying import sample_source, tally_samples
+from unsqueeze.evaluation.tallying import own_samples, sample_source, tally_samples
 from unsqueeze.evaluation.verdict_files import count_samples, write_verdicts
 from unsqueeze.extensions import EXPORTERS
 from unsqueeze.interop.exporters import COLUMNS, Exporter, grouped
@@ -275,6 +275,8 @@ def tally_of_source(
         found = sample_source(str(samples))
         if found != str(samples):
             progress.say(f"{samples}: reading {found}")
+        if by == "benchmark" and (table := own_samples(found)) is not None:
+            return tally_of(table)
         notes = FileNotes(skip_bad=skip_bad)
         tally = tally_samples(found, verifier, by=by, notes=notes, warn=progress.warn)
         notes.tell(progress)

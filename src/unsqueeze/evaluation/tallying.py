@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from unsqueeze.errors import UserError
+import pyarrow as pa
+
+from unsqueeze.errors import RunError, UserError
 from unsqueeze.evaluation.file_notes import FileNotes
 from unsqueeze.evaluation.identities import COLUMNS as IDENTITY_COLUMNS
 from unsqueeze.evaluation.identities import Identities, check_by
@@ -30,6 +32,8 @@ from unsqueeze.interop.sample_files import (
 from unsqueeze.metrics.tally import Tallier, Tally
 from unsqueeze.store.arms import refuse_arms
 from unsqueeze.store.evals import EvalWriter
+from unsqueeze.store.samples import SAMPLE_SCHEMA
+from unsqueeze.store.table import read_table
 from unsqueeze.verify.math_verifier import MathVerifier
 from unsqueeze.verify.verdict import of_unreadable_gold
 
@@ -107,6 +111,21 @@ def tally_samples(
     check_by(by, fields, source)
     identities.check(verifier, warn)
     return tally
+
+
+def own_samples(source: str) -> pa.Table | None:
+    """Return the samples of a file that an evaluation of ours wrote, judged as they are; None for any other.
+
+    None, too, where a problem has two gold answers there: what that means is asked sample by sample.
+    """
+    if not is_parquet(source):
+        return None
+    try:
+        table = read_table(Path(source), SAMPLE_SCHEMA)
+    except RunError:
+        return None
+    golds = table.group_by(["benchmark", "problem_id"]).aggregate([("gold", "count_distinct")])
+    return table if set(golds["gold_count_distinct"].to_pylist()) == {1} else None
 
 
 def _foreign_files(folder: Path) -> list[Path]:
