@@ -1,8 +1,8 @@
 """Products with weights that do not change for a while, laid out as the processor reads them best.
 
 A product of few rows takes its time from reading the weights. On x86 oneDNN, which PyTorch brings along, reads fp32
-weights that it has laid out itself 1.1 to 1.6 times as fast as a plain product does at 8 to 128 rows, and a head of
-49,152 tokens 1.8 to 2.7 times (``benchmarks/packed_products.py``). The numbers are those of a plain product to
+weights that it has laid out itself 1.1 to 1.8 times as fast as a plain product does at 8 to 128 rows, and a head of
+49,152 tokens 1.5 to 2.4 times (``benchmarks/packed_products.py``). The numbers are those of a plain product to
 rounding.
 """
 
