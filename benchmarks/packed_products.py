@@ -9,7 +9,8 @@ is the largest difference of an entry, beside the largest entry.
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,6 +21,10 @@ from unsqueeze.rollout.packed import Form, Product
 
 SHAPES = {"attention's output": (576, 576, 60), "up": (576, 1536, 30), "down": (1536, 576, 30), "head": (576, 49152, 2)}
 ROWS = (1, 8, 32, 128, 2048)
+
+
+def products_of(products: Sequence[Product], values: torch.Tensor) -> list[torch.Tensor]:
+    return [product(values) for product in products]
 
 
 def gflops(work: Callable[[], object], operations: float) -> float:
@@ -41,7 +46,7 @@ def line_of(name: str, rows: int, turns: int) -> str:
     rates: dict[bool, list[float]] = {False: [], True: []}
     for turn in range(1 + turns):  # the first warms up
         for packed, products in sides.items():
-            rate = gflops(lambda products=products: [product(values) for product in products], operations)  # type: ignore[misc]
+            rate = gflops(partial(products_of, products, values), operations)
             if turn:
                 rates[packed].append(rate)
     plain, laid_out = sides[False][0](values), sides[True][0](values)

@@ -10,11 +10,11 @@ own it is problems of a JSONL file as the recipe ``gsm8k-smollm2`` asks them, an
 decides: a model that solves nothing would leave ours without an update, and TRL with one that changes nothing.
 
 A step is the time from the end of one to the end of the next, so that everything a trainer does between them counts;
-neither evaluates or saves checkpoints, and ours stores every rollout. Ours stops inside its first phase: what it reads
-where a phase begins and ends, once in 50 steps, is not in a step. The ratio is that of the CPU time a step takes,
-which other work on the machine lengthens less than time by the clock; the columns of its parts are by the clock. With
-``--kl-coefficients 0 0.01`` each is measured without and with a reference policy. A cell is the median over the turns,
-smallest and largest. What TRL reads in one pass is ``--rows-at-once`` of its own.
+neither evaluates or saves checkpoints, and ours stores every rollout. Ours stops inside its first phase, a pass over
+800 problems: what it reads where a phase begins and ends is not in a step. The ratio is that of the CPU time a step
+takes, which other work on the machine lengthens less than time by the clock; the columns of its parts are by the clock.
+With ``--kl-coefficients 0 0.01`` each is measured without and with a reference policy. A cell is the median over the
+turns, smallest and largest. What TRL reads in one pass is ``--rows-at-once`` of its own.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from pathlib import Path
 
 from models import add_model, check_model, name_of
 from pages import deliver, median_and_range, this_commit
-from rl_step_sides import Turn, Work
+from rl_step_sides import PROBLEMS, Turn, Work
 
 EMBEDDED = Work(
     steps=20, warm_up=2, prompts=16, group_size=8, max_tokens=20, learning_rate=1e-4, rows_at_once=128, threads=1
@@ -51,7 +51,7 @@ def take_turns(turns: int, work: Work) -> dict[str, list[Turn]]:
 
 
 def turn_of(side: str, work: Work) -> Turn:
-    """What a process of its own says; its last line is the turn."""
+    """Return what a process of its own says; its last line is the turn."""
     command = [sys.executable, str(Path(__file__).with_name("rl_step_sides.py")), side, json.dumps(vars(work))]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return Turn(**json.loads(done.stdout.splitlines()[-1]))
@@ -118,6 +118,11 @@ def main() -> None:
         work = replace(OF_A_MODEL, threads=arguments.threads, model=model, problems=problems)
     own = {name: getattr(arguments, name) for name in ("steps", "prompts", "rows_at_once")}
     work = replace(work, **{name: value for name, value in own.items() if value is not None})
+    work = replace(work, rows_at_once=min(work.rows_at_once, work.rows))
+    if work.rows % work.rows_at_once:
+        parser.error(f"a step has {work.rows} responses, which --rows-at-once {work.rows_at_once} does not divide")
+    if work.warm_up + work.steps >= PROBLEMS // work.prompts:
+        parser.error(f"--steps: a phase has {PROBLEMS // work.prompts} steps, and ours is measured inside of one")
     found = {}
     for coefficient in arguments.kl_coefficients:
         found[coefficient] = take_turns(arguments.turns, replace(work, kl_coefficient=coefficient))

@@ -97,7 +97,7 @@ def recipe_of(work: Work) -> Recipe:
 
 
 class Clock(Silent):
-    """When each step of ours ended, and what its line of metrics says; asks to stop after ``steps`` of them."""
+    """Takes down when each step of ours ended and its line of metrics, and asks to stop after ``steps`` of them."""
 
     def __init__(self, steps: int) -> None:
         self.steps = steps

@@ -1,6 +1,6 @@
 """Samples that an evaluation of ours wrote are counted by columns, and come to what they come to one by one."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +63,26 @@ def test_by_columns_and_one_by_one_come_to_the_same(tmp_path: Path) -> None:
         np.testing.assert_array_equal(found, expected, err_msg=field.name)
     assert by_columns.problem_ids == ("b", "a", "a")
     assert uq.score(source).avg.mean == pytest.approx((1 / 3 + 1 / 3 + 0) / 3)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        sample("d", 0, Verdict.WRONG, "8", gold=" "),
+        replace(ROWS[0], benchmark=None),  # type: ignore[arg-type]
+        replace(ROWS[0], problem_id=None),  # type: ignore[arg-type]
+        replace(ROWS[0], gold=None),  # type: ignore[arg-type]
+    ],
+)
+def test_samples_that_lack_something_are_asked_one_by_one(tmp_path: Path, odd: EvalSample) -> None:
+    assert own_samples(written(tmp_path / "samples.parquet", [*ROWS, odd])) is None
+
+
+def test_a_file_without_samples_is_refused_as_before(tmp_path: Path) -> None:
+    source = written(tmp_path / "samples.parquet", [])
+    assert own_samples(source) is None
+    with pytest.raises(UserError, match="no samples"):
+        uq.score(source)
 
 
 def test_two_gold_answers_of_one_problem_are_still_asked_about(tmp_path: Path) -> None:

@@ -181,3 +181,12 @@ def test_refusals_say_what_to_do() -> None:
     assert "recipe is null" in refused(recipe=None)
     with pytest.raises(UserError, match="neither a file nor a shipped suite"):
         load_suite("tabel1")
+
+
+def test_a_setting_that_cannot_go_further_ends_the_search_of_its_arm() -> None:
+    rates = {"setting": "irl.steps", "factors": [1, 2], "seeds": [1], "widen": 2}
+    changes = {"set": {"data": {"num_validation": 4}}, "arms": {"sps": {"irl": {"steps": 1}}}, "learning_rates": rates}
+    grid = grid_of(check_suite(MINE | changes, "mine"))
+    assert grid.wider({Cell("sps"): 1.0}, grid.search()) == []  # half of a step is none
+    doubled = grid.wider({Cell("sps"): 2.0}, grid.search())
+    assert [run.recipe.irl and run.recipe.irl.steps for run in doubled] == [4]

@@ -16,6 +16,15 @@ def test_the_largest_entry_sets_the_bound_for_all(off: float, agrees: bool) -> N
     assert agree_to_rounding(found, LOGITS) is agrees
 
 
+def test_what_is_not_finite_must_be_the_same() -> None:
+    masked = torch.tensor([float("-inf"), 2.0])
+    assert agree_to_rounding(masked.clone(), masked)
+    assert not agree_to_rounding(torch.tensor([-1e9, 2.0]), masked)
+    assert not agree_to_rounding(torch.tensor([float("-inf"), 2.1]), masked)
+    assert not agree_to_rounding(masked, torch.tensor([0.0, 2.0]))
+    assert agree_to_rounding(masked[:1], masked[:1])
+
+
 def test_small_numbers_may_differ_by_what_one_rounds() -> None:
     assert agree_to_rounding(torch.tensor([0.01 + 0.9e-4]), torch.tensor([0.01]))
     assert not agree_to_rounding(torch.tensor([0.01 + 1.2e-4]), torch.tensor([0.01]))

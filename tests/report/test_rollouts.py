@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+import re
 import shutil
 from itertools import pairwise
 from pathlib import Path
@@ -130,8 +131,10 @@ def test_what_does_not_fit_is_said(arms: Path) -> None:
     none = packed(gather([str(arms / "grpo")]), room=10)
     assert none.groups == []
     assert any("the samples of 4 of 4 problems" in said for said in none.left_out)
-    assert any("all samples of" in said and "further evaluations" in said for said in none.left_out)
-    assert any("grpo: all rollouts, which would not fit" in said for said in none.left_out)
+    assert any(
+        re.fullmatch(r"all samples of \d further evaluations: there is no room left\.", said) for said in none.left_out
+    )
+    assert any("grpo: all rollouts; there is no room left" in said for said in none.left_out)
 
 
 def test_nothing_is_read_once_something_did_not_fit(arms: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,12 +190,22 @@ def test_a_run_of_mathematics(tmp_path: Path) -> None:
 def test_rollouts_get_the_room_that_the_rest_of_the_page_leaves(arms: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     report = gather([str(arms)])
     whole = render(report)
-    bare = render(report, most_rollouts=0)
-    monkeypatch.setattr(page, "LEAST_BYTES", 1000)
-    monkeypatch.setattr(page, "MOST_OF_PAGE", len(whole) + 400_000)
+    assert b"no room left" not in whole
+    rollouts = packed(report).size
+    monkeypatch.setattr(page, "LEAST_BYTES", 0)
+    # Half of the rollouts fit: everything else needs what it needs, and what is kept free for texts.
+    monkeypatch.setattr(page, "MOST_OF_PAGE", len(whole) - rollouts // 2 + page._ROOM_OF_TEXT)
     narrow = render(report)
-    assert len(narrow) <= len(whole) + 400_000
-    assert b"which would not fit" in narrow
-    assert b"which would not fit" not in whole
-    assert len(narrow) < len(whole)
-    assert len(bare) < len(whole)
+    assert len(narrow) < len(whole) - rollouts // 4
+    assert len(narrow) > len(whole) - rollouts
+    assert b"no room left" in narrow
+    monkeypatch.setattr(page, "MOST_OF_PAGE", 0)
+    assert b"all samples of" in render(report)
+
+
+def test_texts_that_do_not_fit_are_counted() -> None:
+    found = Packed(room=30)
+    assert found.problem("sums", "a", "7", "1 + 6 = ?") == 0
+    assert found.problem("sums", "b", "8", "x" * 100) == 1
+    assert (found.golds, found.prompts, found.texts_left_out) == ({0: "7", 1: "8"}, {0: "1 + 6 = ?"}, 1)
+    assert found.size <= found.room

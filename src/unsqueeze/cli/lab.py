@@ -14,6 +14,7 @@ from rich.table import Table as Rows
 from unsqueeze.cli.options import LiveOption, OverridesOption, begin, notes
 from unsqueeze.cli.picture import followed, picture
 from unsqueeze.errors import INTERRUPTED, Interrupted, UserError
+from unsqueeze.wording import counted
 
 if TYPE_CHECKING:
     from unsqueeze.labs.lab import LabPlan
@@ -139,8 +140,9 @@ def _print_plan(console: Console, plan: "LabPlan", *, every: bool) -> None:
     else:
         at = time.strftime("%H:%M", time.localtime(time.time() + plan.seconds))
         takes = f"about {duration(plan.seconds)} for the {plan.num_left} that are left (until {at})"
+    wider = f"; the search may grow by {counted(plan.num_wider, 'run')}" if plan.num_wider else ""
     console.print(
-        f"{plan.grid.suite.name}: {len(plan.runs)} runs{done}, {plan.jobs} at a time; {takes}",
+        f"{plan.grid.suite.name}: {len(plan.runs)} runs{done}, {plan.jobs} at a time; {takes}{wider}",
         markup=False,
         highlight=False,
         soft_wrap=True,

@@ -21,6 +21,10 @@ DECODED_LOGITS_BYTES = 24
 """Bytes of a logit of the next token while it is sampled: the logits, log-softmax at two temperatures, noise,
 temporaries.
 """
+PACKED_SHARE = 8
+"""The copy of the weights in which a CPU generates may take this part of its memory: a model of that size is not to
+fail for being faster.
+"""
 PROCESS_BYTES = {"cpu": 500 * 10**6, "cuda": 10**9}
 """Python with its libraries on a CPU; the driver's context and what an allocator cannot use, on a GPU."""
 
@@ -113,7 +117,8 @@ def estimate_memory(recipe: Recipe, shape: ModelShape, workload: Workload, lengt
     responses = tokens * lengths.longest_response // lengths.longest_row
     prompts = max(1, rows // recipe.rl.group_size)
     elsewhere = recipe.rollout.engine != "hf"
-    packs = not (elsewhere or layout.on_gpu or bf16 or lora)
+    is_small = 4 * all_weights <= layout.device_memory // PACKED_SHARE
+    packs = is_small and not (elsewhere or layout.on_gpu or bf16 or lora)
     vllm = vllm_bytes(recipe, shape, layout) if recipe.rollout.engine == "vllm" else 0
     return Memory(
         process=PROCESS_BYTES["cuda" if layout.on_gpu else "cpu"],

@@ -16,6 +16,9 @@ from unsqueeze.rollout.types import StopReason
 from unsqueeze.verify.verdict import Verdict, of_unreadable_gold
 from unsqueeze.wording import counted, verb
 
+TALLIED = ("benchmark", "problem_id", "gold", "correct", "extracted", "verdict", "reason")
+"""The columns of samples that are counted."""
+
 
 def summarise_samples(samples: pa.Table, ks: Sequence[int], *, taus: Sequence[float] = TAUS, seed: int) -> Summary:
     """Sum up samples: over all benchmarks, stratified by them, and each by itself under ``benchmarks``."""
@@ -37,8 +40,7 @@ def _with_counts(summary: Summary, samples: pa.Table) -> Summary:
 def tally_of(samples: pa.Table) -> Tally:
     """Count the samples of every problem, in the order in which the problems first stand there."""
     tallier = Tallier()
-    names = ("benchmark", "problem_id", "gold", "correct", "extracted", "verdict", "reason")
-    columns = (samples[name].to_pylist() for name in names)
+    columns = (samples[name].to_pylist() for name in TALLIED)
     for sample, count in Counter(zip(*columns, strict=True)).items():
         benchmark, problem_id, gold, correct, extracted, verdict, reason = sample
         tallier.add(

@@ -6,11 +6,13 @@ from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from unsqueeze.errors import RunError, UserError
 from unsqueeze.evaluation.file_notes import FileNotes
 from unsqueeze.evaluation.identities import COLUMNS as IDENTITY_COLUMNS
 from unsqueeze.evaluation.identities import Identities, check_by
+from unsqueeze.evaluation.summarise import TALLIED
 from unsqueeze.evaluation.verdict_files import Advance, check_judgeable, chunked
 from unsqueeze.evaluation.votes import as_vote
 from unsqueeze.interop.read_evalscope import is_review, review_files, sample_of_review
@@ -114,18 +116,24 @@ def tally_samples(
 
 
 def own_samples(source: str) -> pa.Table | None:
-    """Return the samples of a file that an evaluation of ours wrote, judged as they are; None for any other.
+    """Return what is counted of a file that an evaluation of ours wrote, judged as it is; None for any other.
 
-    None, too, where a problem has two gold answers there: what that means is asked sample by sample.
+    None, too, where a problem has several gold answers there, or a sample no problem, benchmark or gold answer: what
+    that means is asked sample by sample.
     """
     if not is_parquet(source):
         return None
     try:
-        table = read_table(Path(source), SAMPLE_SCHEMA)
+        table = read_table(Path(source), pa.schema([SAMPLE_SCHEMA.field(name) for name in TALLIED]))
     except RunError:
         return None
     golds = table.group_by(["benchmark", "problem_id"]).aggregate([("gold", "count_distinct")])
-    return table if set(golds["gold_count_distinct"].to_pylist()) == {1} else None
+    is_plain = (
+        not any(table[name].null_count for name in ("problem_id", "benchmark", "gold"))
+        and set(golds["gold_count_distinct"].to_pylist()) == {1}
+        and all(gold.strip() for gold in pc.unique(table["gold"]).to_pylist())
+    )
+    return table if is_plain else None
 
 
 def _foreign_files(folder: Path) -> list[Path]:

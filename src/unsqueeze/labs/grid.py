@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -144,14 +145,22 @@ class Grid:
         return [] if rates is None else self._searching(rates, dict.fromkeys(self.cells, rates.factors))
 
     def wider(self, chosen: Mapping[Cell, float], searched: Sequence[PlannedRun]) -> list[PlannedRun]:
-        """The runs that the search goes on with where the factor ``chosen`` is at an end of those searched."""
+        """The runs that the search goes on with where the factor ``chosen`` is at an end of those searched.
+
+        None where the setting cannot have the value that would be next.
+        """
         rates = self.suite.learning_rates
         assert rates is not None
         tried: dict[Cell, set[float]] = {}
         for run in searched:
             tried.setdefault(run.cell, set()).add(run.factor)
-        following = {cell: beyond(tried[cell], factor) for cell, factor in chosen.items()}
-        return self._searching(rates, {cell: (factor,) for cell, factor in following.items() if factor is not None})
+        wider: list[PlannedRun] = []
+        for cell, factor in chosen.items():
+            following = beyond(tried[cell], factor)
+            if following is not None:
+                with suppress(UserError):
+                    wider += self._searching(rates, {cell: (following,)})
+        return wider
 
     def _searching(self, rates: LearningRates, factors: Mapping[Cell, Sequence[float]]) -> list[PlannedRun]:
         return [

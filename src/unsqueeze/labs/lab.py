@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from unsqueeze.errors import Interrupted, RunError
-from unsqueeze.labs.choose import Choice, Point, choose
+from unsqueeze.labs.choose import Choice, Point, beyond, choose
 from unsqueeze.labs.gather import Gathered, Results, gather, gathered_by_cell
 from unsqueeze.labs.grid import Cell, Grid, Job, PlannedRun
 from unsqueeze.labs.pool import Pool
@@ -60,6 +60,8 @@ class LabPlan:
     num_done: int
     num_left: int
     """Runs that are still to be made, those that stand under two names once."""
+    num_wider: int
+    """Runs by which the search may yet grow beyond them, at most."""
     jobs: int
     seconds: float | None
     """Seconds that those will take; None where there are none, or it could not be found out."""
@@ -116,7 +118,26 @@ class Lab:
             except RunError as error:
                 self.watcher.warn(f"how long this will take is not known: {error}")
         num_done = sum(map(self.pool.is_done, runs))
-        return LabPlan(self.grid, self.folder, runs, num_done, len(left), len(self.slots), seconds)
+        num_wider = self._num_wider(searched, choices)
+        return LabPlan(self.grid, self.folder, runs, num_done, len(left), num_wider, len(self.slots), seconds)
+
+    def _num_wider(self, searched: Sequence[PlannedRun], choices: Mapping[Cell, Choice]) -> int:
+        """Count the runs by which the search may yet grow, at most: none for an arm whose choice lies inside."""
+        rates = self.grid.suite.learning_rates
+        if rates is None or not rates.widen:
+            return 0
+        tried = {cell: {run.factor for run in searched if run.cell == cell} for cell in self.grid.cells}
+        left = [
+            rates.widen + len(rates.factors) - len(factors)
+            for cell, factors in tried.items()
+            if cell not in choices
+            or beyond(factors, choices[cell].factor) is not None
+            or not self._is_done(cell, searched)
+        ]
+        return len(rates.seeds) * sum(left)
+
+    def _is_done(self, cell: Cell, searched: Sequence[PlannedRun]) -> bool:
+        return all(self.pool.is_done(run) for run in searched if run.cell == cell)
 
     def _searched_so_far(self) -> tuple[list[PlannedRun], dict[Cell, Choice]]:
         """The runs of the search as far as it can be told, and what was chosen where all of an arm's are done."""
@@ -132,8 +153,8 @@ class Lab:
 
     def _choices_of_whole(self, searched: Sequence[PlannedRun]) -> dict[Cell, Choice]:
         """What was chosen for the arms of which every run is done."""
-        left = {run.cell for run in searched if not self.pool.is_done(run)}
-        return self._choices_by([run for run in searched if run.cell not in left])
+        whole = {cell for cell in self.grid.cells if self._is_done(cell, searched)}
+        return self._choices_by([run for run in searched if run.cell in whole])
 
     @property
     def _times_wider(self) -> int:
@@ -179,7 +200,7 @@ class Lab:
             lock.release()
 
     def _work(self) -> None:
-        if self.grid.search():
+        if self.grid.suite.learning_rates is not None:
             self._search()
             self._estimate_what_was_chosen()
             factors = _factors(self._choices)
@@ -230,23 +251,40 @@ class Lab:
         self._seconds = searched | planned_seconds(left, self._pace, self._sizes)
 
     def _search(self) -> None:
-        """Choose the learning rate of every arm by the validation problems, as far out as the suite goes."""
-        searched: list[PlannedRun] = []
-        wider = self.grid.search()
-        for _ in range(self._times_wider + 1):
-            if self._pace is not None:
-                left = [run for run in wider if not self.pool.is_done(run)]
-                self._seconds |= planned_seconds(left, self._pace, self._sizes)
-            if wider:
-                self._run(wider)
+        """Choose the learning rate of every arm by the validation problems, as far out as the suite goes.
+
+        The search of an arm goes on only where none of its runs failed: those of one factor are held against all.
+        """
+        searched = self.grid.search()
+        self._run(searched)
+        choices = self._choices_by(self._finished(searched))
+        for _ in range(self._times_wider):
+            finished = {run.digest for run in self._finished(searched)}
+            failed = {run.cell for run in searched if run.digest not in finished}
+            whole = {cell: factor for cell, factor in _factors(choices).items() if cell not in failed}
+            wider = self.grid.wider(whole, searched)
+            if not wider:
+                break
+            self._expect(wider)
+            self._run(wider)
             searched += wider
-            finished = {live.run.digest for live in self._lives if live.state == "finished"}
-            self._choices = self._choices_by([run for run in searched if run.digest in finished])
-            wider = self.grid.wider(_factors(self._choices), searched)
+            choices = self._choices_by(self._finished(searched))
+        self._choices = choices
         for cell in self.grid.cells:
             if cell not in self._choices:
                 self._not_chosen[cell] = "none of the runs that its learning rate is chosen by came to its end."
                 self.watcher.warn(f"{cell.label}: {self._not_chosen[cell]}")
+
+    def _finished(self, runs: Sequence[PlannedRun]) -> list[PlannedRun]:
+        """Those of the runs that came to their end."""
+        finished = {live.run.digest for live in self._lives if live.state == "finished"}
+        return [run for run in runs if run.digest in finished]
+
+    def _expect(self, runs: Sequence[Job]) -> None:
+        """Put runs that were not foreseen in the estimate."""
+        if self._pace is not None:
+            left = [run for run in runs if not self.pool.is_done(run)]
+            self._seconds |= planned_seconds(left, self._pace, self._sizes)
 
     def _choices_by(self, finished: Sequence[PlannedRun]) -> dict[Cell, Choice]:
         """Choose the learning rate of every arm that has finished runs of the search."""

@@ -34,7 +34,7 @@ SCRIPTS = ("data.js", "text.js", "figures.js", "rollouts.js", "browser.js", "pag
 MOST_OF_PAGE = 20_000_000
 LEAST_BYTES = 1_000_000
 _ROOM_OF_TEXT = 500_000
-"""For styles, warnings and headings."""
+"""Bytes for styles, warnings and headings."""
 
 RELOAD_S = 15
 """Seconds after which the page of a run that goes on loads itself again."""
@@ -43,7 +43,7 @@ RELOAD_S = 15
 def render(report: Report, *, most_rollouts: int = MOST_ROLLOUTS, live: bool = False) -> bytes:
     """Return the page, with so many rollouts at most; one that is ``live`` reloads itself.
 
-    It stays under 20 MB: rollouts get the room that everything else leaves, 1 MB of it at least.
+    Rollouts get the room that everything else leaves of 20 MB, or 1 MB where that is less.
     """
     tables = all_tables(report)
     charts, figures = plane(report), all_figures(report)
@@ -92,7 +92,8 @@ def render(report: Report, *, most_rollouts: int = MOST_ROLLOUTS, live: bool = F
                     [run.status] if not run.is_done or ("finished" not in run.status and run.is_training) else []
                 )
                 + list(run.missing)
-            ],
+            ]
+            + ([] if rollouts.groups else rollouts.left_out),
             table=lambda name: _table(name, tables),
             section=lambda name, open: _section(name, tables, is_open=open),
             browser=Markup(

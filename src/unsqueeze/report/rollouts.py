@@ -24,6 +24,7 @@ from unsqueeze.tasks.task import task_named
 from unsqueeze.training.estimating import estimator_of
 from unsqueeze.training.rl_rows import advantages_of
 from unsqueeze.verify.verdict import Verdict
+from unsqueeze.wording import counted
 
 MOST_ROLLOUTS = 50_000
 MOST_BYTES = 13_500_000
@@ -42,8 +43,8 @@ STOPS = dict(zip(StopReason, "esl", strict=True))
 class Packed:
     """What a page holds: blocks by name, the index of groups, what is left out, and the prompts of problems.
 
-    ``size`` are the bytes of blocks, index and problems, of which there are at most ``room``; ``is_full`` once
-    something did not fit, after which nothing more is read.
+    ``size`` are the bytes of blocks, index and texts of problems, of which there are at most ``room``; ``is_full`` once
+    a block did not fit, after which nothing more is read. Texts that do not fit are left out and counted.
     """
 
     room: int = MOST_BYTES
@@ -58,6 +59,7 @@ class Packed:
     golds: dict[int, str] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
     size: int = 0
+    texts_left_out: int = 0
 
     def add(self, name: str, groups: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> bool:
         """Add a block of groups: what the index says of each, and its rollouts. False if there is no room for it."""
@@ -94,9 +96,14 @@ class Packed:
         return number
 
     def _say(self, texts: dict[int, str], number: int, text: str) -> None:
-        if number not in texts:
-            texts[number] = text[:LONGEST_TEXT]
-            self.size += len(dumps(texts[number]))
+        if number in texts:
+            return
+        size = len(dumps(text[:LONGEST_TEXT]))
+        if self.size + size > self.room:
+            self.texts_left_out += 1
+            return
+        texts[number] = text[:LONGEST_TEXT]
+        self.size += size
 
     def to_json_object(self) -> dict[str, Any]:
         """Return what the page reads at once; blocks are apart."""
@@ -120,9 +127,8 @@ def packed(report: Report, *, most: int = MOST_ROLLOUTS, room: int = MOST_BYTES)
     evaluations = _evaluations(report)
     for place, evaluation in enumerate(evaluations):
         if found.is_full:
-            found.left_out.append(
-                f"all samples of {len(evaluations) - place} further evaluations, which would not fit."
-            )
+            further = counted(len(evaluations) - place, "further evaluation")
+            found.left_out.append(f"all samples of {further}: there is no room left.")
             break
         _add_samples(found, evaluation)
     trainings = report.trainings
@@ -130,6 +136,10 @@ def packed(report: Report, *, most: int = MOST_ROLLOUTS, room: int = MOST_BYTES)
         _add_rollouts(found, run, most // max(1, len(trainings)))
     for run in trainings:
         _add_prompts(found, run)
+    if found.texts_left_out:
+        found.left_out.append(
+            f"{counted(found.texts_left_out, 'text')} of questions and gold answers: no room is left."
+        )
     found.blocks["rollout-index"] = pack(found.rollouts)
     return found
 
@@ -219,7 +229,7 @@ def _add_rollouts(found: Packed, run: RunRecord, most: int) -> None:
     if not steps:
         return
     if found.is_full:
-        found.left_out.append(f"{run.label}: all rollouts, which would not fit. They are in {run.path / 'rollouts'}.")
+        found.left_out.append(f"{run.label}: all rollouts; there is no room left. They are in {run.path / 'rollouts'}.")
         return
     try:
         demos = open_run(run.path).demonstrations().to_pylist()

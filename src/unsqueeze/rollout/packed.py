@@ -9,15 +9,17 @@ rounding.
 import os
 import platform
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from unsqueeze.cost.memory import PACKED_SHARE
+
 _FEWEST_WEIGHTS = 2**16
 """A smaller matrix stays in the cache, and laying it out gains nothing."""
-_SHARE_OF_MEMORY = 8
-"""The copy of all weights may take this part of main memory: a model of that size is not to fail for being faster."""
+_LIMIT_OF_CONTAINER = Path("/sys/fs/cgroup/memory.max")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ class Form:
     def of(cls, model: nn.Module, dtype: torch.dtype) -> "Form":
         """Return the form that is fastest for products in ``dtype`` on the device of ``model``."""
         parameters = list(model.parameters())
-        fits = sum(4 * each.numel() for each in parameters) <= _main_memory() // _SHARE_OF_MEMORY
+        fits = sum(4 * each.numel() for each in parameters) <= _main_memory() // PACKED_SHARE
         on_cpu = all(each.device.type == "cpu" for each in parameters)
         return cls(dtype, fits and on_cpu and dtype is torch.float32 and _is_known_to_gain())
 
@@ -57,8 +59,12 @@ def _is_known_to_gain() -> bool:
 
 
 def _main_memory() -> int:
-    """Return the bytes of main memory; 0 where the system does not tell."""
+    """Return the bytes of main memory that this process may have; 0 where the system does not tell."""
     try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):
         return 0
+    try:
+        return min(whole, int(_LIMIT_OF_CONTAINER.read_text()))
+    except (OSError, ValueError):  # no container, or one without a limit ("max")
+        return whole
