@@ -27,6 +27,7 @@ def control_of(model: Path | str | None, problems: Path | str | None, settings: 
     if model is None:
         return arms_of(load_recipe("quickstart", settings), "quickstart")["grpo"]
     own = [f"model.path={model}", f"data.train_path={problems}", f"data.test_path={problems}"]
+    own += ["data.num_train=64", "data.num_test=4"]  # of one file, and so few that none is drawn for both
     return load_recipe("gsm8k-smollm2", [*own, "irl=null", *settings])
 
 
