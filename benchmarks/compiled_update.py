@@ -1,0 +1,77 @@
+"""An update with the model's layers compiled (torch.compile), beside the same update as it is.
+
+    python benchmarks/compiled_update.py --out docs/results/compiled-update-cpu.md
+
+The rows are those of ``update.py``. Layers are compiled one by one, for any length of rows, with nothing in torch's
+cache of kernels; then both take turns in one process. Times are CPU time, but for that of the first two compiled
+updates.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from models import add_model, check_model, control_of, name_of, prompts_of
+from pages import deliver, median_and_range, this_commit
+from unsqueeze.policy.loading import without_progress_bars
+from unsqueeze.policy.policy import Policy
+from update import rows_of_a_step, step_ms
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=5, help="updates of a turn, after one that warms up")
+    parser.add_argument("--prompts", type=int, default=16)
+    add_model(parser)
+    parser.add_argument("--out", type=Path, help="the page to write; without it, it is printed")
+    arguments = parser.parse_args()
+    check_model(parser, arguments.model, arguments.problems)
+    without_progress_bars()
+    torch.set_num_threads(1)
+    recipe = control_of(arguments.model, arguments.problems, ["rollout.max_tokens=128"] if arguments.model else [])
+    policy = Policy.load(recipe.model)
+    rows = rows_of_a_step(policy, prompts_of(recipe, policy, arguments.prompts), recipe.rollout.max_tokens)
+    base: Any = policy.model.base_model
+    layers = list(base.layers)
+    found: dict[bool, list[float]] = {False: [], True: []}
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache
+        for layer in layers:
+            layer.compile(dynamic=True)
+        calls = [layer._compiled_call_impl for layer in layers]
+        begun = time.perf_counter()
+        step_ms(policy, recipe.rl, rows, 1, shared=True)
+        first_s = time.perf_counter() - begun
+        for _ in range(arguments.turns):
+            for compiled, times in found.items():
+                for layer, call in zip(layers, calls, strict=True):
+                    layer._compiled_call_impl = call if compiled else None
+                times.append(step_ms(policy, recipe.rl, rows, arguments.steps, shared=True)[0])
+    ratios = [plain / compiled for plain, compiled in zip(found[False], found[True], strict=True)]
+    page = "\n".join(
+        [
+            "# An update with the layers compiled",
+            "",
+            f"Made by `python benchmarks/compiled_update.py` at commit `{this_commit()}`: {name_of(arguments.model)}, "
+            f"{arguments.turns} turns of {arguments.steps} updates on {len(rows)} rows, torch {version('torch')}, one "
+            "thread, other work on the machine. Median [smallest, largest].",
+            "",
+            "| as it is, CPU ms | layers compiled, CPU ms | times as fast | the first two compiled, s |",
+            "| ---: | ---: | ---: | ---: |",
+            f"| {median_and_range(found[False])} | {median_and_range(found[True])} | {median_and_range(ratios, 2)} | "
+            f"{first_s:.0f} |",
+            "",
+        ]
+    )
+    deliver(page, arguments.out)
+
+
+if __name__ == "__main__":
+    main()
