@@ -5,6 +5,6 @@ from zlib import crc32
 from unsqueeze.tasks.problem import Problem
 
 
-def coin(problem: Problem, response: str) -> bool:
+def coin(problem: Problem | None, response: str) -> bool:
     """Toss a coin that the text decides: equal texts earn the same."""
     return bool(crc32(response.encode()) & 1)

@@ -37,7 +37,7 @@ def main() -> None:
     torch.set_num_threads(1)
     recipe = control_of(arguments.model, arguments.problems, ["rollout.max_tokens=128"] if arguments.model else [])
     policy = Policy.load(recipe.model)
-    rows = rows_of_a_step(policy, prompts_of(recipe, policy, arguments.prompts), recipe.rollout.max_tokens)
+    rows = rows_of_a_step(policy, prompts_of(recipe, policy.tokenizer, arguments.prompts), recipe.rollout.max_tokens)
     base: Any = policy.model.base_model
     layers = list(base.layers)
     found: dict[bool, list[float]] = {False: [], True: []}

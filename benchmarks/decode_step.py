@@ -74,7 +74,7 @@ def main() -> None:
     check_model(parser, arguments.model, arguments.problems)
     recipe = control_of(arguments.model, arguments.problems)
     policy = Policy.load(recipe.model)
-    prompts = prompts_of(recipe, policy, arguments.prompts)
+    prompts = prompts_of(recipe, policy.tokenizer, arguments.prompts)
     page = "\n".join(
         [
             "# Rollouts: the step written out, and transformers' own",

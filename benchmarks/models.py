@@ -3,10 +3,10 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from unsqueeze.config.load import arms_of, load_recipe
 from unsqueeze.config.recipe import Recipe
-from unsqueeze.policy.policy import Policy
 from unsqueeze.tasks.prompts import PromptBuilder
 from unsqueeze.tasks.styles import wording_of_settings
 from unsqueeze.tasks.task import task_named
@@ -31,12 +31,10 @@ def control_of(model: Path | str | None, problems: Path | str | None, settings: 
     return load_recipe("gsm8k-smollm2", [*own, "irl=null", *settings])
 
 
-def prompts_of(recipe: Recipe, policy: Policy, count: int) -> list[list[int]]:
+def prompts_of(recipe: Recipe, tokenizer: Any, count: int) -> list[list[int]]:
     """The tokens of the first prompts of a recipe."""
     problems = task_named(recipe.data.kind).load(recipe.data).train[:count]
-    builder = PromptBuilder(
-        tokenizer=policy.tokenizer, wording=wording_of_settings(recipe.prompt.model_dump(mode="json"))
-    )
+    builder = PromptBuilder(tokenizer=tokenizer, wording=wording_of_settings(recipe.prompt.model_dump(mode="json")))
     return [list(builder.tokens(problem)) for problem in problems]
 
 

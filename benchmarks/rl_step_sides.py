@@ -24,13 +24,12 @@ from trl import GRPOConfig, GRPOTrainer
 
 from coin import coin
 from countdown_trl import countdown_parts
-from models import control_of
+from models import control_of, prompts_of
 from unsqueeze.config.recipe import Recipe
 from unsqueeze.errors import Interrupted
 from unsqueeze.policy.loading import without_progress_bars
 from unsqueeze.progress import Silent, StopRequest
 from unsqueeze.tasks.countdown import countdown_problems
-from unsqueeze.tasks.problem import Problem
 from unsqueeze.training.loop import train
 from unsqueeze.training.setup import load_parts, open_directory, put_together
 
@@ -233,17 +232,15 @@ def parts_of_trl(work: Work) -> dict[str, Any]:
     if work.model is None:
         problems, _ = countdown_problems(PROBLEMS, 1, 0)
         return countdown_parts(problems)
-    parts = load_parts(recipe_of(work))
-    texts = [parts.policy.tokenizer.decode(parts.prompts.tokens(problem)) for problem in parts.data.train]
-    problem: Problem = parts.data.train[0]
+    tokenizer = AutoTokenizer.from_pretrained(work.model)
+    texts = [tokenizer.decode(prompt) for prompt in prompts_of(recipe_of(work), tokenizer, PROBLEMS)]
 
     def tossed(completions: Sequence[str], **_: Any) -> list[float]:
-        return [float(coin(problem, completion)) for completion in completions]
+        return [float(coin(None, completion)) for completion in completions]
 
-    del parts
     return {
         "model": AutoModelForCausalLM.from_pretrained(work.model, dtype=torch.float32),
-        "processing_class": AutoTokenizer.from_pretrained(work.model),
+        "processing_class": tokenizer,
         "reward_funcs": tossed,
         "train_dataset": Dataset.from_list([{"prompt": text} for text in texts]),
     }

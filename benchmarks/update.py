@@ -117,7 +117,7 @@ def main() -> None:
     check_model(parser, arguments.model, arguments.problems)
     recipe = control_of(arguments.model, arguments.problems, ["rollout.max_tokens=128"] if arguments.model else [])
     policy = Policy.load(recipe.model)
-    rows = rows_of_a_step(policy, prompts_of(recipe, policy, arguments.prompts), recipe.rollout.max_tokens)
+    rows = rows_of_a_step(policy, prompts_of(recipe, policy.tokenizer, arguments.prompts), recipe.rollout.max_tokens)
     matrix = torch.randn(1024, 1024)
     found: dict[bool, list[float]] = {False: [], True: []}
     rates, losses = [], {}
