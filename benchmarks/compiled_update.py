@@ -7,37 +7,19 @@ cache of kernels; then both take turns in one process. Times are CPU time, but f
 updates.
 """
 
-import argparse
 import os
 import tempfile
 import time
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
-import torch
-
-from models import add_model, check_model, control_of, name_of, prompts_of
+from models import name_of
 from pages import deliver, median_and_range, this_commit
-from unsqueeze.policy.loading import without_progress_bars
-from unsqueeze.policy.policy import Policy
-from update import rows_of_a_step, step_ms
+from update import begin, step_ms
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--turns", type=int, default=7)
-    parser.add_argument("--steps", type=int, default=5, help="updates of a turn, after one that warms up")
-    parser.add_argument("--prompts", type=int, default=16)
-    add_model(parser)
-    parser.add_argument("--out", type=Path, help="the page to write; without it, it is printed")
-    arguments = parser.parse_args()
-    check_model(parser, arguments.model, arguments.problems)
-    without_progress_bars()
-    torch.set_num_threads(1)
-    recipe = control_of(arguments.model, arguments.problems, ["rollout.max_tokens=128"] if arguments.model else [])
-    policy = Policy.load(recipe.model)
-    rows = rows_of_a_step(policy, prompts_of(recipe, policy.tokenizer, arguments.prompts), recipe.rollout.max_tokens)
+    arguments, recipe, policy, rows = begin(__doc__)
     base: Any = policy.model.base_model
     layers = list(base.layers)
     found: dict[bool, list[float]] = {False: [], True: []}

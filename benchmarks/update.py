@@ -25,6 +25,7 @@ import torch
 
 from models import add_model, check_model, control_of, name_of, prompts_of
 from pages import deliver, median_and_range, this_commit
+from unsqueeze.config.recipe import Recipe
 from unsqueeze.config.rl_settings import RlSettings
 from unsqueeze.policy.batch import Row, TokenBatch, collate
 from unsqueeze.policy.loading import without_progress_bars
@@ -104,8 +105,9 @@ def floor_ms(policy: Policy, batch: TokenBatch, gflops: float) -> float:
     return operations / gflops / 1e6
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+def begin(description: str | None) -> tuple[argparse.Namespace, Recipe, Policy, list[Row]]:
+    """Read the command line, whose first line of help is that of ``description``, and draw the rows of an update."""
+    parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--steps", type=int, default=5, help="updates of a turn, after one that warms up")
     parser.add_argument("--prompts", type=int, default=16)
@@ -118,6 +120,11 @@ def main() -> None:
     recipe = control_of(arguments.model, arguments.problems, ["rollout.max_tokens=128"] if arguments.model else [])
     policy = Policy.load(recipe.model)
     rows = rows_of_a_step(policy, prompts_of(recipe, policy.tokenizer, arguments.prompts), recipe.rollout.max_tokens)
+    return arguments, recipe, policy, rows
+
+
+def main() -> None:
+    arguments, recipe, policy, rows = begin(__doc__)
     matrix = torch.randn(1024, 1024)
     found: dict[bool, list[float]] = {False: [], True: []}
     rates, losses = [], {}
