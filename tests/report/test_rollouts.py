@@ -207,5 +207,6 @@ def test_texts_that_do_not_fit_are_counted() -> None:
     found = Packed(room=30)
     assert found.problem("sums", "a", "7", "1 + 6 = ?") == 0
     assert found.problem("sums", "b", "8", "x" * 100) == 1
-    assert (found.golds, found.prompts, found.texts_left_out) == ({0: "7", 1: "8"}, {0: "1 + 6 = ?"}, 1)
+    assert found.problem("sums", "b", "8", "x" * 100) == 1  # in another evaluation
+    assert (found.golds, found.prompts, len(found.texts_left_out)) == ({0: "7", 1: "8"}, {0: "1 + 6 = ?"}, 1)
     assert found.size <= found.room

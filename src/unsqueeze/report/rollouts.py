@@ -44,7 +44,7 @@ class Packed:
     """What a page holds: blocks by name, the index of groups, what is left out, and the prompts of problems.
 
     ``size`` are the bytes of blocks, index and texts of problems, of which there are at most ``room``; ``is_full`` once
-    a block did not fit, after which nothing more is read. Texts that do not fit are left out and counted.
+    a block did not fit, after which nothing more is read. ``texts_left_out`` are those that did not fit, each once.
     """
 
     room: int = MOST_BYTES
@@ -59,7 +59,7 @@ class Packed:
     golds: dict[int, str] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
     size: int = 0
-    texts_left_out: int = 0
+    texts_left_out: set[str] = field(default_factory=set)
 
     def add(self, name: str, groups: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> bool:
         """Add a block of groups: what the index says of each, and its rollouts. False if there is no room for it."""
@@ -100,7 +100,7 @@ class Packed:
             return
         size = len(dumps(text[:LONGEST_TEXT]))
         if self.size + size > self.room:
-            self.texts_left_out += 1
+            self.texts_left_out.add(text)
             return
         texts[number] = text[:LONGEST_TEXT]
         self.size += size
@@ -138,7 +138,7 @@ def packed(report: Report, *, most: int = MOST_ROLLOUTS, room: int = MOST_BYTES)
         _add_prompts(found, run)
     if found.texts_left_out:
         found.left_out.append(
-            f"{counted(found.texts_left_out, 'text')} of questions and gold answers: no room is left."
+            f"{counted(len(found.texts_left_out), 'text')} of questions and gold answers: no room is left."
         )
     found.blocks["rollout-index"] = pack(found.rollouts)
     return found
