@@ -1,5 +1,7 @@
 """The forward pass of training as one module, from tokens to log-probs: what FSDP2 hangs its gathering on."""
 
+import contextlib
+
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -10,6 +12,7 @@ from unsqueeze.policy.head import token_logprobs
 from unsqueeze.policy.recomputing import recomputes_activations
 from unsqueeze.policy.rounding import agree_to_rounding
 from unsqueeze.policy.shared_prompts import read_in_parts, reads_in_parts
+from unsqueeze.policy.short_attention import short_attention
 
 
 class TokenLogprobs(nn.Module):
@@ -32,11 +35,12 @@ class TokenLogprobs(nn.Module):
         return self._reads_in_parts and not recomputes_activations(self.model)
 
     def forward(self, batch: TokenBatch, temperature: float, with_entropy: bool) -> tuple[Tensor, Tensor]:
-        if batch.shared is None:
-            hidden_NSH, sources = self._hidden(batch.tokens_NS), batch.sources
-        else:
-            # One hidden state for each place of the responses' grid.
-            hidden_NSH, sources = read_in_parts(self._body, self.model.config, batch.shared), batch.places
+        with contextlib.nullcontext() if recomputes_activations(self.model) else short_attention():
+            if batch.shared is None:
+                hidden_NSH, sources = self._hidden(batch.tokens_NS), batch.sources
+            else:
+                # One hidden state for each place of the responses' grid.
+                hidden_NSH, sources = read_in_parts(self._body, self.model.config, batch.shared), batch.places
         # The model may do something of its own to its logits: they are then taken whole, and an identity is the head.
         head = _IdentityHead(hidden_NSH.shape[-1]) if self._head is None else self._head
         hidden_MH = hidden_NSH.flatten(0, 1).index_select(0, sources)

@@ -23,6 +23,7 @@ from unsqueeze.policy.batch import Row, TokenBatch, collate, in_order, logp_of_r
 from unsqueeze.policy.context import context_length
 from unsqueeze.policy.export import exported_weights
 from unsqueeze.policy.forward import TokenLogprobs
+from unsqueeze.policy.freed_memory import keep_freed_memory
 from unsqueeze.policy.loading import load_pretrained, model_errors
 from unsqueeze.policy.recomputing import recompute_activations
 from unsqueeze.policy.saving import save_pretrained
@@ -76,6 +77,8 @@ class Policy:
         path = resolve_model(settings.path)
         model, tokenizer = load_pretrained(settings, path)
         device = resolve_device(settings.device)
+        if device.type == "cpu":
+            keep_freed_memory()
         in_pieces = strategy == "fsdp" and processes.size > 1
         torch.nn.Module.to(model, torch.device("cpu") if in_pieces else device)
         adapters = add_adapters(model, settings.lora) if settings.lora is not None else None

@@ -81,7 +81,9 @@ def read_in_parts(body: nn.Module, config: Any, parts: SharedPrompts) -> Tensor:
     prompts = body(input_ids=parts.prompts_PS, **taken, **masked)
     last_NH = prompts.last_hidden_state[:, -1].index_select(0, parts.prompt_of_N)
     for layer in cache.layers:
-        layer.reorder_cache(parts.prompt_of_N)  # type: ignore[arg-type]
+        assert isinstance(layer, DynamicLayer)
+        layer.keys = _Repeated.apply(layer.keys, parts.prompt_of_N)
+        layer.values = _Repeated.apply(layer.values, parts.prompt_of_N)
     if mask_PS is not None:
         own_NR = torch.ones_like(parts.inputs_NR)
         masked = {"attention_mask": torch.cat([mask_PS.index_select(0, parts.prompt_of_N), own_NR], dim=1)}
@@ -92,6 +94,25 @@ def read_in_parts(body: nn.Module, config: Any, parts: SharedPrompts) -> Tensor:
         **{name: value for name, value in masked.items() if name != "position_ids"},
     )
     return torch.cat([last_NH.unsqueeze(1), responses.last_hidden_state], dim=1)
+
+
+class _Repeated(torch.autograd.Function):
+    """``index_select`` of rows, whose gradient is laid out before it is added up: that of the repeated cache is a slice
+    of a larger one, and PyTorch would add it element by element.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, index_N: Tensor) -> Tensor:
+        ctx.save_for_backward(index_N)
+        ctx.num_rows = len(values)
+        return values.index_select(0, index_N)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (index_N,) = ctx.saved_tensors
+        gradient = gradients[0].contiguous()
+        sums = gradient.new_zeros((ctx.num_rows, *gradient.shape[1:]))
+        return sums.index_add_(0, index_N, gradient), None
 
 
 @torch.no_grad()
