@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pages import made_by
 from unsqueeze.algos.dynamic_sampling import DynamicSampling, Rule, SampledGroups, SamplingState
-from unsqueeze.store.provenance import git_state
 
 PassRates = Callable[[np.random.Generator, int], NDArray[np.float64]]
 
@@ -139,10 +139,6 @@ def table(first_heading: str, lines: dict[str, list[str]]) -> str:
 
 def report(arguments: argparse.Namespace) -> str:
     """The two tables, with everything needed to make them again."""
-    git = git_state(Path(__file__).parents[1] / "src" / "unsqueeze")
-    if git is None:
-        raise SystemExit("the commit is unknown: run this from a checkout of the repository.")
-    modified = " (modified)" if git["modified"] else ""
     seeds = ", ".join(map(str, arguments.seeds))
     profiles = {
         name: compare(partial(group_flags, profile, arguments.group_size), arguments)
@@ -151,7 +147,7 @@ def report(arguments: argparse.Namespace) -> str:
     shares = {f"{share:.0%}": compare(partial(independent_flags, share), arguments) for share in SHARES}
     return f"""# Dynamic sampling: informative groups trained per completion generated
 
-Made by `python benchmarks/dynamic_sampling.py` at commit `{git["commit"][:12]}`{modified}.
+{made_by("numpy")}
 Simulated: no model, no time. Batches of {arguments.prompts} groups × {arguments.group_size} completions,
 `max_resample_times` {arguments.resamples}; {arguments.batches:,} optimizer batches a seed, seeds {seeds}; means over
 seeds, the ratio with its extremes.

@@ -15,10 +15,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
-from pages import deliver, median_and_range, this_commit
+from pages import deliver, made_by, median_and_range
 
 TICKS = os.sysconf("SC_CLK_TCK")
 LIMIT_S = 600
@@ -85,12 +84,10 @@ def main() -> None:
             (help_s(), first_line_s(next(folders)), first_rollouts_s(next(folders))) for _ in range(arguments.turns)
         ]
     names = ("`unsqueeze --help`", "`unsqueeze train smoke`: its first line", "… its first rollouts on the disk")
-    commit = this_commit()
     lines = [
         "# Start-up",
         "",
-        f"Made by `python benchmarks/start_up.py` at commit `{commit}`: {arguments.turns} turns; torch "
-        f"{version('torch')}, transformers {version('transformers')}. The script says what is measured.",
+        f"{made_by('torch', 'transformers')} {arguments.turns} turns. The script says what is measured.",
         "",
         "| until | CPU seconds: median [smallest, largest] |",
         "| --- | ---: |",
