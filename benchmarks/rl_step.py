@@ -29,19 +29,8 @@ from pathlib import Path
 
 from models import add_model, check_model, name_of
 from pages import deliver, made_by, median_and_range
-from rl_step_work import Turn, Work
+from rl_step_work import EMBEDDED, Turn, Work
 
-EMBEDDED = Work(
-    turns=5,
-    steps=20,
-    warm_up=2,
-    prompts=16,
-    group_size=8,
-    max_tokens=20,
-    learning_rate=1e-4,
-    rows_at_once=128,
-    threads=1,
-)
 OF_A_MODEL = replace(EMBEDDED, steps=1, warm_up=1, max_tokens=128, learning_rate=1e-6, rows_at_once=8)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from rl_step_work import Meter, Work, recipe_of
+from unsqueeze.distributed.processes import ONE, Processes
 from unsqueeze.errors import Interrupted
 from unsqueeze.policy.loading import without_progress_bars
 from unsqueeze.progress import Silent, StopRequest
@@ -23,30 +24,26 @@ class Measured(Silent):
 
     def __init__(self, meter: Meter) -> None:
         self.stop = StopRequest()
-        self._meter = meter
+        self.meter = meter
 
     def step(self, record: Mapping[str, Any]) -> None:
         if record["kind"] != "rl":
             return
-        self._meter.add(
-            generate=record["generate_s"],
-            judge=record["verify_s"],
-            store=record["store_s"],
+        self.meter.add(
+            generate_ms=1e3 * record["generate_s"],
+            judge_ms=1e3 * record["verify_s"],
+            store_ms=1e3 * record["store_s"],
             tokens=record["sampled_tokens"],
         )
-        if self._meter.step():
+        if self.meter.step():
             self.stop.ask()
 
 
-def ours(work: Work, meter: Meter) -> None:
+def ours(work: Work, progress: Measured, folder: Path, processes: Processes = ONE) -> None:
     """A run of our own, every rollout stored, stopped inside its first phase."""
     recipe = recipe_of(work)
-    parts = load_parts(recipe)
-    with (
-        tempfile.TemporaryDirectory(dir=Path.cwd(), prefix="rl-step-") as folder,
-        closing(open_directory(recipe, parts, Path(folder, "run"))) as directory,
-    ):
-        progress = Measured(meter)
+    parts = load_parts(recipe, processes)
+    with closing(open_directory(recipe, parts, folder / "run")) as directory:
         run = put_together(recipe, parts, directory, progress=progress, stop=progress.stop)
         with suppress(Interrupted):
             train(run, reference=parts.reference)
@@ -56,4 +53,5 @@ if __name__ == "__main__":
     work = Work(**json.loads(sys.argv[1]))
     without_progress_bars()
     torch.set_num_threads(work.threads)
-    ours(work, Meter(work))
+    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix="rl-step-") as temporary:
+        ours(work, Measured(Meter(work)), Path(temporary))

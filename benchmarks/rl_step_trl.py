@@ -26,17 +26,17 @@ class TimedTrainer(GRPOTrainer):
     meter: Meter
 
     def _generate(self, *arguments: Any, **keywords: Any) -> Any:
-        generated = self._timed("generate", super()._generate, *arguments, **keywords)
+        generated = self._timed("generate_ms", super()._generate, *arguments, **keywords)
         self.meter.add(tokens=sum(len(ids) for ids in generated[1]))
         return generated
 
     def _calculate_rewards(self, *arguments: Any, **keywords: Any) -> Any:
-        return self._timed("judge", super()._calculate_rewards, *arguments, **keywords)
+        return self._timed("judge_ms", super()._calculate_rewards, *arguments, **keywords)
 
     def _timed(self, kind: str, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
         begun = time.perf_counter()
         result = function(*arguments, **keywords)
-        self.meter.add(**{kind: time.perf_counter() - begun})
+        self.meter.add(**{kind: 1e3 * (time.perf_counter() - begun)})
         return result
 
 

@@ -49,6 +49,20 @@ class Work:
         return max(FEWEST_PROBLEMS, self.prompts * (self.warm_up + self.turns * self.steps + 1))
 
 
+EMBEDDED = Work(
+    turns=5,
+    steps=20,
+    warm_up=2,
+    prompts=16,
+    group_size=8,
+    max_tokens=20,
+    learning_rate=1e-4,
+    rows_at_once=128,
+    threads=1,
+)
+"""The embedded model at Countdown."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Turn:
     """Means over the steps of a turn: milliseconds a step, and how many tokens were drawn in it; the peak of memory."""
@@ -57,9 +71,9 @@ class Turn:
     step_ms: float
     generate_ms: float
     judge_ms: float
-    store_ms: float
     tokens: float
     peak_mb: float
+    store_ms: float = 0.0
 
     @property
     def rest_ms(self) -> float:
@@ -96,7 +110,7 @@ class Meter:
         os.dup2(2, 1)
 
     def add(self, **amounts: float) -> None:
-        """Add to what the turn so far spent: seconds of ``generate``, ``judge`` and ``store``, and ``tokens``."""
+        """Add to the sums of a turn, such as ``tokens``; their means over its steps are told."""
         self._spent.update(amounts)
 
     def step(self) -> bool:
@@ -106,7 +120,7 @@ class Meter:
         if past < 0 or past % self._work.steps:
             return False
         if past > 0:
-            print(json.dumps(vars(self._turn())), file=self._told, flush=True)
+            print(json.dumps(self._turn()), file=self._told, flush=True)
         if past == self._work.turns * self._work.steps:
             return True
         if not sys.stdin.readline():
@@ -115,17 +129,13 @@ class Meter:
         self._begun, self._cpu_begun = time.perf_counter(), time.process_time()
         return False
 
-    def _turn(self) -> Turn:
-        steps, spent = self._work.steps, self._spent
-        return Turn(
-            cpu_ms=1e3 * (time.process_time() - self._cpu_begun) / steps,
-            step_ms=1e3 * (time.perf_counter() - self._begun) / steps,
-            generate_ms=1e3 * spent["generate"] / steps,
-            judge_ms=1e3 * spent["judge"] / steps,
-            store_ms=1e3 * spent["store"] / steps,
-            tokens=spent["tokens"] / steps,
-            peak_mb=peak_mb(),
-        )
+    def _turn(self) -> dict[str, float]:
+        steps = self._work.steps
+        return {
+            "cpu_ms": 1e3 * (time.process_time() - self._cpu_begun) / steps,
+            "step_ms": 1e3 * (time.perf_counter() - self._begun) / steps,
+            "peak_mb": peak_mb(),
+        } | {name: amount / steps for name, amount in self._spent.items()}
 
 
 def peak_mb() -> float:

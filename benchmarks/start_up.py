@@ -76,6 +76,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="the page to write; without it, it is printed")
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # with it, every process would compile every module anew
     help_s()  # the files come into the cache
     with tempfile.TemporaryDirectory() as temporary:
         folders = (Path(temporary) / str(place) for place in range(2 * arguments.turns + 1))

@@ -22,7 +22,7 @@ from typing import Any
 from pages import ROOT, made_by
 from same_numbers import checkout, commit_of
 from verify import SEED, write_rows
-from verify_answers import contest_samples, distinct_latex_pairs
+from verify_answers import contest_samples, distinct_latex_pairs, problem_sets
 from verify_sides import cpu_seconds, read
 
 
@@ -69,7 +69,7 @@ def main() -> None:
         return
     if arguments.before is None:
         parser.error("name the commit to compare with")
-    folder = Path(os.environ.get("UNSQUEEZE_DATA") or ROOT.parent / "shared" / "data")
+    folder = problem_sets()
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
         sources = [checkout(arguments.before, work / "before")]
