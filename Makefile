@@ -47,7 +47,7 @@ test-verl: .venv/installed-dev .venv-verl/installed ## verl takes the command li
 	UNSQUEEZE_VERL=.venv-verl/bin/python $(BIN)/python -m pytest tests/trainers/test_verl.py $(ARGS)
 
 # Judging and rescoring take their gold answers from the problem sets, where those are (CONTRIBUTING.md).
-bench: .venv/installed-dev ## how fast everything is that one machine can tell: ten minutes, printed (docs/performance.md)
+bench: .venv/installed-dev ## how fast everything is, beside others: some eight minutes, printed (docs/performance.md)
 	@$(BENCH)update.py --turns 5
 	@$(BENCH)rl_step.py --steps 8
 	@$(BENCH)engine.py
@@ -55,7 +55,7 @@ bench: .venv/installed-dev ## how fast everything is that one machine can tell: 
 	@$(BENCH)store.py
 	@$(BENCH)evaluation.py --countdown-n 64
 	@$(BENCH)reading.py --rollouts 25000 --commands
-	@$(BENCH)growth.py --completions 32 --length 16 --doublings 2
+	@$(BENCH)growth.py --completions 64 --length 32 --doublings 2
 	@$(BENCH)process_growth.py --steps 6 --processes 1 2
 	@$(BENCH)start_up.py
 	@if [ -d "$(PROBLEM_SETS)" ]; then \

@@ -16,7 +16,9 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from functools import wraps
+from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -91,7 +93,7 @@ def measure(arguments: list[str]) -> Turn:
         setattr(owner, attribute, clock.around(stage, function))
     begun, cpu = time.perf_counter(), time.process_time()
     try:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, redirect_stdout(StringIO()):
             app(["eval", *arguments, "--out", f"{folder}/out"], standalone_mode=False)
             size = sum(path.stat().st_size for path in Path(folder, "out").iterdir())
     finally:
