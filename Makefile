@@ -59,7 +59,7 @@ bench: .venv/installed-dev ## how fast everything is, beside others: some eight 
 	@$(BENCH)process_growth.py --steps 6 --processes 1 2
 	@$(BENCH)start_up.py
 	@if [ -d "$(PROBLEM_SETS)" ]; then \
-		$(BENCH)verify.py --samples 4 --trl-part 60 --distinct 40 && \
+		$(BENCH)verify.py --samples 4 --workers 1 --trl-part 60 --distinct 40 && \
 		$(BENCH)rescore.py --samples 16 --plain-problems 24; \
 	else echo "Judging and rescoring are left out: no problem sets in $(PROBLEM_SETS)."; fi
 
