@@ -36,7 +36,6 @@ from typing import Any, NoReturn
 
 import torch
 
-from pages import made_by
 from unsqueeze.config.load import check_recipe
 from unsqueeze.config.recipe import Recipe
 from unsqueeze.distributed.join import joined
@@ -375,7 +374,7 @@ def rollout_bits(run: RunDirectory, step: int) -> list[Any]:
 # --- report ------------------------------------------------------------------------------------------------------
 
 
-def report(record: Record, seed: int, minutes: float, num_processes: int) -> str:
+def report(record: Record, made: str, seed: int, minutes: float, num_processes: int) -> str:
     """The result as a page of Markdown."""
     hows = [how for how in ("at an instant", "at a write") if record.count(how)]
     by_stage = Counter((death.stage, death.how) for death in record.deaths)
@@ -384,8 +383,7 @@ def report(record: Record, seed: int, minutes: float, num_processes: int) -> str
     lines = [
         "# Kills at random instants, and what resuming makes of them",
         "",
-        f"{made_by('torch', 'transformers')} Seed {seed}, in {minutes:.0f} minutes; {num_processes} process(es) a run, "
-        "of one thread each.",
+        f"{made} Seed {seed}, in {minutes:.0f} minutes; {num_processes} process(es) a run, of one thread each.",
         "",
         f"**{len(record.deaths)} kills by SIGKILL ({kills}) over {record.runs} runs, each resumed until it was at its "
         f"end; {len(record.differences)} differences.**",
@@ -405,6 +403,8 @@ def report(record: Record, seed: int, minutes: float, num_processes: int) -> str
 
 
 def main() -> None:
+    from pages import made_by  # tests of other functions load this file alone
+
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--kills", type=int, default=100, help="kills at random instants")
     parser.add_argument("--kills-at-writes", type=int, default=0, help="kills at random writes")
@@ -427,7 +427,8 @@ def main() -> None:
         minutes=arguments.minutes,
         say=lambda text: print(text, flush=True),
     )
-    page = report(record, arguments.seed, (time.monotonic() - begun) / 60, arguments.processes)
+    minutes = (time.monotonic() - begun) / 60
+    page = report(record, made_by("torch", "transformers"), arguments.seed, minutes, arguments.processes)
     print(page)
     if arguments.out:
         arguments.out.write_text(page, encoding="utf-8")

@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pages import made_by
 from unsqueeze.algos.dynamic_sampling import DynamicSampling, Rule, SampledGroups, SamplingState
 
 PassRates = Callable[[np.random.Generator, int], NDArray[np.float64]]
@@ -137,7 +136,7 @@ def table(first_heading: str, lines: dict[str, list[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def report(arguments: argparse.Namespace) -> str:
+def report(arguments: argparse.Namespace, made: str) -> str:
     """The two tables, with everything needed to make them again."""
     seeds = ", ".join(map(str, arguments.seeds))
     profiles = {
@@ -147,7 +146,7 @@ def report(arguments: argparse.Namespace) -> str:
     shares = {f"{share:.0%}": compare(partial(independent_flags, share), arguments) for share in SHARES}
     return f"""# Dynamic sampling: informative groups trained per completion generated
 
-{made_by("numpy")}
+{made}
 Simulated: no model, no time. Batches of {arguments.prompts} groups × {arguments.group_size} completions,
 `max_resample_times` {arguments.resamples}; {arguments.batches:,} optimizer batches a seed, seeds {seeds}; means over
 seeds, the ratio with its extremes.
@@ -177,6 +176,8 @@ batch, mean. *lost*: share of the informative groups found that is not trained o
 
 
 def main() -> None:
+    from pages import made_by  # tests of other functions load this file alone
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--prompts", type=int, default=16, help="groups of a batch")
     parser.add_argument("--group-size", type=int, default=8)
@@ -185,7 +186,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--out", type=Path, help="also write the page to this file")
     arguments = parser.parse_args()
-    text = report(arguments)
+    text = report(arguments, made_by("numpy"))
     print(text)
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
