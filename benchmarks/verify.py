@@ -94,7 +94,7 @@ def report(everyday: list[Side], distinct: list[Side], repeats: int, evalscope: 
     peak = max(run["peak_mb"] for side in (ours, anywhere) for run in side.runs)
     ours_distinct, plain_distinct = distinct
     lines = [
-        f"# Judging answers: ours against TRL, {'EvalScope and ' if evalscope else ''}Math-Verify",
+        f"# Judging answers: ours against TRL{', EvalScope' if evalscope else ''} and Math-Verify",
         "",
         made_how(repeats, evalscope),
         "",
