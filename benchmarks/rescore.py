@@ -31,6 +31,8 @@ from unsqueeze.metrics.summary import powers_of_two_up_to
 from verify_answers import SAMPLES, contest_samples, problem_sets
 
 SEED = 20_260_516
+TOLERANCE = 1e-12
+"""By how much Pass@k of two sides may differ."""
 SIDES = Path(__file__).with_name("rescore_sides.py")
 
 
@@ -117,6 +119,8 @@ def page(sides: Sequence[Side], arguments: argparse.Namespace) -> str:
     apart = max(
         abs(side.pass_at[k] - plain_stored.pass_at[k]) for side in (command, python, stored) for k in loop.pass_at
     )
+    if apart > TOLERANCE:
+        raise SystemExit(f"Pass@k of two sides differs by {apart:.0e}, more than {TOLERANCE:.0e}.")
     return "\n".join(
         [
             f"# Scoring {command.num_samples:,} stored samples again",
