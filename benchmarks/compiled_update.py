@@ -10,11 +10,10 @@ updates.
 import os
 import tempfile
 import time
-from importlib.metadata import version
 from typing import Any
 
 from models import name_of
-from pages import deliver, median_and_range, this_commit
+from pages import deliver, made_by, median_and_range
 from update import begin, step_ms
 
 
@@ -41,9 +40,8 @@ def main() -> None:
         [
             "# An update with the layers compiled",
             "",
-            f"Made by `python benchmarks/compiled_update.py` at commit `{this_commit()}`: {name_of(arguments.model)}, "
-            f"{arguments.turns} turns of {arguments.steps} updates on {len(rows)} rows, torch {version('torch')}, one "
-            "thread, other work on the machine. Median [smallest, largest].",
+            f"{made_by('torch')} Updates of {name_of(arguments.model)}, {arguments.turns} turns of "
+            f"{arguments.steps} on {len(rows)} rows, one thread. Median [smallest, largest].",
             "",
             "| as it is, CPU ms | layers compiled, CPU ms | times as fast | the first two compiled, s |",
             "| ---: | ---: | ---: | ---: |",

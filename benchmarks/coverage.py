@@ -14,10 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-import unsqueeze
+from pages import made_by
 from unsqueeze.metrics.intervals import Estimate, bootstrap_mean
 from unsqueeze.metrics.paired import paired_difference
-from unsqueeze.store.provenance import git_state
 
 Profile = Callable[[np.random.Generator, int], NDArray[np.float64]]
 SAMPLES = 128
@@ -121,14 +120,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="where to write the table; it is printed anyway")
     arguments = parser.parse_args()
-    state = git_state(Path(unsqueeze.__file__).parent)
-    if state is None:
-        raise SystemExit("the commit is unknown: run this from a git checkout")
     lines = [
         "# Coverage of nominal 95 % intervals",
         "",
-        f"Made by `python benchmarks/coverage.py` at commit `{state['commit'][:12]}`: {arguments.problems} problems,",
-        f"{arguments.repeats:,} benchmarks a profile, {arguments.resamples:,} resamples, seed {arguments.seed}.",
+        f"{made_by('numpy')} {arguments.problems} problems, {arguments.repeats:,} benchmarks a profile, "
+        f"{arguments.resamples:,} resamples, seed {arguments.seed}.",
+        "",
         f"One standard error of a coverage is {(0.95 * 0.05 / arguments.repeats) ** 0.5:.3f}.",
     ]
     for heading, profiles, ours in (

@@ -20,7 +20,6 @@ import json
 import math
 import mmap
 import os
-import platform
 import random
 import shutil
 import signal
@@ -36,7 +35,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-import transformers
 
 from unsqueeze.config.load import check_recipe
 from unsqueeze.config.recipe import Recipe
@@ -46,7 +44,6 @@ from unsqueeze.policy.loading import without_progress_bars
 from unsqueeze.progress import Silent, StopRequest
 from unsqueeze.rollout.hf import HfEngine
 from unsqueeze.store.best import best_checkpoint
-from unsqueeze.store.provenance import provenance
 from unsqueeze.store.run_directory import RunDirectory
 from unsqueeze.training import generate, irl_phase, loop, rl_step
 from unsqueeze.training.arms import train_arm
@@ -377,11 +374,8 @@ def rollout_bits(run: RunDirectory, step: int) -> list[Any]:
 # --- report ------------------------------------------------------------------------------------------------------
 
 
-def report(record: Record, seed: int, minutes: float, num_processes: int) -> str:
+def report(record: Record, made: str, seed: int, minutes: float, num_processes: int) -> str:
     """The result as a page of Markdown."""
-    facts = provenance()
-    commit = "unknown" if facts["git"] is None else facts["git"]["commit"][:12]
-    changed = facts["git"] is not None and facts["git"]["modified"]
     hows = [how for how in ("at an instant", "at a write") if record.count(how)]
     by_stage = Counter((death.stage, death.how) for death in record.deaths)
     stages = sorted({death.stage for death in record.deaths})
@@ -389,10 +383,7 @@ def report(record: Record, seed: int, minutes: float, num_processes: int) -> str
     lines = [
         "# Kills at random instants, and what resuming makes of them",
         "",
-        f"Made by `python benchmarks/crash.py` at commit `{commit}`{' with changes' if changed else ''}, seed {seed}, "
-        f"in {minutes:.0f} minutes;",
-        f"Python {platform.python_version()}, torch {torch.__version__}, transformers {transformers.__version__}, "
-        f"{num_processes} process(es) a run of one thread each, on {os.cpu_count()} CPU cores.",
+        f"{made} Seed {seed}, in {minutes:.0f} minutes; {num_processes} process(es) a run, of one thread each.",
         "",
         f"**{len(record.deaths)} kills by SIGKILL ({kills}) over {record.runs} runs, each resumed until it was at its "
         f"end; {len(record.differences)} differences.**",
@@ -412,6 +403,8 @@ def report(record: Record, seed: int, minutes: float, num_processes: int) -> str
 
 
 def main() -> None:
+    from pages import made_by  # tests of other functions load this file alone
+
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--kills", type=int, default=100, help="kills at random instants")
     parser.add_argument("--kills-at-writes", type=int, default=0, help="kills at random writes")
@@ -434,7 +427,8 @@ def main() -> None:
         minutes=arguments.minutes,
         say=lambda text: print(text, flush=True),
     )
-    page = report(record, arguments.seed, (time.monotonic() - begun) / 60, arguments.processes)
+    minutes = (time.monotonic() - begun) / 60
+    page = report(record, made_by("torch", "transformers"), arguments.seed, minutes, arguments.processes)
     print(page)
     if arguments.out:
         arguments.out.write_text(page, encoding="utf-8")

@@ -14,7 +14,6 @@ paper's GSPO). Each life is a forked child of one warm process.
 import argparse
 import json
 import os
-import platform
 import random
 import shutil
 import signal
@@ -24,7 +23,6 @@ import traceback
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -34,7 +32,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
-from pages import this_commit
+from pages import made_by
 from unsqueeze.models import embedded_model_path
 from unsqueeze.tasks.countdown import countdown_problems
 from unsqueeze.verify.countdown import CountdownVerifier
@@ -220,13 +218,10 @@ def outcomes(folder: Path, steps_per_generation: int, kills: int, rng: random.Ra
 
 def report(results: dict[int, tuple[int, list[Outcome]]], seed: int) -> str:
     """The result as a page of Markdown."""
-    commit = this_commit()
     lines = [
         "# TRL's GRPO trainer, killed and resumed",
         "",
-        f"Made by `python benchmarks/crash_trl.py` at commit `{commit}`, seed {seed}; trl {version('trl')}, "
-        f"transformers {version('transformers')}, torch {torch.__version__}, Python {platform.python_version()}, one "
-        f"thread.",
+        f"{made_by('trl', 'transformers', 'torch')} Seed {seed}, one thread.",
         "",
         f"{STEPS} steps of {PROMPTS} × {GROUP_SIZE} completions, a checkpoint every {SAVE_EVERY}, one SIGKILL a run. "
         "`made twice`: drawn again, word for word. `lost`: drawn, thrown away, and others drawn in their place.",

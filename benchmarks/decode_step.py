@@ -13,7 +13,6 @@ import argparse
 import math
 import time
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from unittest import mock
 
@@ -21,7 +20,7 @@ import numpy as np
 import torch
 
 from models import add_model, check_model, control_of, name_of, prompts_of
-from pages import deliver, median_and_range, this_commit
+from pages import deliver, made_by, median_and_range
 from unsqueeze.policy.loading import without_progress_bars
 from unsqueeze.policy.policy import Policy
 from unsqueeze.rollout import hf
@@ -79,9 +78,8 @@ def main() -> None:
         [
             "# Rollouts: the step written out, and transformers' own",
             "",
-            f"Made by `python benchmarks/decode_step.py` at commit `{this_commit()}`: {name_of(arguments.model)}, at "
-            f"most {arguments.max_tokens} tokens, {arguments.turns} turns, torch {version('torch')}, transformers "
-            f"{version('transformers')}, one thread, other work on the machine. Median [smallest, largest].",
+            f"{made_by('torch', 'transformers')} Rollouts of {name_of(arguments.model)}, of at most "
+            f"{arguments.max_tokens} tokens, {arguments.turns} turns, one thread. Median [smallest, largest].",
             "",
             "| rollouts | transformers', CPU ms | written out, CPU ms | times | the same tokens | largest gap, nats |",
             "| --- | ---: | ---: | ---: | ---: | ---: |",

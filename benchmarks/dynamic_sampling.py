@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unsqueeze.algos.dynamic_sampling import DynamicSampling, Rule, SampledGroups, SamplingState
-from unsqueeze.store.provenance import git_state
 
 PassRates = Callable[[np.random.Generator, int], NDArray[np.float64]]
 
@@ -137,12 +136,8 @@ def table(first_heading: str, lines: dict[str, list[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def report(arguments: argparse.Namespace) -> str:
+def report(arguments: argparse.Namespace, made: str) -> str:
     """The two tables, with everything needed to make them again."""
-    git = git_state(Path(__file__).parents[1] / "src" / "unsqueeze")
-    if git is None:
-        raise SystemExit("the commit is unknown: run this from a checkout of the repository.")
-    modified = " (modified)" if git["modified"] else ""
     seeds = ", ".join(map(str, arguments.seeds))
     profiles = {
         name: compare(partial(group_flags, profile, arguments.group_size), arguments)
@@ -151,7 +146,7 @@ def report(arguments: argparse.Namespace) -> str:
     shares = {f"{share:.0%}": compare(partial(independent_flags, share), arguments) for share in SHARES}
     return f"""# Dynamic sampling: informative groups trained per completion generated
 
-Made by `python benchmarks/dynamic_sampling.py` at commit `{git["commit"][:12]}`{modified}.
+{made}
 Simulated: no model, no time. Batches of {arguments.prompts} groups × {arguments.group_size} completions,
 `max_resample_times` {arguments.resamples}; {arguments.batches:,} optimizer batches a seed, seeds {seeds}; means over
 seeds, the ratio with its extremes.
@@ -181,6 +176,8 @@ batch, mean. *lost*: share of the informative groups found that is not trained o
 
 
 def main() -> None:
+    from pages import made_by  # tests of other functions load this file alone
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--prompts", type=int, default=16, help="groups of a batch")
     parser.add_argument("--group-size", type=int, default=8)
@@ -189,7 +186,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--out", type=Path, help="also write the page to this file")
     arguments = parser.parse_args()
-    text = report(arguments)
+    text = report(arguments, made_by("numpy"))
     print(text)
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)

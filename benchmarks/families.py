@@ -17,7 +17,6 @@ import functools
 import json
 import multiprocessing
 import os
-import platform
 import resource
 import shutil
 import signal
@@ -34,9 +33,8 @@ import transformers
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-import unsqueeze
 from family_reports import BOS, EOS, PAD, REPORTS, VOCABULARY, Report, byte_tokenizer
-from pages import deliver
+from pages import deliver, made_by
 from unsqueeze.algos.objectives import LossOutput
 from unsqueeze.config.load import check_recipe
 from unsqueeze.config.recipe import Recipe
@@ -49,7 +47,6 @@ from unsqueeze.policy.optimize import make_optimizer, optimizer_step
 from unsqueeze.policy.policy import Policy
 from unsqueeze.rollout.hf import HfEngine
 from unsqueeze.rollout.types import Sampling
-from unsqueeze.store.provenance import git_state
 from unsqueeze.training.preflight import preflight
 from unsqueeze.training.sampler_check import sampler_gap
 from unsqueeze.training.setup import load_parts
@@ -270,18 +267,15 @@ def numbers(found: dict[str, Any]) -> str:
 
 def page(families: dict[str, dict[str, Any]], reports: list[tuple[Report, dict[str, Any]]]) -> str:
     """The tables."""
-    commit = (git_state(Path(unsqueeze.__file__).parent) or {}).get("commit", "?")
     made = {name: found for name, found in families.items() if "not_made" not in found}
     held = sum(map(is_held, made.values()))
     lines = [
         "# Families of models",
         "",
-        "Made by `benchmarks/families.py`, which says what is done. *engine* and *trainer* are the largest differences",
-        "of any token, in nats, from a plain forward pass of its sequence alone, in fp32; *gradient* is the norm of",
-        "the gradient of one step.",
+        f"{made_by('torch', 'transformers')} The script says what is done.",
         "",
-        f"unsqueeze {unsqueeze.__version__} at {commit[:10]}, torch {torch.__version__}, transformers "
-        f"{transformers.__version__}, python {platform.python_version()}, {platform.machine()}",
+        "*engine* and *trainer* are the largest differences of any token, in nats, from a plain forward pass of its",
+        "sequence alone, in fp32; *gradient* is the norm of the gradient of one step.",
         "",
         "## Look-alikes of models from public reports",
         "",

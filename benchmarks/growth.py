@@ -3,39 +3,35 @@
     python benchmarks/growth.py --out docs/results/growth-cpu.md
 
 The model is a plain decoder with random weights: 4 layers, 128 wide, 4 heads. Along each axis one size is doubled and
-all others stay as they are. Every point is made in a process of its own, on one thread: a small call warms up, then
-the call is timed, in CPU time, which other work on the machine lengthens less than time by the clock. The exponent is
-the slope of log time over log size by least squares: 1 is linear. Memory is what the process's largest resident size
-rises by in that call, over what the warm-up took it to.
+all others stay as they are. Every point is made in a process of its own, forked from one that has loaded the libraries,
+on one thread: a small call warms up, then the call is timed, ``--turns`` times, in CPU time, which other work on the
+machine lengthens less than time by the clock. The exponent is the slope of log time over log size by least squares, one
+a turn: 1 is linear. Memory is what the process's largest resident size rises by in the first call, over what the
+warm-up took it to.
 
-An update is one optimizer step on rows with 32 tokens of prompt, in micro-batches of 8,192 tokens. Rollouts are drawn
-at temperature 1; hardly any ends before its limit.
+An update is one optimizer step on rows with 32 tokens of prompt, in micro-batches of as many tokens as a third of the
+usual step has, 8,192. Rollouts are drawn at temperature 1; hardly any ends before its limit. ``--completions``,
+``--length`` and ``--doublings`` make all of it smaller: where little is computed fixed costs weigh, and exponents are
+less.
 """
 
 import argparse
-import json
 import math
+import multiprocessing
 import resource
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pages import deliver, this_commit
+from pages import deliver, made_by, median_and_range
 
-PROMPT, PER_MICROBATCH = 32, 8192
-USUAL = {"completions": 256, "length": 64, "group": 8, "vocabulary": 4096}
-AXES: Mapping[str, Sequence[int]] = {
-    "completions": (256, 512, 1024, 2048),
-    "length": (64, 128, 256, 512),
-    "group": (2, 4, 8, 16, 32),
-    "vocabulary": (4096, 8192, 16384, 32768),
-}
+PROMPT, GROUP, VOCABULARY = 32, 8, 4096
+PER_MICROBATCH = 32
+"""Tokens of a micro-batch, for each completion of the usual step."""
 WORK = ("update", "rollouts")
 MEANING = {
     "completions": "completions of a step",
@@ -45,21 +41,19 @@ MEANING = {
 }
 
 
-def measure(what: str, sizes: Mapping[str, int]) -> dict[str, float]:
-    """CPU seconds of a call and megabytes that it adds, in this process."""
-    import torch
-
-    from unsqueeze.policy.loading import without_progress_bars
-
-    without_progress_bars()
-    torch.set_num_threads(1)
+def measure(what: str, sizes: Mapping[str, int], turns: int) -> dict[str, list[float]]:
+    """CPU seconds of each call, and megabytes that the first adds, in this process."""
     call = {"update": _update, "rollouts": _rollouts}[what]
     call({**sizes, "completions": 2 * sizes["group"], "length": 8})()
     work = call(sizes)
-    before, begun = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
-    work()
-    seconds = time.process_time() - begun
-    return {"seconds": seconds, "mb": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024}
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    seconds, mb = [], []
+    for _ in range(turns):
+        begun = time.process_time()
+        work()
+        seconds.append(time.process_time() - begun)
+        mb.append((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    return {"seconds": seconds, "mb": mb[:1]}
 
 
 def _policy(vocabulary: int) -> Any:
@@ -112,7 +106,7 @@ def _update(sizes: Mapping[str, int]) -> Callable[[], object]:
         make_optimizer(policy, settings),
         rows,
         partial(surrogate_loss, settings=settings),
-        tokens_per_microbatch=PER_MICROBATCH,
+        tokens_per_microbatch=sizes["per_microbatch"],
         max_grad_norm=1.0,
     )
 
@@ -131,13 +125,19 @@ def _rollouts(sizes: Mapping[str, int]) -> Callable[[], object]:
     return lambda: engine.generate(prompts, sizes["group"], sampling, seeds=range(num_prompts))
 
 
-def measured(what: str, sizes: Mapping[str, int], turns: int) -> dict[str, float]:
-    """Medians over ``turns`` processes."""
-    command = [sys.executable, __file__, "--point", json.dumps([what, sizes])]
-    found = [
-        json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout) for _ in range(turns)
-    ]
-    return {name: statistics.median(each[name] for each in found) for name in ("seconds", "mb")}
+def measured(what: str, sizes: Mapping[str, int], turns: int) -> dict[str, list[float]]:
+    """The same in a process of its own: a fork of this one, which has no thread but this."""
+    fork = multiprocessing.get_context("fork")
+    ours, theirs = fork.Pipe(duplex=False)
+    child = fork.Process(target=lambda: theirs.send(measure(what, sizes, turns)))
+    child.start()
+    theirs.close()
+    try:
+        found: dict[str, list[float]] = ours.recv()
+    except EOFError:
+        raise SystemExit(f"{what} of {dict(sizes)} failed; what it said is above") from None
+    child.join()
+    return found
 
 
 def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
@@ -148,51 +148,67 @@ def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
     return above / sum((x - x_mean) ** 2 for x in xs)
 
 
-def lines_of(what: str, axis: str, turns: int) -> str:
+def line_of(what: str, axis: str, sizes: Sequence[int], usual: Mapping[str, int], turns: int) -> str:
     """A line of the table: one axis of one kind of work."""
-    sizes = AXES[axis]
     points = []
     for size in sizes:
-        points.append(measured(what, USUAL | {axis: size}, turns))
-        print(
-            f"{what}, {axis} {size}: {points[-1]['seconds']:.2f} s, {points[-1]['mb']:.0f} MB",
-            file=sys.stderr,
-            flush=True,
-        )
-    seconds = [point["seconds"] for point in points]
+        points.append(measured(what, {**usual, axis: size}, turns))
+        print(f"{what}, {axis} {size}: {points[-1]}", file=sys.stderr, flush=True)
+    exponents = [exponent(sizes, seconds) for seconds in zip(*(point["seconds"] for point in points), strict=True)]
     cells = [
         what,
         MEANING[axis],
         " · ".join(f"{size:,}" for size in sizes),
-        " · ".join(f"{each:.2f}" for each in seconds),
-        f"{round(exponent(sizes, seconds), 2) + 0:.2f}",  # no minus before zero
-        " · ".join(f"{point['mb']:.0f}" for point in points),
+        " · ".join(median_and_range(point["seconds"], 2) for point in points),
+        median_and_range([round(each, 2) + 0 for each in exponents], 2),  # no minus before zero
+        " · ".join(f"{point['mb'][0]:.0f}" for point in points),
     ]
     return f"| {' | '.join(cells)} |"
 
 
+def load() -> None:
+    """Load what all points need, so that none has to."""
+    import torch
+    from transformers import LlamaForCausalLM  # noqa: F401
+
+    import unsqueeze.rollout.hf
+    import unsqueeze.training.rl_step  # noqa: F401
+    from unsqueeze.policy.loading import without_progress_bars
+
+    without_progress_bars()
+    torch.set_num_threads(1)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--turns", type=int, default=3, help="processes that a point is the median of")
+    parser.add_argument("--turns", type=int, default=5, help="calls that a point is the median of")
     parser.add_argument("--work", nargs="+", choices=WORK, default=WORK)
-    parser.add_argument("--axes", nargs="+", choices=list(AXES), default=list(AXES))
+    parser.add_argument("--axes", nargs="+", choices=list(MEANING), default=list(MEANING))
+    parser.add_argument("--completions", type=int, default=256, help="of the usual step, and least on their axis")
+    parser.add_argument("--length", type=int, default=64, help="usual tokens of a response, and least on their axis")
+    parser.add_argument("--doublings", type=int, default=3, help="of the size of an axis")
     parser.add_argument("--out", type=Path, help="the page to write; without it, it is printed")
-    parser.add_argument("--point", type=json.loads, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.point is not None:
-        print(json.dumps(measure(*arguments.point)))
-        return
-
-    lines = [lines_of(what, axis, arguments.turns) for what in arguments.work for axis in arguments.axes]
-    commit = this_commit()
-    usual = ", ".join(f"{MEANING[axis].partition(',')[0]} {size:,}" for axis, size in USUAL.items())
+    load()
+    usual = {
+        "completions": arguments.completions,
+        "length": arguments.length,
+        "group": GROUP,
+        "vocabulary": VOCABULARY,
+        "per_microbatch": PER_MICROBATCH * arguments.completions,
+    }
+    least = {**usual, "group": GROUP >> arguments.doublings - 1}
+    axes = {axis: [least[axis] << times for times in range(arguments.doublings + 1)] for axis in arguments.axes}
+    lines = [
+        line_of(what, axis, sizes, usual, arguments.turns) for what in arguments.work for axis, sizes in axes.items()
+    ]
+    named = ", ".join(f"{MEANING[axis].partition(',')[0]} {usual[axis]:,}" for axis in MEANING)
     page = "\n".join(
         [
             "# How time and memory grow",
             "",
-            f"Made by `python benchmarks/growth.py --turns {arguments.turns}` at commit `{commit}`: torch "
-            f"{version('torch')}, transformers {version('transformers')}, one thread, other work on the machine. "
-            f"Medians over processes; where an axis is not the one that grows: {usual}.",
+            f"{made_by('torch', 'transformers')} One thread; medians of {arguments.turns} calls, smallest and largest. "
+            f"Where an axis is not the one that grows: {named}; micro-batches of {usual['per_microbatch']:,} tokens.",
             "",
             "| work | what grows | sizes | CPU s | exponent of time | MB more |",
             "| --- | --- | --- | --- | ---: | --- |",

@@ -4,9 +4,10 @@
     python benchmarks/irl_cost.py --smollm2 ./smollm2
 
 The proportions of the paper (3,000 prompts × 8 rollouts, then 4 updates of 512 demonstrations, 3 a prompt): an IRL
-phase trains on 8.5 % as many responses as the RL phase sampled. Countdown runs at just these numbers; SmolLM2-135M, on
-a CPU, at fewer of each, 16 prompts × 8 rollouts of at most 128 tokens and 4 updates of 3, on problems so easy that it
-solves some (which of two numbers is larger): on GSM8K no group was informative, and RL took no update.
+phase trains on 8.5 % as many responses as the RL phase sampled. Countdown runs at just these numbers, or at ``--share``
+of each, where fixed costs weigh more; SmolLM2-135M, on a CPU, at fewer of each, 16 prompts × 8 rollouts of at most 128
+tokens and 4 updates of 3, on problems so easy that it solves some (which of two numbers is larger): on GSM8K no group
+was informative, and RL took no update.
 
 RL is trained once, with the code of the working tree, and its clock is that of the CPU time of its process. Then IRL
 phases are taken on the rollouts that it stored, choosing and updates, each side in a process of its own, in turns: that
@@ -27,18 +28,17 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
-from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 from unittest import mock
 
+from pages import COMMIT, ROOT, deliver, made_by
 from unsqueeze.config.load import arms_of, load_recipe
 from unsqueeze.config.recipe import Recipe
 from unsqueeze.policy.loading import without_progress_bars
 from unsqueeze.policy.optimize import make_optimizer
 from unsqueeze.progress import Silent, StopRequest
-from unsqueeze.store.provenance import provenance
 from unsqueeze.training.demonstrations import choose_demonstrations
 from unsqueeze.training.irl_phase import irl_updates, settings_of_phase
 from unsqueeze.training.loop import train
@@ -46,8 +46,20 @@ from unsqueeze.training.measure import first_rollouts, num_nll_rows
 from unsqueeze.training.run import Run
 from unsqueeze.training.setup import load_parts, open_directory, put_together
 
-ROOT = Path(__file__).resolve().parents[1]
-COUNTDOWN = ["quickstart", "data.num_train=3000", "rl.steps=188", "evaluation.n=1"]
+PROMPTS, DEMONSTRATIONS, PER_STEP = 3000, 512, 16
+"""Prompts of the RL phase, demonstrations of an update, prompts of an RL step."""
+
+
+def countdown(share: float) -> list[str]:
+    """The quickstart at so large a share of the numbers of the paper."""
+    prompts, demonstrations = round(PROMPTS * share), round(DEMONSTRATIONS * share)
+    return [
+        "quickstart",
+        f"data.num_train={prompts}",
+        f"rl.steps={math.ceil(prompts / PER_STEP)}",
+        f"irl.batch_size={demonstrations}",
+        "evaluation.n=1",
+    ]
 
 
 def smollm2(model: Path, folder: Path) -> list[str]:
@@ -223,38 +235,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--before", help="a commit that takes turns with the working tree")
     parser.add_argument("--smollm2", type=Path, help="a checkpoint made by scripts/smollm2_checkpoint.py")
+    parser.add_argument("--share", type=float, default=1.0, help="of the paper's numbers on Countdown, all alike")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--work", type=Path, help="a folder for runs, where one that is there is not made again")
-    parser.add_argument("--out", type=Path, help="the page to write; it is printed anyway")
+    parser.add_argument("--out", type=Path, help="the page to write; without it, it is printed")
     parser.add_argument("--part", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.part:
         part, path, *arguments = options.part
         {"train": train_by_cpu_time, "phases": take_phases}[part](arguments, Path(path))
         return
-    git = provenance()["git"]
-    assert git, "a commit must be known"
-    commit = git["commit"][:12] + ("-modified" if git["modified"] else "")
-    asked = f" --before {options.before}" if options.before else ""
     lines = [
         "# What an IRL phase costs",
         "",
-        f"Made by `python benchmarks/irl_cost.py{asked}` at commit `{commit}`: one thread, hf engine, {options.turns} "
-        f"turns; torch {version('torch')}. The script says what is measured; medians, smallest and largest.",
+        f"{made_by('torch')} One thread, hf engine, {options.turns} turns. The script says what is measured; medians, "
+        "smallest and largest.",
     ]
     with TemporaryDirectory() as folder:
         sides = {f"`{options.before}`": checkout(options.before, Path(folder) / "before")} if options.before else {}
-        sides[f"`{commit}`"] = ROOT
+        sides[f"`{COMMIT}`"] = ROOT
         work = options.work or Path(folder)
-        found = measure(COUNTDOWN, sides, options.turns, work / "countdown")
+        found = measure(countdown(options.share), sides, options.turns, work / "countdown")
         lines += ["", "## Countdown, embedded model", "", *found]
         if options.smollm2 is not None:
             found = measure(smollm2(options.smollm2, work), sides, options.turns, work / "smollm2")
             lines += ["", "## Larger number, SmolLM2-135M", "", *found]
     page = "\n".join(lines) + "\n"
-    print(page, end="")
-    if options.out is not None:
-        options.out.write_text(page, encoding="utf-8")
+    deliver(page, options.out)
 
 
 if __name__ == "__main__":

@@ -11,12 +11,11 @@ import argparse
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
-from pages import deliver, median_and_range, this_commit
+from pages import deliver, made_by, median_and_range
 from unsqueeze.rollout.packed import Form, Product
 
 SHAPES = {"attention's output": (576, 576, 60), "up": (576, 1536, 30), "down": (1536, 576, 30), "head": (576, 49152, 2)}
@@ -66,9 +65,8 @@ def main() -> None:
         [
             "# Products of few rows: plain, and with weights laid out for them",
             "",
-            f"Made by `python benchmarks/packed_products.py` at commit `{this_commit()}`: {arguments.turns} turns, "
-            f"torch {version('torch')}, one thread, fp32, other work on the machine. GFLOP/s of CPU "
-            "time, median [smallest, largest].",
+            f"{made_by('torch')} {arguments.turns} turns, one thread, fp32. GFLOP/s of CPU time, median [smallest, "
+            "largest].",
             "",
             "| weights | rows | plain | laid out | times as fast | largest gap |",
             "| --- | ---: | ---: | ---: | ---: | --- |",

@@ -12,9 +12,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from pages import made_by
 from unsqueeze.config.load import arms_of, load_recipe
 from unsqueeze.progress import Silent, StopRequest
-from unsqueeze.store.provenance import provenance
 from unsqueeze.training.loop import train
 from unsqueeze.training.preflight import estimate_parts
 from unsqueeze.training.setup import load_parts, open_directory, put_together
@@ -41,8 +41,8 @@ def main() -> None:
         written = sum(file.stat().st_size for file in directory.path.rglob("*") if file.is_file())
         lines = directory.metrics.read()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    commit = provenance()["git"]
-    print(f"quickstart's arm sps, {given.steps} RL steps, evaluations of {given.samples} samples; commit {commit}\n")
+    print(f"{made_by('torch', 'transformers')} Quickstart's arm sps, {given.steps} RL steps,")
+    print(f"evaluations of {given.samples} samples.\n")
     print("|  | estimated | measured | estimated / measured |\n| --- | ---: | ---: | ---: |")
     mean = sum(line["response_tokens_mean"] for line in lines if line["kind"] == "rl") / given.steps
     for name, ours, real in (

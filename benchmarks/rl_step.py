@@ -3,15 +3,16 @@
     python benchmarks/rl_step.py --out docs/results/rl-step-cpu-time.md
     python benchmarks/rl_step.py --model ./smollm2 --problems gsm8k_train.jsonl
 
-Both train a model by GRPO with the same settings (fp32, AdamW), taking turns: TRL, ours, TRL, ours, and so on, each
-turn in a process of its own (``rl_step_sides.py``). The first steps of a turn warm up. Without ``--model`` it is the
-embedded Countdown model, 16 prompts × 8 rollouts of at most 20 tokens, rewards by the same judge. With a model of one's
-own it is problems of a JSONL file as the recipe ``gsm8k-smollm2`` asks them, and the reward is a coin that the text
-decides: a model that solves nothing would leave ours without an update, and TRL with one that changes nothing.
+Both train a model by GRPO with the same settings (fp32, AdamW), each in a process of its own, ``rl_step_trl.py`` and
+``rl_step_ours.py``, taking turns: some steps of TRL's, some of ours, TRL's, ours, and so on. The first steps of a
+process warm up. Without ``--model`` it is the embedded Countdown model, 16 prompts × 8 rollouts of at most 20 tokens,
+rewards by the same judge. With a model of one's own it is problems of a JSONL file as the recipe ``gsm8k-smollm2`` asks
+them, and the reward is a coin that the text decides: a model that solves nothing would leave ours without an update,
+and TRL with one that changes nothing.
 
 A step is the time from the end of one to the end of the next, so that everything a trainer does between them counts;
-neither evaluates or saves checkpoints, and ours stores every rollout. Ours stops inside its first phase, a pass over
-800 problems: what it reads where a phase begins and ends is not in a step. The ratio is that of the CPU time a step
+neither evaluates or saves checkpoints, and ours stores every rollout. Ours stops inside its first phase, one pass over
+its problems: what it reads where a phase begins and ends is not in a step. The ratio is that of the CPU time a step
 takes, which other work on the machine lengthens less than time by the clock; the columns of its parts are by the clock.
 With ``--kl-coefficients 0 0.01`` each is measured without and with a reference policy. A cell is the median over the
 turns, smallest and largest. What TRL reads in one pass is ``--rows-at-once`` of its own.
@@ -22,39 +23,48 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 
 from models import add_model, check_model, name_of
-from pages import deliver, median_and_range, this_commit
-from rl_step_sides import PROBLEMS, Turn, Work
+from pages import deliver, made_by, median_and_range
+from rl_step_work import EMBEDDED, Turn, Work
 
-EMBEDDED = Work(
-    steps=20, warm_up=2, prompts=16, group_size=8, max_tokens=20, learning_rate=1e-4, rows_at_once=128, threads=1
-)
 OF_A_MODEL = replace(EMBEDDED, steps=1, warm_up=1, max_tokens=128, learning_rate=1e-6, rows_at_once=8)
 
 
-def take_turns(turns: int, work: Work) -> dict[str, list[Turn]]:
+def take_turns(work: Work) -> dict[str, list[Turn]]:
     """TRL, ours, TRL, ours, …"""
     found: dict[str, list[Turn]] = {"TRL": [], "ours": []}
-    for number in range(turns):
-        for name, taken in found.items():
-            taken.append(turn_of(name.lower(), work))
-            print(
-                f"beta {work.kl_coefficient:g}, turn {number + 1}, {name}: {taken[-1].cpu_ms:,.0f} CPU ms a step, "
-                f"{taken[-1].peak_mb:,.0f} MB",
-                file=sys.stderr,
-            )
+    with ExitStack() as stack:
+        sides = {name: stack.enter_context(side_of(name.lower(), work)) for name in found}
+        for number in range(work.turns):
+            for name, taken in found.items():
+                taken.append(turn_of(name, sides[name]))
+                print(
+                    f"beta {work.kl_coefficient:g}, turn {number + 1}, {name}: {taken[-1].cpu_ms:,.0f} CPU ms a step, "
+                    f"{taken[-1].peak_mb:,.0f} MB",
+                    file=sys.stderr,
+                )
     return found
 
 
-def turn_of(side: str, work: Work) -> Turn:
-    """Return what a process of its own says; its last line is the turn."""
-    command = [sys.executable, str(Path(__file__).with_name("rl_step_sides.py")), side, json.dumps(vars(work))]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return Turn(**json.loads(done.stdout.splitlines()[-1]))
+def side_of(side: str, work: Work) -> "subprocess.Popen[str]":
+    command = [sys.executable, str(Path(__file__).with_name(f"rl_step_{side}.py")), json.dumps(vars(work))]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def turn_of(name: str, side: "subprocess.Popen[str]") -> Turn:
+    """Ask a side for its next turn, and return what it tells."""
+    assert side.stdin is not None
+    assert side.stdout is not None
+    side.stdin.write("\n")
+    side.stdin.flush()
+    told = side.stdout.readline()
+    if not told:
+        raise SystemExit(f"{name} ended before its turn; what it said is above")
+    return Turn(**json.loads(told))
 
 
 COLUMNS: dict[str, Callable[[Turn], float]] = {
@@ -80,16 +90,15 @@ def lines_of(kl_coefficient: float, found: dict[str, list[Turn]]) -> list[str]:
     return [rows[0], rows[1].removesuffix(" |") + f" {ratios} |"]
 
 
-def page(found: dict[float, dict[str, list[Turn]]], turns: int, work: Work) -> str:
+def page(found: dict[float, dict[str, list[Turn]]], work: Work) -> str:
     """The result as Markdown."""
     return "\n".join(
         [
             "# An RL step: ours and TRL's",
             "",
-            f"Made by `python benchmarks/rl_step.py` at commit `{this_commit()}`, {name_of(work.model)}, seed 0: "
-            f"{turns} turns of {work.steps} steps, each after {work.warm_up} that warm up; {work.prompts} prompts × "
-            f"{work.group_size} responses of at most {work.max_tokens} tokens; trl {version('trl')}, transformers "
-            f"{version('transformers')}, torch {version('torch')}, threads: {work.threads}. The script says what is "
+            f"{made_by('trl', 'transformers', 'torch')} RL of {name_of(work.model)}, seed 0: {work.turns} turns of "
+            f"{work.steps} steps, after {work.warm_up} that warm up; {work.prompts} prompts × {work.group_size} "
+            f"responses of at most {work.max_tokens} tokens; threads: {work.threads}. The script says what is "
             "measured.",
             "",
             f"| KL coefficient | | {' | '.join(COLUMNS)} | CPU time: TRL's step / ours |",
@@ -103,7 +112,7 @@ def page(found: dict[float, dict[str, list[Turn]]], turns: int, work: Work) -> s
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--steps", type=int, help="steps of a turn, after those that warm up: 20, of a model 1")
+    parser.add_argument("--steps", type=int, help="steps of a turn: 20, of a model 1")
     parser.add_argument("--prompts", type=int, help="prompts of a step, each with 8 responses: 16")
     parser.add_argument("--kl-coefficients", type=float, nargs="+", default=[0.0, 0.01])
     parser.add_argument("--threads", type=int, default=1)
@@ -116,17 +125,15 @@ def main() -> None:
     if arguments.model is not None:
         model, problems = str(arguments.model.resolve()), str(arguments.problems.resolve())
         work = replace(OF_A_MODEL, threads=arguments.threads, model=model, problems=problems)
-    own = {name: getattr(arguments, name) for name in ("steps", "prompts", "rows_at_once")}
+    own = {name: getattr(arguments, name) for name in ("turns", "steps", "prompts", "rows_at_once")}
     work = replace(work, **{name: value for name, value in own.items() if value is not None})
     work = replace(work, rows_at_once=min(work.rows_at_once, work.rows))
     if work.rows % work.rows_at_once:
         parser.error(f"a step has {work.rows} responses, which --rows-at-once {work.rows_at_once} does not divide")
-    if work.warm_up + work.steps >= PROBLEMS // work.prompts:
-        parser.error(f"--steps: a phase has {PROBLEMS // work.prompts} steps, and ours is measured inside of one")
     found = {}
     for coefficient in arguments.kl_coefficients:
-        found[coefficient] = take_turns(arguments.turns, replace(work, kl_coefficient=coefficient))
-    deliver(page(found, arguments.turns, work), arguments.out)
+        found[coefficient] = take_turns(replace(work, kl_coefficient=coefficient))
+    deliver(page(found, work), arguments.out)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-ROOT = Path(__file__).resolve().parents[1]
+from pages import ROOT, made_by
+
 RENAMED = {"logp_behaviour": "logp_raw", "logp_sampling": "logp_behaviour", "logp_policy": "logp_proximal"}
 """Columns of rollouts: the names in files that have a column ``logp_sampling``, and those of today."""
 TIMED = ("seconds", "share_of_rl_seconds", "made_in")
@@ -50,7 +51,7 @@ def main() -> None:
             print(lines[-1], flush=True)
     if options.out:
         commits = {side: commit_of(source) for side, source in sides.items()}
-        options.out.write_text(page(commits, options.recipes, lines), encoding="utf-8")
+        options.out.write_text(page(commits, lines), encoding="utf-8")
     sys.exit(1 if differing else 0)
 
 
@@ -152,11 +153,10 @@ def bytes_differ(before: Path, after: Path) -> list[str]:
     return [] if before.read_bytes() == after.read_bytes() else ["other bytes"]
 
 
-def page(commits: dict[str, str], recipes: list[str], lines: list[str]) -> str:
-    command = f"python benchmarks/same_numbers.py {commits['before']} {commits['after']} --recipes {' '.join(recipes)}"
+def page(commits: dict[str, str], lines: list[str]) -> str:
     head = "| recipe | files | |\n| --- | --- | --- |"
     return (
-        f"# Before {commits['before']} and after {commits['after']}: the same numbers\n\n`{command}`\n\n"
+        f"# Before {commits['before']} and after {commits['after']}: the same numbers\n\n{made_by('torch')}\n\n"
         "Each recipe trained with the code of both commits in one environment, one after the other; timings left out,\n"
         "renamed columns compared under their new names.\n\n" + "\n".join([head, *lines]) + "\n"
     )

@@ -10,15 +10,13 @@ process's, Python and its libraries included.
 import argparse
 import json
 import os
-import platform
 import random
 import subprocess
 import sys
 import tempfile
-from importlib.metadata import version
 from pathlib import Path
 
-from pages import deliver, this_commit
+from pages import deliver, made_by
 
 SIZES = (10_000, 100_000, 1_000_000)
 GROUP_SIZE = 8
@@ -72,8 +70,7 @@ def main() -> None:
         [
             "# Choosing among more and more rollouts",
             "",
-            f"Made by `python benchmarks/select_growth.py` at commit `{this_commit()}`: Python "
-            f"{platform.python_version()}, pyarrow {version('pyarrow')}, each size once, other work on the machine.",
+            f"{made_by('pyarrow')} Each size once.",
             "",
             "| rollouts | file, MB | chosen | CPU, s | µs a rollout | memory at its peak, MB |",
             "| ---: | ---: | ---: | ---: | ---: | ---: |",

@@ -18,12 +18,11 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import unsqueeze as uq
-from pages import deliver, this_commit
+from pages import deliver, made_by
 from unsqueeze.config.load import arms_of, load_recipe
 from unsqueeze.config.recipe import Recipe
 from unsqueeze.tasks.countdown import countdown_problems
@@ -139,7 +138,6 @@ def all_of(work: Path, seeds: Sequence[int], jobs: int) -> None:
 
 def page(work: Path, seeds: Sequence[int]) -> str:
     """The result as Markdown."""
-    commit = this_commit()
 
     def sides(name: str) -> list[Path]:
         return [work / f"{name}-{seed}" / "eval" for seed in seeds]
@@ -164,9 +162,8 @@ def page(work: Path, seeds: Sequence[int]) -> str:
         [
             "# SPS inside TRL, beside plain TRL",
             "",
-            f"Made by `python benchmarks/sps_trl.py` at commit `{commit}`, seeds {', '.join(map(str, seeds))}; "
-            f"trl {version('trl')}, transformers {version('transformers')}, torch {version('torch')}, one thread a "
-            "training. The script says what is trained and asked.",
+            f"{made_by('trl', 'transformers', 'torch')} Seeds {', '.join(map(str, seeds))}, one thread a training. "
+            "The script says what is trained and asked.",
             "",
             f"| {STEPS} steps, percent | Avg@{SAMPLES} | " + " | ".join(f"Pass@{k}" for k in KS[1:]) + " |",
             "| --- |" + " ---: |" * len(KS),

@@ -15,10 +15,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
-from pages import deliver, median_and_range, this_commit
+from pages import deliver, made_by, median_and_range
 
 TICKS = os.sysconf("SC_CLK_TCK")
 LIMIT_S = 600
@@ -77,6 +76,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="the page to write; without it, it is printed")
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # with it, every process would compile every module anew
     help_s()  # the files come into the cache
     with tempfile.TemporaryDirectory() as temporary:
         folders = (Path(temporary) / str(place) for place in range(2 * arguments.turns + 1))
@@ -85,12 +85,10 @@ def main() -> None:
             (help_s(), first_line_s(next(folders)), first_rollouts_s(next(folders))) for _ in range(arguments.turns)
         ]
     names = ("`unsqueeze --help`", "`unsqueeze train smoke`: its first line", "… its first rollouts on the disk")
-    commit = this_commit()
     lines = [
         "# Start-up",
         "",
-        f"Made by `python benchmarks/start_up.py` at commit `{commit}`: {arguments.turns} turns; torch "
-        f"{version('torch')}, transformers {version('transformers')}. The script says what is measured.",
+        f"{made_by('torch', 'transformers')} {arguments.turns} turns. The script says what is measured.",
         "",
         "| until | CPU seconds: median [smallest, largest] |",
         "| --- | ---: |",

@@ -1,6 +1,6 @@
 """What it costs that nothing is lost: the store's share of an RL step of the quickstart.
 
-    python benchmarks/store.py
+    python benchmarks/store.py --out docs/results/store-cpu.md
 
 Trains the quickstart's control (16 prompts × 8 rollouts, the embedded model) several times for some steps, by the loop
 itself, and times inside it whatever writes: rollouts (Parquet, fsynced, renamed), the line of metrics, the journal. A
@@ -18,7 +18,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from pages import median_and_range, this_commit
+from pages import deliver, made_by, median_and_range
 from unsqueeze.config.load import arms_of, load_recipe
 from unsqueeze.config.recipe import Recipe
 from unsqueeze.policy.loading import without_progress_bars
@@ -84,9 +84,11 @@ def measure(recipe: Recipe, path: Path) -> dict[tuple[str, str], float]:
 
 def report(runs: list[dict[tuple[str, str], float]], steps: int) -> str:
     """The result as Markdown."""
-    commit = this_commit()
     lines = [
-        f"Commit `{commit}`, {len(runs)} runs of {steps} steps; median [smallest, largest].",
+        "# What the store takes of an RL step",
+        "",
+        f"{made_by('torch', 'pyarrow')} {len(runs)} runs of {steps} steps after {WARM_UP} that warm up; median "
+        "[smallest, largest].",
         "",
         "| clock | a step, ms | store, ms | store, % of the step | with checkpoints, % | a checkpoint, ms |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
@@ -104,13 +106,14 @@ def report(runs: list[dict[tuple[str, str], float]], steps: int) -> str:
         ]
         cells = [median_and_range(column, 2) for column in columns]
         lines.append(f"| {clock} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, ""])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--steps", type=int, default=10, help="optimizer steps of a run, after those that warm up")
+    parser.add_argument("--out", type=Path, help="the page to write; without it, it is printed")
     arguments = parser.parse_args()
     without_progress_bars()
     settings = [
@@ -120,7 +123,7 @@ def main() -> None:
     recipe = arms_of(load_recipe("quickstart", settings), "quickstart")["grpo"]
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix="store-") as folder:
         runs = [measure(recipe, Path(folder, str(number))) for number in range(arguments.runs)]
-    print(report(runs, arguments.steps))
+    deliver(report(runs, arguments.steps), arguments.out)
 
 
 if __name__ == "__main__":

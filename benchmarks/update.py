@@ -16,7 +16,6 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from unittest import mock
 
@@ -24,7 +23,7 @@ import numpy as np
 import torch
 
 from models import add_model, check_model, control_of, name_of, prompts_of
-from pages import deliver, median_and_range, this_commit
+from pages import deliver, made_by, median_and_range
 from unsqueeze.config.recipe import Recipe
 from unsqueeze.config.rl_settings import RlSettings
 from unsqueeze.policy.batch import Row, TokenBatch, collate
@@ -141,10 +140,9 @@ def main() -> None:
         [
             "# An update: prompts read once a row, and once for all rows of a group",
             "",
-            f"Made by `python benchmarks/update.py` at commit `{this_commit()}`: {name_of(arguments.model)}, "
-            f"{arguments.turns} turns of {arguments.steps} updates on {len(rows)} rows, torch {version('torch')}, "
-            f"transformers {version('transformers')}, one thread, other work on the machine. Median [smallest, "
-            f"largest]; plain products ran at {gflops:.0f} GFLOP/s at best.",
+            f"{made_by('torch', 'transformers')} Updates of {name_of(arguments.model)}, {arguments.turns} turns of "
+            f"{arguments.steps} on {len(rows)} rows, one thread. Median [smallest, largest]; plain products ran at "
+            f"{gflops:.0f} GFLOP/s at best.",
             "",
             "| prompts are read | an update, CPU ms | floor of the products, ms | times the floor | loss |",
             "| --- | ---: | ---: | ---: | ---: |",

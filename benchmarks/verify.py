@@ -12,18 +12,15 @@ Problem answers come from the folder that UNSQUEEZE_DATA names, else from ``../s
 import argparse
 import json
 import os
-import platform
 import random
 import statistics
 import subprocess
 import sys
 import tempfile
-from importlib.metadata import version
 from pathlib import Path
 
-import unsqueeze
-from unsqueeze.store.provenance import git_state
-from verify_answers import contest_samples, distinct_latex_pairs
+from pages import deliver, made_by
+from verify_answers import SAMPLES, contest_samples, distinct_latex_pairs, problem_sets
 
 HERE = Path(__file__).resolve().parent
 SEED = 20_260_516
@@ -83,27 +80,13 @@ def ratio(one: Side, other: Side, key: str) -> str:
     return f"{one.median(key) / other.median(key):.1f}× [{min(pairs):.1f}, {max(pairs):.1f}]"
 
 
-def versions(evalscope: str | None) -> str:
-    found = [f"Python {platform.python_version()}"]
-    found += [f"{name} {version(name)}" for name in ("math-verify", "trl", "sympy")]
+def made_how(repeats: int, evalscope: str | None) -> str:
+    said = f"{made_by('math-verify', 'trl', 'sympy')} Seed {SEED}; medians of {repeats} turns [smallest, largest]."
     if evalscope:
         code = "import importlib.metadata as m; print(m.version('evalscope'), m.version('math-verify'))"
         output = subprocess.run([evalscope, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-        found.append(f"evalscope {output[0]} (with math-verify {output[1]})")
-    return ", ".join(found)
-
-
-def made_by(repeats: int, evalscope: str | None) -> str:
-    state = git_state(Path(unsqueeze.__file__).parent)
-    if state is None:
-        raise SystemExit("the commit is unknown: run this from a git checkout")
-    modified = " with local changes" if state["modified"] else ""
-    load = ", ".join(f"{average:.1f}" for average in os.getloadavg())
-    return (
-        f"Made by `python benchmarks/verify.py` at commit `{state['commit'][:12]}`{modified}, seed {SEED}. "
-        f"{versions(evalscope)}; {os.cpu_count()} cores, {platform.machine()}, load average at the end {load}. "
-        f"Medians of {repeats} runs in turn, the extremes in brackets."
-    )
+        said += f" EvalScope is {output[0]}, with math-verify {output[1]}."
+    return said
 
 
 def report(everyday: list[Side], distinct: list[Side], repeats: int, evalscope: str | None) -> str:
@@ -111,11 +94,11 @@ def report(everyday: list[Side], distinct: list[Side], repeats: int, evalscope: 
     peak = max(run["peak_mb"] for side in (ours, anywhere) for run in side.runs)
     ours_distinct, plain_distinct = distinct
     lines = [
-        "# Judging answers: ours against TRL, EvalScope and Math-Verify",
+        f"# Judging answers: ours against TRL{', EvalScope' if evalscope else ''} and Math-Verify",
         "",
-        made_by(repeats, evalscope),
+        made_how(repeats, evalscope),
         "",
-        f"## {ours.num_answers:,} answers of 150 contest problems, 128 samples each",
+        f"## {ours.num_answers:,} answers of 150 contest problems",
         "",
         table(everyday),
         "",
@@ -150,16 +133,15 @@ def main() -> None:
     parser.add_argument("--evalscope-python", help="the Python of an environment with evalscope")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--samples", type=int, default=SAMPLES, help="of each of the 150 problems")
     parser.add_argument("--trl-part", type=int, default=1920, help="answers TRL is timed on")
     parser.add_argument("--evalscope-part", type=int, default=240, help="answers EvalScope is timed on")
     parser.add_argument("--distinct", type=int, default=500)
-    parser.add_argument("--out", type=Path, help="where to write the report; it is printed anyway")
+    parser.add_argument("--out", type=Path, help="the page to write; without it, it is printed")
     arguments = parser.parse_args()
-    folder = Path(os.environ.get("UNSQUEEZE_DATA") or HERE.parents[1] / "shared" / "data")
-    if not folder.is_dir():
-        raise SystemExit(f"no problem sets in {folder}; set UNSQUEEZE_DATA to their folder")
+    folder = problem_sets()
     with tempfile.TemporaryDirectory() as scratch:
-        rows = contest_samples(folder, seed=SEED)
+        rows = contest_samples(folder, seed=SEED, samples=arguments.samples)
         mixed = random.Random(SEED).sample(rows, len(rows))
 
         def side(name: str, kind: str, python: str, chosen: list[dict[str, str]], workers: int) -> Side:
@@ -185,9 +167,7 @@ def main() -> None:
             for one in (*everyday, *distinct):
                 one.run()
         text = report(everyday, distinct, arguments.repeats, arguments.evalscope_python)
-    print(text)
-    if arguments.out:
-        arguments.out.write_text(text, encoding="utf-8")
+    deliver(text, arguments.out)
 
 
 if __name__ == "__main__":

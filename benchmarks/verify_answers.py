@@ -9,6 +9,7 @@ models prefer some mistakes. Two samples in a hundred end without an answer.
 """
 
 import json
+import os
 import random
 from pathlib import Path
 
@@ -31,6 +32,14 @@ _ENDINGS = (
     "So we get \\[\\boxed{{{answer}}}\\]",
     "Thus, \\boxed{{{answer}}}",
 )
+
+
+def problem_sets() -> Path:
+    """The folder of the problem sets; it is said where there is none."""
+    folder = Path(os.environ.get("UNSQUEEZE_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+    if not folder.is_dir():
+        raise SystemExit(f"no problem sets in {folder}; set UNSQUEEZE_DATA to their folder")
+    return folder
 
 
 def answers_of(folder: Path, name: str) -> list[tuple[str, str]]:

@@ -19,9 +19,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from same_numbers import ROOT, checkout, commit_of
+from pages import ROOT, made_by
+from same_numbers import checkout, commit_of
 from verify import SEED, write_rows
-from verify_answers import contest_samples, distinct_latex_pairs
+from verify_answers import contest_samples, distinct_latex_pairs, problem_sets
 from verify_sides import cpu_seconds, read
 
 
@@ -68,7 +69,7 @@ def main() -> None:
         return
     if arguments.before is None:
         parser.error("name the commit to compare with")
-    folder = Path(os.environ.get("UNSQUEEZE_DATA") or ROOT.parent / "shared" / "data")
+    folder = problem_sets()
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
         sources = [checkout(arguments.before, work / "before")]
@@ -90,6 +91,7 @@ def main() -> None:
                     taken[name].append((before, after))
         for side in sides:
             side.communicate()
+        print(made_by("math-verify", "sympy"))
         print(f"CPU seconds of {' and '.join(map(commit_of, sources))}, medians of {arguments.repeats} rounds\n")
         print("| answers | before | after | after / before | of each round |\n| --- | ---: | ---: | ---: | --- |")
         for name, rounds in taken.items():

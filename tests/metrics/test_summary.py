@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unsqueeze.errors import UserError
+from unsqueeze.metrics import summary as summary_module
 from unsqueeze.metrics.intervals import Estimate
 from unsqueeze.metrics.summary import (
     AtBest,
@@ -142,6 +143,22 @@ def test_what_is_not_judged_counts_as_wrong_and_at_best_as_right() -> None:
     tallier.answers_unknown()
     assert tallier.tally().majority_P is None
     assert tallier.tally().best_majority_P is None
+
+
+def test_where_all_was_judged_nothing_is_estimated_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The upper ends cost as much as the estimates but for their intervals."""
+    seen = []
+    real = summary_module.reliability_of
+
+    def counted(*arguments: object) -> object:
+        seen.append(arguments)
+        return real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(summary_module, "reliability_of", counted)
+    assert summarise([4, 4], [1, 2], [1]).at_best is None
+    assert len(seen) == 1
+    assert summarise([4, 4], [1, 2], [1], num_open_P=[0, 1]).at_best is not None
+    assert len(seen) == 3
 
 
 def test_one_answer_that_was_not_judged_leaves_its_problem_in() -> None:

@@ -31,7 +31,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 RANDOM_CRASHES = f"""
 import sys
-sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+sys.path[:0] = [{str(Path(__file__).parents[1])!r}, {str(SCRIPT.parent)!r}]
 from lives import crash_benchmark
 from small_runs import judging_by_hash, random_recipe
 benchmark, cheap = crash_benchmark(), random_recipe().model_dump(mode="json")

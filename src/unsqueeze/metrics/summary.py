@@ -239,9 +239,6 @@ def summarise(
     avg, coverage, *pass_at = _estimates(list(values.all), labels_P, seed)
     sampled_P = samples_P > 0
     voted_P = None if majority_P is None else np.where(sampled_P, np.asarray(majority_P), np.nan)
-    best = _values(samples_P, correct_P + open_P, values.ks)
-    at_best = reliability_of(samples_P, correct_P + open_P, values.ks, taus)
-    best_voted_P = None if best_majority_P is None else np.where(sampled_P, np.asarray(best_majority_P), np.nan)
     reliable = reliability_of(samples_P, correct_P, values.ks, taus)
     reliability = reliable.refilled(_estimates(reliable.flat(), labels_P, seed))
     return Summary(
@@ -259,16 +256,27 @@ def summarise(
             },
         ),
         num_not_judged=int(open_P.sum()),
-        at_best=AtBest(
-            avg=_mean(best.avg_P),
-            pass_at={k: _mean(values_P) for k, values_P in zip(best.ks, best.pass_KP, strict=True)},
-            coverage=_mean(best.solved_P),
-            majority=None if best_voted_P is None else _mean(best_voted_P),
-            reliability=at_best.refilled(map(_mean, at_best.flat())),
-        )
-        if open_P.any()
-        else None,
+        at_best=_at_best(samples_P, correct_P + open_P, values.ks, taus, best_majority_P) if open_P.any() else None,
         max_samples=int(samples_P.max(initial=0)),
+    )
+
+
+def _at_best(
+    samples_P: NDArray[np.int64],
+    correct_P: NDArray[np.int64],
+    ks: list[int],
+    taus: Sequence[float],
+    majority_P: Numbers | None,
+) -> AtBest:
+    values = _values(samples_P, correct_P, ks)
+    reliable = reliability_of(samples_P, correct_P, ks, taus)
+    voted_P = None if majority_P is None else np.where(samples_P > 0, np.asarray(majority_P), np.nan)
+    return AtBest(
+        avg=_mean(values.avg_P),
+        pass_at={k: _mean(values_P) for k, values_P in zip(ks, values.pass_KP, strict=True)},
+        coverage=_mean(values.solved_P),
+        majority=None if voted_P is None else _mean(voted_P),
+        reliability=reliable.refilled(map(_mean, reliable.flat())),
     )
 
 
