@@ -3,8 +3,8 @@
     python benchmarks/refill.py --out docs/results/refill-cpu.md
 
 Both sides are one engine in one process, taking turns: a call for as many prompts at a time as fit the batch, and one
-call for all. They draw the same rollouts. Times are CPU time, which other work on the machine lengthens less than time
-by the clock.
+call for all. They draw the same rollouts, to rounding. Times are CPU time, which other work on the machine lengthens
+less than time by the clock.
 
 The models with random weights are plain decoders whose tokens are all about equally likely; one in 64 of them ends a
 response, so that lengths are geometric. The embedded model's responses to Countdown are nearly equally long: there is

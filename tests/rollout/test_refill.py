@@ -84,17 +84,17 @@ def test_rows_begin_as_others_end(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ended == [3, 2, 1, 1, 1]
 
 
-def test_rows_at_their_limit_leave_beside_longer_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Of 16 rows the one that ends first is too few to leave by itself: it goes when the others, that began with it,
-    # are at their limit, and those that began later go on.
-    lengths = [3, *[20] * 11, *[2] * 4, *[20] * 4]
+def test_a_row_at_its_limit_leaves_though_it_is_the_only_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    # One of 16 rows is too few to leave by itself. The first is at its limit at draw 10, while 15 that began at draw 3
+    # go on until draw 12: it must not grow further.
+    lengths = [20, *[2] * 15, *[20] * 15]
     engine, steps = asked_engine(counting_llama(), 16), Steps(monkeypatch)
     groups = engine.generate(
-        [prompt_of_length(length) for length in lengths], 1, Sampling(max_tokens=10, temperature=0), seeds=range(20)
+        [prompt_of_length(length) for length in lengths], 1, Sampling(max_tokens=10, temperature=0), seeds=range(31)
     )
     assert [group[0].num_tokens for group in groups] == [min(length, 10) for length in lengths]
     assert [group[0].stop_reason is StopReason.LENGTH for group in groups] == [length == 20 for length in lengths]
-    assert steps.rows == [16, 12, *[16] * 7, 4, 4]
+    assert steps.rows == [16, 1, *[16] * 7, 15, 15]
 
 
 @pytest.mark.parametrize(("short", "third"), [(6, [1, 2]), (5, [1, 1, 1])])
