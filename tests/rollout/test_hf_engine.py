@@ -35,7 +35,8 @@ from unsqueeze.errors import RunError, UserError
 from unsqueeze.policy.batch import Row
 from unsqueeze.policy.policy import Policy
 from unsqueeze.rollout import rows
-from unsqueeze.rollout.hf import HfEngine, cut_waves
+from unsqueeze.rollout.hf import HfEngine
+from unsqueeze.rollout.queue import next_prompts
 from unsqueeze.rollout.types import Completion, Sampling, StopReason
 from unsqueeze.seeds import prompt_seeds
 
@@ -500,11 +501,11 @@ def test_models_that_are_not_causal_are_refused() -> None:
         HfEngine(tiny_llama(), TOKENIZER, max_rows=0)
 
 
-def test_waves_hold_every_prompt_once_and_keep_their_bounds() -> None:
-    # Shortest first; 10 rows are 3 prompts of 3 rollouts.
-    assert cut_waves([4, 2, 4, 3, 2], 3, 10, mix_lengths=True) == [[1, 4, 3], [0, 2]]
-    assert cut_waves([4, 2, 4, 3, 2], 3, 10, mix_lengths=False) == [[1, 4], [3], [0, 2]]
-    assert cut_waves([4, 2], 30, 10, mix_lengths=True) == [[1], [0]]
+def test_prompts_that_are_read_together_keep_their_bounds() -> None:
+    # 10 rows are 3 prompts of 3 rollouts.
+    assert next_prompts([2, 2, 3, 4, 4], 3, 10, mix_lengths=True) == 3
+    assert next_prompts([2, 2, 3, 4, 4], 3, 10, mix_lengths=False) == 2
+    assert next_prompts([2, 4], 3, 10, mix_lengths=True) == 2
+    assert next_prompts([2, 4], 30, 10, mix_lengths=True) == 1
     # Two prompts of 16,384 tokens are 32,768 together; a third is too much.
-    assert cut_waves([16_384] * 3, 1, 10, mix_lengths=True) == [[0, 1], [2]]
-    assert cut_waves([], 1, 10, mix_lengths=True) == []
+    assert next_prompts([16_384] * 3, 1, 10, mix_lengths=True) == 2

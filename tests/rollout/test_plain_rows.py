@@ -184,7 +184,7 @@ def test_attention_equals_the_definition_after_rows_and_a_prompt_have_left() -> 
     for column in range(40):
         past.write(keys[column], values[column])
     staying = torch.tensor([1, 2, 4])
-    past.keep(staying, torch.tensor([0, 1]))
+    past.keep(staying, torch.tensor([0, 1]), 0)
     for column in range(40, 50):
         past.write(keys[column, staying], values[column, staying])
     query_KNRD = torch.randn(heads, 3, group, width, dtype=torch.float64)

@@ -75,6 +75,14 @@ def test_banned_tokens_are_never_drawn_and_do_not_change_log_probs() -> None:
     assert sample_tokens(LOGITS_13, torch.zeros(1).double(), temperature=0, banned=ids([0]))[0].tolist() == [1]
 
 
+def test_tokens_may_be_banned_for_some_of_the_rows() -> None:
+    # u = 0.4 takes the first token of (5, 3, 2) / 10, and of (3, 2) / 5 the second of all.
+    uniforms, barred = torch.tensor([0.4, 0.4, 0.4]).double(), torch.tensor([False, True, False])
+    tokens, behaviour, _ = sample_tokens(LOGITS_13.expand(3, -1), uniforms, banned=ids([0]), barred_N=barred)
+    assert tokens.tolist() == [0, 1, 0]
+    torch.testing.assert_close(behaviour.exp(), torch.tensor([0.5, 0.3, 0.5]))
+
+
 @pytest.mark.parametrize(("top_k", "expected"), [(1, {0}), (2, {0, 1}), (3, {0, 1, 2}), (0, {0, 1, 2}), (9, {0, 1, 2})])
 def test_top_k(top_k: int, expected: set[int]) -> None:
     assert kept(LOGITS_13, top_k=top_k) == [expected]

@@ -27,7 +27,7 @@ from unsqueeze.device_errors import device_errors
 from unsqueeze.errors import RunError, UserError
 from unsqueeze.policy import policy
 from unsqueeze.progress import Interrupted, StopRequest
-from unsqueeze.rollout import hf
+from unsqueeze.rollout import hf, queue
 from unsqueeze.store.demos import DemoWriter
 from unsqueeze.store.evals import EvalWriter
 from unsqueeze.store.journal import Journal
@@ -363,7 +363,7 @@ def run_out_in_python(*_: Any, **__: Any) -> None:
     ("stage", "owner", "attribute", "fault", "said", "cure"),
     [
         ("evaluate_policy", hf, "decode", run_out_on_a_gpu, "generating 256 .*CUDA out", {"rollout": {"max_rows": 3}}),
-        ("generate", hf, "prefill", allocate_too_much, "generating 256 .*allocate", {"rollout": {"max_rows": 3}}),
+        ("generate", queue, "prefill", allocate_too_much, "generating 256 .*allocate", {"rollout": {"max_rows": 3}}),
         ("rl_step", policy, "collate", allocate_too_much, "gradients", {"rl": {"tokens_per_microbatch": 60}}),
         ("irl_phase", policy, "collate", run_out_on_a_gpu, "gradients", {"rl": {"tokens_per_microbatch": 60}}),
         pytest.param(

@@ -31,7 +31,7 @@ from unsqueeze.policy.optimize import make_optimizer, optimizer_step
 from unsqueeze.policy.policy import Policy
 from unsqueeze.policy.shared_prompts import SharedPrompts
 from unsqueeze.progress import StopRequest
-from unsqueeze.rollout import decode, hf, sampling
+from unsqueeze.rollout import decode, queue, sampling
 from unsqueeze.rollout.hf import HfEngine
 from unsqueeze.rollout.types import Sampling
 from unsqueeze.training import state
@@ -249,10 +249,10 @@ def taking_by_cpu(prefill: Callable[..., Any], *arguments: Any) -> Any:
 
 
 IN_ENGINE: dict[str, tuple[Any, str, Any]] = {
-    "a generator of the CPU": (hf, "token_uniforms", uniforms_on_gpu),
+    "a generator of the CPU": (queue, "token_uniforms", uniforms_on_gpu),
     "numbers of the CPU": (decode, "sample_tokens", uniforms_on_cpu),
     "barred ids of the CPU": (decode, "sample_tokens", ids_on_cpu),
-    "rows by indices of the CPU": (hf, "prefill", partial(taking_by_cpu, hf.prefill)),
+    "rows by indices of the CPU": (queue, "prefill", partial(taking_by_cpu, queue.prefill)),
 }
 
 

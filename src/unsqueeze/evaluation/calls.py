@@ -62,8 +62,8 @@ def eval_seed(seed: int, benchmark: str, problem_ids: Sequence[str]) -> Callable
 def whole(have_P: Sequence[int], n: int, lengths_P: Sequence[int], max_rows: int, seed: int) -> Iterator[Call]:
     """Yield the calls that draw all ``n`` samples of every problem that lacks one, the shortest prompts first.
 
-    A call has the rows that an engine decodes side by side, so that batches have the shapes that one call for all
-    problems would give them; a problem's seed is the one it has in such a call.
+    A call has the rows that an engine decodes side by side, so that batches have the same shapes wherever an evaluation
+    was interrupted; a problem's seed is the one it has in one call for all problems.
     """
     seeds = prompt_seeds(seed, len(have_P))
     order = sorted(range(len(have_P)), key=lengths_P.__getitem__)

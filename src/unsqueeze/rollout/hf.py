@@ -2,17 +2,16 @@
 
 How a call runs:
 
-1. Prompts are sorted by length and cut into waves that fit ``max_rows`` rows (``cut_waves``).
-2. A wave's prompts are read once each, together; the cache is then repeated for the n rollouts of each prompt. Where
-   one prompt alone has more rollouts than ``max_rows``, they are decoded in slices that start from that one reading.
-3. Every step draws one token a row; rows that ended leave the batch in groups (``decode``). A step of a plain decoder
-   is computed without the code of transformers (``plain_decoder``); the model is asked once whether that gives its
-   numbers.
+1. Prompts wait in a queue, shortest first (``queue``). Those that fit ``max_rows`` rows are read once each, together;
+   the cache is then repeated for the n rollouts of each prompt. Where one prompt alone has more rollouts than there is
+   room for, they begin in slices, from that one reading.
+2. Every step draws one token a row; rows that ended leave the batch in groups (``decode``).
+3. A step of a plain decoder is computed without the code of transformers (``plain_decoder``); the model is asked once
+   whether that gives its numbers. The room of rows that left is then filled with the next of the queue while the others
+   go on. Of other models the next begin when all have ended.
 
 The draws of a prompt depend on its seed alone (see ``sampling``), so ``max_rows`` bounds
 memory without changing the result, up to the rounding of matrix products of another shape.
-
-Axes: P prompts, n rollouts a prompt, N rows of a slice, T tokens, V vocabulary.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -30,8 +29,8 @@ from unsqueeze.rollout.completions import check_request, completions_of
 from unsqueeze.rollout.decode import decode
 from unsqueeze.rollout.plain_decoder import PlainDecoder
 from unsqueeze.rollout.plain_rows import steps_as_the_model
-from unsqueeze.rollout.rows import PREFILL_TOKENS, Network, prefill
-from unsqueeze.rollout.sampling import token_uniforms
+from unsqueeze.rollout.queue import Queue
+from unsqueeze.rollout.rows import Network
 from unsqueeze.rollout.stops import StopStrings, end_token_ids
 from unsqueeze.rollout.types import Completion, Sampling
 
@@ -90,30 +89,27 @@ class HfEngine:
         """
         context = context_length(self._model)
         check_request(prompts, n, sampling, vocabulary=self._network.vocabulary, context=context, engine="hf")
-        lengths = [len(prompt) for prompt in prompts]
         stops = StopStrings(self._tokenizer, sampling.stop)
-        completions: list[list[Completion]] = [[] for _ in prompts]
-        longest = max(lengths, default=0) + sampling.max_tokens
-        with self._inference(longest):
-            mix_lengths = self._network.may_mix(longest)
-            for wave in cut_waves(lengths, n, self._max_rows, mix_lengths=mix_lengths):
-                first = prefill(self._network, [prompts[p] for p in wave])
-                noise_NT = torch.cat([token_uniforms(n, sampling.max_tokens, seed=seeds[p]) for p in wave])
-                for start in range(0, len(noise_NT), self._max_rows):
-                    slice_N = torch.arange(start, min(start + self._max_rows, len(noise_NT)))
-                    rows = first.take((slice_N // n).to(self._network.device), max_steps=sampling.max_tokens - 1)
-                    drawn = decode(
-                        rows,
-                        noise_NT[slice_N],
-                        sampling,
-                        end_ids=(*self._end_ids, *sampling.end_ids),
-                        stops=stops,
-                        on_finished=on_finished,
-                    )
-                    ended = completions_of(drawn.ended(), self._tokenizer, stops, engine="hf")
-                    for row, completion in zip(slice_N.tolist(), ended, strict=True):
-                        completions[wave[row // n]].append(completion)
-        return completions
+        completions: list[Completion | None] = [None] * (len(prompts) * n)
+        with self._inference(max(map(len, prompts), default=0) + sampling.max_tokens):
+            queue = Queue(
+                self._network, prompts, n, seeds=seeds, num_tokens=sampling.max_tokens, max_rows=self._max_rows
+            )
+            for numbers, ended in decode(
+                queue,
+                sampling,
+                max_rows=self._max_rows,
+                device=self._network.device,
+                end_ids=(*self._end_ids, *sampling.end_ids),
+                stops=stops,
+                on_finished=on_finished,
+            ):
+                texts = completions_of(ended, self._tokenizer, stops, engine="hf")
+                for number, completion in zip(numbers, texts, strict=True):
+                    completions[number] = completion
+        drawn = [completion for completion in completions if completion is not None]
+        assert len(drawn) == len(completions), "every row ends"
+        return [drawn[first : first + n] for first in range(0, len(drawn), n)]
 
     def sync(self, policy: Any) -> None:
         """Do nothing: the engine holds the training weights themselves."""
@@ -169,26 +165,3 @@ class HfEngine:
         finally:
             # Weights cast here carry no gradient; an enclosing autocast must not find them.
             torch.clear_autocast_cache()
-
-
-def cut_waves(lengths: Sequence[int], n: int, max_rows: int, *, mix_lengths: bool) -> list[list[int]]:
-    """Choose the prompts that are read together: lists of places in the call, shortest prompts first, stable among
-    equals.
-
-    A wave's rows (prompts times ``n``) stay within ``max_rows`` and its padded tokens within 32,768, or it is one
-    prompt alone. Where lengths may not mix, a wave holds prompts of one length.
-    """
-    waves: list[list[int]] = []
-    for place in sorted(range(len(lengths)), key=lengths.__getitem__):
-        wave = waves[-1] if waves else []
-        fits = (
-            wave
-            and (len(wave) + 1) * n <= max_rows
-            and (len(wave) + 1) * lengths[place] <= PREFILL_TOKENS
-            and (mix_lengths or lengths[wave[-1]] == lengths[place])
-        )
-        if fits:
-            wave.append(place)
-        else:
-            waves.append([place])
-    return waves

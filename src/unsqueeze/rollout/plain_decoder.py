@@ -8,7 +8,7 @@ or without biases, norms of queries and keys or none, rotations by position. A m
 weight of it must be one of theirs, and then it is asked: ``steps_as_the_model`` compares the steps written here with
 those of the model. No family is named.
 
-Axes: N rows, P prompts, V vocabulary, H hidden, K key heads, R query heads that read one key head, D width of a head.
+Axes: N rows, V vocabulary, H hidden, K key heads, R query heads that read one key head, D width of a head.
 """
 
 from collections.abc import Sequence
@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import rms_norm
 
+from unsqueeze.rollout.cohort import Cohort, attend
 from unsqueeze.rollout.packed import Form, Product
-from unsqueeze.rollout.shared_past import LayerPast, Seats
 
 
 class PlainDecoder:
@@ -36,7 +36,7 @@ class PlainDecoder:
         weight = self._embeddings.weight
         form = Form.of(model, dtype or weight.dtype)
         self._dtype = form.dtype
-        self._layers = [_Layer(layer, form) for layer in body.layers]
+        self._layers = [_Layer(number, layer, form) for number, layer in enumerate(body.layers)]
         self._norm = _Norm(body.norm)
         self._head = _Product([head], form)
         read = {self._embeddings.weight, self._norm.weight, *self._head.sources}
@@ -59,15 +59,8 @@ class PlainDecoder:
     def dtype(self) -> torch.dtype:
         return self._dtype
 
-    def logits(
-        self,
-        tokens_N: Tensor,
-        positions: Tensor,
-        pasts: Sequence[LayerPast],
-        seats: Seats,
-        bias_P1C: Tensor | None,
-    ) -> Tensor:
-        """Read one token a row, write it into the pasts, and give the logits of the next, shape NV.
+    def logits(self, tokens_N: Tensor, positions: Tensor, cohorts: Sequence[Cohort]) -> Tensor:
+        """Read one token a row, in the order of the cohorts, which remember it; give the logits of the next, shape NV.
 
         ``positions`` are the rows', or one for all.
         """
@@ -75,16 +68,17 @@ class PlainDecoder:
         sines = self._sines_L1D.index_select(0, positions)
         with torch.autocast(tokens_N.device.type, enabled=False):
             hidden_NH = self._embeddings(tokens_N[:, None])[:, 0]
-            for layer, past in zip(self._layers, pasts, strict=True):
-                hidden_NH = layer(hidden_NH, cosines, sines, past, seats, bias_P1C)
+            for layer in self._layers:
+                hidden_NH = layer(hidden_NH, cosines, sines, cohorts)
             return self._head(self._norm(hidden_NH))
 
 
 class _Layer:
     """Attention and gated perceptron of one layer, each behind a norm and added to what came in."""
 
-    def __init__(self, layer: Any, form: Form) -> None:
+    def __init__(self, number: int, layer: Any, form: Form) -> None:
         attention, mlp = layer.self_attn, layer.mlp
+        self._number = number
         self.width: int = attention.head_dim
         self._scale: float = attention.scaling
         self._attention_norm = _Norm(layer.input_layernorm)
@@ -104,15 +98,7 @@ class _Layer:
         self.sources = [norm.weight for norm in norms if norm is not None]
         self.sources += [source for product in products for source in product.sources]
 
-    def __call__(
-        self,
-        hidden_NH: Tensor,
-        cosines_N1D: Tensor,
-        sines_N1D: Tensor,
-        past: LayerPast,
-        seats: Seats,
-        bias_P1C: Tensor | None,
-    ) -> Tensor:
+    def __call__(self, hidden_NH: Tensor, cosines_N1D: Tensor, sines_N1D: Tensor, cohorts: Sequence[Cohort]) -> Tensor:
         heads = self._joined(self._attention_norm(hidden_NH)).unflatten(-1, (-1, self.width))
         turning, values_NKD = heads.split([self._query_heads + self._key_heads, self._key_heads], dim=1)
         if self._query_norm is not None and self._key_norm is not None:
@@ -121,9 +107,8 @@ class _Layer:
         # Halves (a, b) of a head become (a cos - b sin, b cos + a sin); the sines of a carry the minus.
         turned = torch.addcmul(turning * cosines_N1D, turning.roll(self.width // 2, -1), sines_N1D)
         query, keys_NKD = turned.split([self._query_heads, self._key_heads], dim=1)
-        past.write(keys_NKD, values_NKD)
         query_KNRD = (query * self._scale).to(self._dtype).unflatten(1, (self._key_heads, -1)).transpose(0, 1)
-        read_KNRD = past.attend(query_KNRD, seats, bias_P1C)
+        read_KNRD = attend(cohorts, self._number, query_KNRD, keys_NKD, values_NKD)
         hidden_NH = hidden_NH + self._out(read_KNRD.transpose(0, 1).flatten(1))
         normed_NH = self._mlp_norm(hidden_NH).to(self._dtype)
         return hidden_NH + self._down(self._activation(self._gate(normed_NH)) * self._up(normed_NH))

@@ -13,74 +13,73 @@ from unsqueeze.policy.caches import cache_of
 from unsqueeze.policy.context import context_length
 from unsqueeze.policy.rounding import agree_to_rounding
 from unsqueeze.policy.shared_prompts import remembers_places_alone
+from unsqueeze.rollout.cohort import Cohort, joined
 from unsqueeze.rollout.plain_decoder import PlainDecoder
-from unsqueeze.rollout.shared_past import LayerPast, Seats
+from unsqueeze.rollout.shared_past import LayerPast
 
 
 class PlainRows:
-    """Implements ``Rows``. ``pasts`` are those of the layers; each row belongs to a prompt, ``prompt_of_N``.
+    """Implements ``Rows``: those of one or more ``cohorts``, in their order.
 
-    ``next_N`` are the positions of the tokens that will be read next, and ``mask_PC`` marks the columns of the prompts
-    (None: none is padded).
+    ``next_N`` are the positions of the tokens that will be read next.
     """
 
-    def __init__(
-        self,
-        decoder: PlainDecoder,
-        logits_NV: Tensor,
-        pasts: Sequence[LayerPast],
-        prompt_of_N: Tensor,
-        next_N: Tensor,
-        mask_PC: Tensor | None,
-    ) -> None:
+    def __init__(self, decoder: PlainDecoder, logits_NV: Tensor, cohorts: Sequence[Cohort], next_N: Tensor) -> None:
         self._decoder = decoder
         self.logits_NV = logits_NV
-        self._pasts = pasts
-        self._prompt_of_N = prompt_of_N
+        self._cohorts = list(cohorts)
         self._next_N = next_N
-        self._mask_PC = mask_PC
-        self._sit()
+        self._arrange()
 
     @classmethod
     def read(
         cls, decoder: PlainDecoder, logits_PV: Tensor, cache: Any, next_P: Tensor, mask_PC: Tensor | None
     ) -> "PlainRows":
-        """A row for each prompt, of which the model itself left ``cache``."""
+        """A row for each prompt, of which the model itself left ``cache``. ``mask_PC`` marks the
+        prompts' columns (None: all)."""
         pasts = [LayerPast.read(layer.keys.to(decoder.dtype), layer.values.to(decoder.dtype)) for layer in cache.layers]
-        return cls(decoder, logits_PV, pasts, torch.arange(len(logits_PV), device=logits_PV.device), next_P, mask_PC)
+        prompt_of_P = torch.arange(len(logits_PV), device=logits_PV.device)
+        if mask_PC is None:
+            mask_PC = next_P.new_ones((len(next_P), pasts[0].num_prompt_columns))
+        cohort = Cohort(pasts, prompt_of_P, mask_PC, torch.zeros_like(prompt_of_P))
+        return cls(decoder, logits_PV, [cohort], next_P)
 
     def take(self, index_N: Tensor, max_steps: int) -> "PlainRows":
-        """Rows of which none has grown yet, each any number of times, with room for ``max_steps`` tokens."""
-        prompts, prompt_of_N = self._prompt_of_N.index_select(0, index_N).unique(return_inverse=True)
+        """Rows of one cohort that has not grown, each any number of times, with room for ``max_steps`` tokens."""
+        (cohort,) = self._cohorts
         logits_NV, next_N = self.logits_NV.index_select(0, index_N), self._next_N.index_select(0, index_N)
-        pasts = [past.take(prompts, len(index_N), max_steps) for past in self._pasts]
-        mask_PC = None if self._mask_PC is None else self._mask_PC[prompts]
-        return PlainRows(self._decoder, logits_NV, pasts, prompt_of_N, next_N, mask_PC)
+        return PlainRows(self._decoder, logits_NV, [cohort.take(index_N, max_steps)], next_N)
+
+    def join(self, others: "PlainRows") -> None:
+        """Put rows that began later behind the own."""
+        self.logits_NV = torch.cat([self.logits_NV, others.logits_NV])
+        self._cohorts = joined([*self._cohorts, *others._cohorts])
+        self._next_N = torch.cat([self._next_N, others._next_N])
+        self._arrange()
 
     def keep(self, index_N: Tensor) -> None:
-        prompts, self._prompt_of_N = self._prompt_of_N[index_N].unique(return_inverse=True)
-        for past in self._pasts:
-            past.keep(index_N, prompts)
+        staying, first = [], 0
+        for cohort in self._cohorts:
+            end = first + cohort.num_rows
+            own_N = index_N[(index_N >= first) & (index_N < end)] - first
+            if 0 < len(own_N) < cohort.num_rows:
+                cohort.keep(own_N)
+            if len(own_N):
+                staying.append(cohort)
+            first = end
+        self._cohorts = staying
         self.logits_NV = self.logits_NV[index_N]
         self._next_N = self._next_N[index_N]
-        if self._mask_PC is not None:
-            self._mask_PC = self._mask_PC[prompts]
-        self._sit()
+        self._arrange()
 
     def step(self, tokens_N: Tensor) -> None:
         positions = self._next_N[:1] if self._stand_alike else self._next_N
-        self.logits_NV = self._decoder.logits(tokens_N, positions, self._pasts, self._seats, self._bias_P1C)
+        self.logits_NV = self._decoder.logits(tokens_N, positions, self._cohorts)
         self._next_N = self._next_N + 1
 
-    def _sit(self) -> None:
-        """Work out what holds until rows leave: who sits where, what is padding, whether all stand at one position."""
-        self._seats = Seats(self._prompt_of_N)
+    def _arrange(self) -> None:
+        """Work out what holds until rows come or go: whether all stand at one position."""
         self._stand_alike = bool((self._next_N == self._next_N[0]).all())
-        self._bias_P1C = None
-        if self._mask_PC is not None and not bool(self._mask_PC.all()):
-            padded_P1C = self._mask_PC[:, None] == 0
-            zeros = torch.zeros(padded_P1C.shape, dtype=self._decoder.dtype, device=padded_P1C.device)
-            self._bias_P1C = zeros.masked_fill(padded_P1C, float("-inf"))
 
 
 @torch.no_grad()

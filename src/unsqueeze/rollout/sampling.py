@@ -73,16 +73,19 @@ def sample_tokens(
     top_k: int = 0,
     top_p: float = 1.0,
     banned: Tensor | None = None,
+    barred_N: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Draws one token a row. Returns (tokens_N, logp_raw_N, logp_behaviour_N).
 
     ``logp_raw`` is at temperature 1, ``logp_behaviour`` at ``temperature``; both over the whole vocabulary, before
-    top-k, top-p and ``banned`` (ids that may not be drawn here) cut it. Temperature 0 takes the largest logit (the
-    lowest id among equals), and ``logp_behaviour`` is then ``logp_raw``.
+    top-k, top-p and ``banned`` cut it: ids that the rows of ``barred_N`` (None: all) may not draw. Temperature 0 takes
+    the largest logit (the lowest id among equals), and ``logp_behaviour`` is then ``logp_raw``.
     """
     unit_NV = scaled_logits(logits_NV, 1.0)
     scaled_NV = unit_NV if temperature in (0, 1) else unit_NV / temperature
     open_NV = scaled_NV if banned is None else scaled_NV.index_fill(-1, banned, float("-inf"))
+    if barred_N is not None:
+        open_NV = torch.where(barred_N.unsqueeze(-1), open_NV, scaled_NV)
     if temperature == 0:
         tokens_N = open_NV.argmax(dim=-1)
     else:

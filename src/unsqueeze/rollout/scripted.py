@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from unsqueeze.errors import UserError
 from unsqueeze.rollout.completions import Ended, completions_of
@@ -123,7 +122,7 @@ class ScriptedEngine:
             reason = None
             if ids[length - 1] in (*self._end_ids, *sampling.end_ids):
                 reason = StopReason.EOS
-            elif sampling.stop and bool(stops.met(torch.tensor([ids[:length]]))[0]):
+            elif sampling.stop and bool(stops.met([ids[:length]])[0]):
                 reason = StopReason.STOP
             if reason is not None:
                 logp = np.asarray(list(_log_probs(line, length)), dtype=np.float32)

@@ -61,6 +61,19 @@ class LayerPast:
         # The other way round than keys: of the products of a row with its own columns, these are the fastest.
         self._values_KNDT = self._keys_KNTD.new_empty((heads, num_rows, width, self._keys_KNTD.shape[2]))
 
+    @property
+    def dtype(self) -> torch.dtype:
+        return self._keys_KNTD.dtype
+
+    @property
+    def num_columns(self) -> int:
+        """Number of own tokens of a row."""
+        return self._columns
+
+    @property
+    def num_prompt_columns(self) -> int:
+        return self._prompt_keys_KPDC.shape[-1]
+
     @classmethod
     def read(cls, keys_PKCD: Tensor, values_PKCD: Tensor) -> "LayerPast":
         """A row for each prompt of a model's own cache, without room to grow."""
@@ -73,10 +86,22 @@ class LayerPast:
         keys = self._prompt_keys_KPDC.index_select(1, prompts)
         return LayerPast(keys, self._prompt_values_KPCD.index_select(1, prompts), num_rows, max_steps)
 
-    def keep(self, index_N: Tensor, prompts: Tensor) -> None:
-        """Drop all rows, and all prompts, but these."""
-        self._keys_KNTD = self._keys_KNTD.index_select(1, index_N)
-        self._values_KNDT = self._values_KNDT.index_select(1, index_N)
+    def join(self, others: "LayerPast") -> None:
+        """Put rows and prompts that have no more columns behind the own, so that the last columns are last again."""
+        self._prompt_keys_KPDC = _stacked(self._prompt_keys_KPDC, others._prompt_keys_KPDC, -1)
+        self._prompt_values_KPCD = _stacked(self._prompt_values_KPCD, others._prompt_values_KPCD, -2)
+        # What is before a row's first column is not looked at, but must be finite.
+        before, behind = self._columns - others._columns, self._keys_KNTD.shape[2] - self._columns
+        keys = pad(others._keys_KNTD[:, :, : others._columns], (0, 0, before, behind))
+        values = pad(others._values_KNDT[..., : others._columns], (before, behind))
+        self._keys_KNTD = torch.cat([self._keys_KNTD, keys], dim=1)
+        self._values_KNDT = torch.cat([self._values_KNDT, values], dim=1)
+
+    def keep(self, index_N: Tensor, prompts: Tensor, first: int) -> None:
+        """Drop all rows, and all prompts, but these, and all own columns before ``first``."""
+        self._keys_KNTD = self._keys_KNTD.index_select(1, index_N)[:, :, first:]
+        self._values_KNDT = self._values_KNDT.index_select(1, index_N)[..., first:]
+        self._columns -= first
         if len(prompts) < self._prompt_keys_KPDC.shape[1]:
             self._prompt_keys_KPDC = self._prompt_keys_KPDC.index_select(1, prompts)
             self._prompt_values_KPCD = self._prompt_values_KPCD.index_select(1, prompts)
@@ -93,10 +118,13 @@ class LayerPast:
         self._values_KNDT[..., column] = values_NKD.transpose(0, 1)
         self._columns += 1
 
-    def attend(self, query_KNRD: Tensor, seats: Seats, bias_P1C: Tensor | None) -> Tensor:
+    def attend(
+        self, query_KNRD: Tensor, seats: Seats, bias_P1C: Tensor | None, own_bias_N1T: Tensor | None = None
+    ) -> Tensor:
         """softmax(q kᵀ + bias) v over the prompt and the row's own tokens, shape KNRD.
 
-        ``bias_P1C`` is added to the scores of the prompts' columns; None where no prompt is padded.
+        ``bias_P1C`` is added to the scores of the prompts' columns, and ``own_bias_N1T`` to those of the first own
+        columns; None where nothing is to be left out.
         """
         heads, rows, group, width = query_KNRD.shape
         own_keys = self._keys_KNTD[:, :, : self._columns].flatten(0, 1)
@@ -105,9 +133,19 @@ class LayerPast:
         if bias_P1C is not None:
             prompt_scores.unflatten(0, (heads, -1)).add_(bias_P1C)
         own_scores = torch.bmm(query_KNRD.reshape(heads * rows, group, width), own_keys.transpose(1, 2))
-        scores = torch.cat([seats.unseat(prompt_scores, group), own_scores.unflatten(0, (heads, rows))], dim=-1)
+        own_scores = own_scores.unflatten(0, (heads, rows))
+        if own_bias_N1T is not None:
+            own_scores[..., : own_bias_N1T.shape[-1]].add_(own_bias_N1T)
+        scores = torch.cat([seats.unseat(prompt_scores, group), own_scores], dim=-1)
         weights = scores.softmax(dim=-1, dtype=torch.float32).to(query_KNRD.dtype)
         of_prompt, of_own = weights.split([prompt_scores.shape[-1], self._columns], dim=-1)
         read_of_prompt = torch.bmm(seats.seat(of_prompt), self._prompt_values_KPCD.flatten(0, 1))
         read_of_own = torch.bmm(own_values, of_own.flatten(0, 1).transpose(1, 2)).transpose(1, 2)
         return seats.unseat(read_of_prompt, group) + read_of_own.unflatten(0, (heads, rows))
+
+
+def _stacked(first: Tensor, second: Tensor, columns: int) -> Tensor:
+    """Prompts below each other, those of fewer columns padded behind them; ``columns`` is the axis, from the end."""
+    most = max(first.shape[columns], second.shape[columns])
+    behind = [0] * (-2 * columns - 1)
+    return torch.cat([pad(each, (*behind, most - each.shape[columns])) for each in (first, second)], dim=1)

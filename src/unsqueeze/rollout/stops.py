@@ -52,11 +52,12 @@ class StopStrings:
     def __init__(self, tokenizer: Any, stop: Sequence[str]) -> None:
         self._tokenizer = tokenizer
         self._stop = tuple(stop)
-        self._window = max((len(s.encode()) for s in self._stop), default=0) + 8
+        self.window = max((len(s.encode()) for s in self._stop), default=0) + 8
+        """Number of last tokens of a row that it is enough to look at."""
 
-    def met(self, tokens_NT: Tensor) -> Tensor:
-        """Tell which rows, all of T tokens, hold a stop string that ends in their last tokens: bool, shape N."""
-        tails = tokens_NT[:, -self._window :].tolist()
+    def met(self, rows: Sequence[Sequence[int]]) -> Tensor:
+        """Tell which rows of tokens hold a stop string that their last token completed: bool, shape N."""
+        tails = [row[-self.window :] for row in rows]
         if not tails:  # batch_decode of no rows gives one empty text
             return torch.zeros(0, dtype=torch.bool)
         texts = self._tokenizer.batch_decode(tails, skip_special_tokens=False)
