@@ -25,6 +25,10 @@ def heads(count: int, rows: int, tokens: int, *, seed: int) -> Tensor:
     return torch.randn(rows, tokens, count, WIDTH, generator=generator).transpose(1, 2)
 
 
+def causal(tokens: int) -> Tensor:
+    return torch.ones(1, 1, tokens, tokens, dtype=torch.bool).tril()
+
+
 def test_equals_the_definition() -> None:
     query, key, value = heads(6, 2, 3, seed=0), heads(2, 2, 5, seed=1), heads(2, 2, 5, seed=2)
     bias = torch.randn(2, 1, 3, 5, generator=torch.Generator().manual_seed(3))
@@ -46,16 +50,15 @@ def sdpa(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **keywo
 
 
 @settings(max_examples=30, deadline=None)
-@given(rows=st.integers(1, 3), own=st.integers(2, 6), before=st.integers(0, 4), kind=st.integers(0, 2))
-def test_numbers_and_gradients_are_those_of_transformers(rows: int, own: int, before: int, kind: int) -> None:
-    """Causal without a mask, with one of booleans of which rows are padded, and with one that is added."""
-    before = 0 if kind == 0 else before
+@given(
+    rows=st.integers(1, 3), own=st.integers(2, 6), before=st.integers(0, 4), kind=st.sampled_from(["may read", "added"])
+)
+def test_numbers_and_gradients_are_those_of_transformers(rows: int, own: int, before: int, kind: str) -> None:
+    """Behind what was read before, one row of it padded."""
     tokens = before + own
-    mask = None
-    if kind:
-        may_read = torch.ones(rows, 1, own, tokens, dtype=torch.bool).tril(before)
-        may_read[0, 0, 1:, 0] = False
-        mask = may_read if kind == 1 else torch.where(may_read, 0.5, torch.finfo(torch.float32).min)
+    may_read = torch.ones(rows, 1, own, tokens, dtype=torch.bool).tril(before)
+    may_read[0, 0, 1:, 0] = False
+    mask = may_read if kind == "may read" else torch.where(may_read, 0.5, torch.finfo(torch.float32).min)
     found = []
     for written_out in (False, True):
         query = heads(KEY_HEADS * GROUP, rows, own, seed=0).requires_grad_()
@@ -87,16 +90,16 @@ def test_a_token_that_may_read_nothing_is_a_number_and_leaves_the_others_alone()
 @pytest.mark.parametrize(
     ("query", "key", "mask", "keywords"),
     [
-        (heads(6, 1, 33, seed=0), heads(2, 1, 33, seed=1), None, {}),
-        (heads(6, 1, 1, seed=0), heads(2, 1, 4, seed=1), None, {}),
-        (heads(6, 1, 3, seed=0), heads(2, 1, 3, seed=1), None, {"is_causal": False}),
-        (heads(6, 1, 3, seed=0), heads(2, 1, 3, seed=1), torch.ones(1, 6, 3, 3, dtype=torch.bool), {}),
-        (heads(6, 1, 3, seed=0).double(), heads(2, 1, 3, seed=1).double(), None, {}),
-        (heads(6, 1, 3, seed=0).bfloat16(), heads(2, 1, 3, seed=1).bfloat16(), None, {}),
-        (torch.zeros(1, 6, 3, 48), torch.zeros(1, 2, 3, 48), None, {}),
-        (heads(6, 1, 3, seed=0), heads(2, 1, 3, seed=1), None, {"position_bias": torch.ones(1, 6, 3, 3)}),
+        (heads(6, 1, 33, seed=0), heads(2, 1, 33, seed=1), causal(33), {}),
+        (heads(6, 1, 1, seed=0), heads(2, 1, 4, seed=1), causal(4)[:, :, -1:], {}),
+        (heads(6, 1, 3, seed=0), heads(2, 1, 3, seed=1), None, {}),
+        (heads(6, 1, 3, seed=0), heads(2, 1, 3, seed=1), causal(3).expand(1, 6, 3, 3), {}),
+        (heads(6, 1, 3, seed=0).double(), heads(2, 1, 3, seed=1).double(), causal(3), {}),
+        (heads(6, 1, 3, seed=0).bfloat16(), heads(2, 1, 3, seed=1).bfloat16(), causal(3), {}),
+        (torch.zeros(1, 6, 3, 48), torch.zeros(1, 2, 3, 48), causal(3), {}),
+        (heads(6, 1, 3, seed=0), heads(2, 1, 3, seed=1), causal(3), {"position_bias": torch.ones(1, 6, 3, 3)}),
     ],
-    ids=["long", "one token", "not causal", "a mask a head", "fp64", "bf16", "wide", "a bias"],
+    ids=["long", "one token", "no mask", "a mask a head", "fp64", "bf16", "wide", "a bias"],
 )
 def test_others_are_read_as_before(
     query: Tensor, key: Tensor, mask: Tensor | None, keywords: dict[str, object]
@@ -109,9 +112,9 @@ def test_others_are_read_as_before(
 def test_under_autocast_the_kernel_reads() -> None:
     query, key = heads(6, 1, 3, seed=0), heads(2, 1, 3, seed=1)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        expected = sdpa(query, key, key, None)
+        expected = sdpa(query, key, key, causal(3))
         with short_attention(), mock.patch.object(room, "attend_short", side_effect=AssertionError):
-            assert torch.equal(sdpa(query, key, key, None), expected)
+            assert torch.equal(sdpa(query, key, key, causal(3)), expected)
 
 
 def test_transformers_is_as_before_afterwards() -> None:
@@ -125,15 +128,14 @@ def test_transformers_is_as_before_afterwards() -> None:
 
 
 @pytest.mark.parametrize("recomputes", [False, True])
-def test_a_policy_reads_short_rows_so_unless_it_computes_activations_again(recomputes: bool) -> None:
+def test_a_policy_reads_responses_so_behind_shared_prompts(recomputes: bool) -> None:
+    """Layers whose activations are computed again share no prompts."""
     model = tiny_llama()
     policy = Policy(model, tiny_tokenizer())
     if recomputes:
         recompute_activations(model)
-    rows = [
-        Row(prompt_tokens=np.array([1, 5, 6], np.int32), tokens=np.array([7, last], np.int32), weight=1.0)
-        for last in (8, 9)
-    ]
+    prompt = np.array([1, 5, 6, 7], np.int32)
+    rows = [Row(prompt_tokens=prompt, tokens=np.array([8, 9, last], np.int32), weight=1.0) for last in range(10, 14)]
     with mock.patch.object(room, "attend_short", wraps=attend_short) as called:
         logp_NT, _ = policy.logprobs(policy.collate(rows))
     logp_NT.sum().backward()

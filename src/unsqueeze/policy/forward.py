@@ -1,7 +1,5 @@
 """The forward pass of training as one module, from tokens to log-probs: what FSDP2 hangs its gathering on."""
 
-import contextlib
-
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -35,11 +33,11 @@ class TokenLogprobs(nn.Module):
         return self._reads_in_parts and not recomputes_activations(self.model)
 
     def forward(self, batch: TokenBatch, temperature: float, with_entropy: bool) -> tuple[Tensor, Tensor]:
-        with contextlib.nullcontext() if recomputes_activations(self.model) else short_attention():
-            if batch.shared is None:
-                hidden_NSH, sources = self._hidden(batch.tokens_NS), batch.sources
-            else:
-                # One hidden state for each place of the responses' grid.
+        if batch.shared is None:
+            hidden_NSH, sources = self._hidden(batch.tokens_NS), batch.sources
+        else:
+            # One hidden state for each place of the responses' grid.
+            with short_attention():
                 hidden_NSH, sources = read_in_parts(self._body, self.model.config, batch.shared), batch.places
         # The model may do something of its own to its logits: they are then taken whole, and an identity is the head.
         head = _IdentityHead(hidden_NSH.shape[-1]) if self._head is None else self._head
