@@ -81,6 +81,7 @@ class HfEngine:
         *,
         seeds: Sequence[int],
         on_finished: Callable[[int], None] | None = None,
+        on_ended: Callable[[Sequence[tuple[int, Completion]]], None] | None = None,
     ) -> list[list[Completion]]:
         """``n`` completions a prompt, in the order of ``prompts``. See ``Engine`` and the head of this module.
 
@@ -107,6 +108,8 @@ class HfEngine:
                 texts = completions_of(ended, self._tokenizer, stops, engine="hf")
                 for number, completion in zip(numbers, texts, strict=True):
                     completions[number] = completion
+                if on_ended is not None:
+                    on_ended(list(zip(numbers, texts, strict=True)))
         drawn = [completion for completion in completions if completion is not None]
         assert len(drawn) == len(completions), "every row ends"
         return [drawn[first : first + n] for first in range(0, len(drawn), n)]

@@ -70,8 +70,14 @@ class ScriptedEngine:
         *,
         seeds: Sequence[int],
         on_finished: Callable[[int], None] | None = None,
+        on_ended: Callable[[Sequence[tuple[int, Completion]]], None] | None = None,
     ) -> list[list[Completion]]:
-        completions = [[self._speak(prompt, sampling) for _ in range(n)] for prompt in prompts]
+        completions: list[list[Completion]] = []
+        for prompt in prompts:
+            first = n * len(completions)
+            completions.append([self._speak(prompt, sampling) for _ in range(n)])
+            if on_ended is not None:
+                on_ended(list(enumerate(completions[-1], start=first)))
         if on_finished is not None:
             on_finished(n * len(prompts))
         return completions

@@ -131,7 +131,9 @@ class Engine(Protocol):
 
     ``generate`` returns one list of ``n`` completions per prompt, in the order of the prompts. ``seeds`` holds one seed
     a prompt: what is drawn for a prompt depends on its tokens, its seed, the sampling and the weights alone.
-    ``on_finished`` is told how many completions have ended since the last call, for progress.
+    ``on_finished`` is told how many completions have ended since the last call, for progress. An engine may take
+    ``on_ended`` besides, and hand it completions as they end, each with its place among all, those of the first prompt
+    first: they can then be judged while others are drawn.
 
     Whoever samples from a policy under training calls ``sync`` first: it hands over the weights of ``policy``, and
     returns at once where the engine holds that version. ``policy_version`` is the version it holds; None where it

@@ -129,6 +129,7 @@ class VllmEngine:
         *,
         seeds: Sequence[int],
         on_finished: Callable[[int], None] | None = None,
+        on_ended: Callable[[Sequence[tuple[int, Completion]]], None] | None = None,
     ) -> list[list[Completion]]:
         """``n`` completions a prompt, in the order of ``prompts``. See ``Engine`` and the head of this module."""
         check_request(prompts, n, sampling, vocabulary=self._vocabulary, context=self._context, engine="vllm")
@@ -137,7 +138,7 @@ class VllmEngine:
         # Children of a request get its seed and the ones that follow, which must fit into 63 bits too.
         halved = [seed >> 1 for seed in seeds]
         requests = {f"{next(self._numbers)}": i for i in range(len(prompts))}
-        ended: list[list[Ended]] = [[] for _ in prompts]
+        completions: list[list[Completion]] = [[] for _ in prompts]
         finished = False
         try:
             for request, i in requests.items():
@@ -150,16 +151,19 @@ class VllmEngine:
                 for output in outputs:
                     i = requests[output.request_id]
                     drawn = [self._ended(one, sampling, halved[i] + one.index) for one in output.outputs]
-                    ended[i] = drawn * n if sampling.temperature == 0 else drawn
+                    rows = drawn * n if sampling.temperature == 0 else drawn
+                    completions[i] = completions_of(rows, self._tokenizer, stops, engine="vllm")
                     if on_finished is not None:
                         on_finished(n)
+                    if on_ended is not None:
+                        on_ended(list(enumerate(completions[i], start=i * n)))
             finished = True
         finally:
             if self._log_scales is not None:
                 self._log_scales.forget()
             if not finished:
                 self._engine.abort_request(list(requests))
-        return [completions_of(rows, self._tokenizer, stops, engine="vllm") for rows in ended]
+        return completions
 
     def sync(self, policy: Any) -> None:
         """Take over the weights of ``policy``, unless this version of them is what the engine holds.

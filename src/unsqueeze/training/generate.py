@@ -18,6 +18,7 @@ from unsqueeze.rollout.types import Completion, Group, Rollout
 from unsqueeze.seeds import prompt_seeds
 from unsqueeze.tasks.problem import Problem
 from unsqueeze.training.estimating import estimate, estimated_groups, rewards_PG
+from unsqueeze.training.judging import RoundJudge
 from unsqueeze.training.proximal import trainer_scores, with_logp_proximal
 from unsqueeze.training.run import Run, int32
 from unsqueeze.training.sampler_check import check_first_rollouts
@@ -27,7 +28,10 @@ from unsqueeze.verify.verdict import Verdict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seconds:
-    """Time that a generation took; zeros for the later steps it serves."""
+    """Time that a generation took; zeros for the later steps it serves.
+
+    ``verify_s`` is what judging took once everything was drawn.
+    """
 
     generate_s: float = 0.0
     verify_s: float = 0.0
@@ -133,18 +137,17 @@ def sample_round(run: Run, stream: ProblemStream, count: int, step: int, phase: 
     first_group = stream.position
     problems = stream.take(count)
     prompts = [run.prompt_tokens(problem) for problem in problems]
-    completions = run.engine.generate(
-        prompts,
-        group_size,
-        run.rollout_sampling,
-        seeds=prompt_seeds(run.seed("rollouts", first_group), len(prompts)),
-        on_finished=lambda _: run.stop.check_alone(),
-    )
-    generated = time.perf_counter()
-    judgements = run.verifier.verify(
-        [problem for problem in problems for _ in range(group_size)],
-        [completion.text for group in completions for completion in group],
-    )
+    with RoundJudge(run.verifier, [problem for problem in problems for _ in range(group_size)]) as judge:
+        completions = run.engine.generate(
+            prompts,
+            group_size,
+            run.rollout_sampling,
+            seeds=prompt_seeds(run.seed("rollouts", first_group), len(prompts)),
+            on_finished=lambda _: run.stop.check_alone(),
+            **judge.told_by(run.engine),
+        )
+        generated = time.perf_counter()
+        judgements = judge.judgements([completion.text for group in completions for completion in group])
     groups = [
         Group(
             problem=problem,

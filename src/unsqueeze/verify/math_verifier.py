@@ -85,6 +85,9 @@ class MathVerifier:
         self._owner = os.getpid()
         self._finalizer = weakref.finalize(self, _close_if_owner, self._pool, self._owner)
 
+    judges_beside = True
+    """It may be called in a thread while something else is computed: workers do what takes time."""
+
     @property
     def name(self) -> str:
         """The grader and what else verdicts depend on."""

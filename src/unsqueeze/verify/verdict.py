@@ -69,7 +69,10 @@ class Judgement:
 
 
 class Verifier(Protocol):
-    """Judges responses. ``problems`` and ``responses`` run in parallel, and so does what comes back."""
+    """Judges responses. ``problems`` and ``responses`` run in parallel, and so does what comes back.
+
+    One whose ``judges_beside`` is true may be called in a thread, while responses are still drawn in another.
+    """
 
     def verify(self, problems: Sequence[Problem], responses: Sequence[str]) -> list[Judgement]: ...
 

@@ -59,6 +59,10 @@ class Borrowed:
     def name(self) -> str:
         return name_of(self._verifier)
 
+    @property
+    def judges_beside(self) -> bool:
+        return getattr(self._verifier, "judges_beside", False)
+
     def start(self) -> None:
         start(self._verifier)
 
