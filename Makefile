@@ -47,7 +47,7 @@ test-verl: .venv/installed-dev .venv-verl/installed ## verl takes the command li
 	UNSQUEEZE_VERL=.venv-verl/bin/python $(BIN)/python -m pytest tests/trainers/test_verl.py $(ARGS)
 
 # Judging and rescoring take their gold answers from the problem sets, where those are (CONTRIBUTING.md).
-bench: .venv/installed-dev ## how fast everything is, beside others: some eight minutes, printed (docs/performance.md)
+bench: .venv/installed-dev ## how fast everything is, beside others: some nine minutes, printed (docs/performance.md)
 	@$(BENCH)update.py --turns 5
 	@$(BENCH)rl_step.py --steps 8
 	@$(BENCH)engine.py

@@ -37,14 +37,16 @@ def prompt_of_length(length: int) -> list[int]:
 
 
 class Steps:
-    """The numbers of rows of the cohorts in every step that is computed from now on."""
+    """The numbers of rows, and of prompts, of the cohorts in every step that is computed from now on."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.cohorts: list[list[int]] = []
+        self.prompts: list[list[int]] = []
         real = PlainDecoder.logits
 
         def noted(decoder, tokens_N, positions, cohorts):  # type: ignore[no-untyped-def]
             self.cohorts.append([each.num_rows for each in cohorts])
+            self.prompts.append([each._pasts[0]._prompt_keys_KPDC.shape[1] for each in cohorts])
             return real(decoder, tokens_N, positions, cohorts)
 
         monkeypatch.setattr(PlainDecoder, "logits", noted)
@@ -95,6 +97,19 @@ def test_a_row_at_its_limit_leaves_though_it_is_the_only_one(monkeypatch: pytest
     assert [group[0].num_tokens for group in groups] == [min(length, 10) for length in lengths]
     assert [group[0].stop_reason is StopReason.LENGTH for group in groups] == [length == 20 for length in lengths]
     assert steps.rows == [16, 1, *[16] * 7, 15, 15]
+
+
+def test_rows_of_one_prompt_that_begin_in_pieces_share_what_they_remember_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Six rows of the first prompt leave room for two of the second; the other four begin when the first have ended.
+    engine, steps = asked_engine(counting_llama(), 8), Steps(monkeypatch)
+    groups = engine.generate(
+        [prompt_of_length(3), prompt_of_length(10)], 6, Sampling(max_tokens=12, temperature=0), seeds=range(2)
+    )
+    assert [[one.num_tokens for one in group] for group in groups] == [[3] * 6, [10] * 6]
+    assert steps.cohorts[:4] == [[8], [8], [2], [6]]
+    assert steps.prompts[:4] == [[2], [2], [1], [1]]
 
 
 @pytest.mark.parametrize(("short", "third"), [(6, [1, 2]), (5, [1, 1, 1])])

@@ -1,7 +1,8 @@
 """A round of rollouts is judged while it is drawn, where engine and verifier allow it, and the same comes of it."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -81,9 +82,9 @@ class Telling:
         if on_ended is not None:
             on_ended(drawn[40:])
             assert self._has_judged.wait(SOON_S)
+            on_ended(drawn[:40])
             if self._fails:
                 raise Interrupted
-            on_ended(drawn[:40])
         return [[one for _, one in drawn]]
 
     def sync(self, policy: Any) -> None: ...
@@ -116,8 +117,7 @@ def test_what_has_ended_is_judged_while_others_are_drawn() -> None:
     verifier = EqualText()
     found = judged(verifier, Telling(verifier.has_judged))
     assert [one.verdict is Verdict.CORRECT for one in found] == [i == i // 2 for i in range(80)]
-    assert all(name.startswith("judging") for name, _ in verifier.asked)
-    assert all(len(texts) <= 32 for _, texts in verifier.asked)
+    assert verifier.asked[0] == ("judging_0", TEXTS[40:])
     assert sorted(text for _, texts in verifier.asked for text in texts) == sorted(TEXTS)
 
 
@@ -133,17 +133,43 @@ def test_others_are_asked_once_at_the_end(verifier: EqualText, engine: type[Tell
 def test_what_the_verifier_raises_is_raised_where_all_is_asked_for() -> None:
     with RoundJudge(EqualText(), PROBLEMS[:2]) as judge:
         judge.take([(0, completion("broken"))])
-        judge.take([(1, completion("1"))])
         with pytest.raises(RunError, match="the verifier broke"):
             judge.judgements(["broken", "1"])
 
 
-def test_a_stop_while_drawing_waits_for_no_more_than_what_is_judged() -> None:
-    verifier = EqualText()
+class Abandonable(EqualText):
+    """Judges until it is told to abandon that."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_abandoned = threading.Event()
+
+    def verify(self, problems: Sequence[Problem], responses: Sequence[str]) -> list[Judgement]:
+        super().verify(problems, responses)
+        assert self._is_abandoned.wait(SOON_S)
+        raise RunError("abandoned")
+
+    @contextmanager
+    def abandoning(self) -> Iterator[None]:
+        self._is_abandoned.set()
+        yield
+
+
+def test_a_stop_while_drawing_abandons_what_is_judged_and_what_waits() -> None:
+    verifier = Abandonable()
     with pytest.raises(Interrupted):
         judged(verifier, Telling(verifier.has_judged, fails=True))
     assert not any(thread.name.startswith("judging") for thread in threading.enumerate())
-    assert sum(len(texts) for _, texts in verifier.asked) <= 40
+    assert [texts for _, texts in verifier.asked] == [TEXTS[40:]]
+
+
+def test_what_the_verifier_raised_ends_the_drawing() -> None:
+    with RoundJudge(EqualText(), PROBLEMS[:2]) as judge:
+        judge.take([(0, completion("broken"))])
+        assert judge._work is not None
+        assert isinstance(judge._work.exception(SOON_S), RunError)
+        with pytest.raises(RunError, match="the verifier broke"):
+            judge.take([(1, completion("1"))])
 
 
 def test_a_response_that_is_another_in_the_end_is_judged_again() -> None:

@@ -392,3 +392,21 @@ def test_the_time_of_a_process_is_also_that_of_its_living_children() -> None:
     assert of_child >= 0.49  # the clock ticks in hundredths
     assert had >= of_child + own.user - 0.02
     assert processes.cpu_s(process.pid) is None
+
+
+def test_judging_in_another_thread_is_abandoned_and_the_next_is_judged(verifier: MathVerifier) -> None:
+    raised: list[BaseException] = []
+
+    def judge() -> None:
+        try:
+            verifier.verify_answers(["1"] * 8, [HANGING] * 8)
+        except RunError as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=judge)
+    thread.start()
+    assert wait_until(lambda: any(worker.in_flight for worker in verifier._pool._workers))
+    with verifier.abandoning():
+        thread.join()
+    assert "abandoned" in str(raised[0])
+    assert verifier.verify_answers(["2"], [r"\boxed{2}"])[0].verdict is Verdict.CORRECT

@@ -23,11 +23,20 @@ _SHORT = 64
 class Cohort:
     """The ``pasts`` of the layers, and who reads them: each row belongs to a prompt, ``prompt_of_N``.
 
-    ``mask_PC`` marks the columns of the prompts, and ``first_N`` is the column of each row's first own token.
+    ``prompts`` tells by identity which prompts of two cohorts are the same one. ``mask_PC`` marks the columns of the
+    prompts, and ``first_N`` is the column of each row's first own token.
     """
 
-    def __init__(self, pasts: Sequence[LayerPast], prompt_of_N: Tensor, mask_PC: Tensor, first_N: Tensor) -> None:
+    def __init__(
+        self,
+        pasts: Sequence[LayerPast],
+        prompts: Sequence[object],
+        prompt_of_N: Tensor,
+        mask_PC: Tensor,
+        first_N: Tensor,
+    ) -> None:
         self._pasts = pasts
+        self._prompts = list(prompts)
         self._prompt_of_N = prompt_of_N
         self._mask_PC = mask_PC
         self._first_N = first_N
@@ -41,7 +50,8 @@ class Cohort:
         """Rows of which none has grown yet, each any number of times, with room for ``max_steps`` tokens."""
         prompts, prompt_of_N = self._prompt_of_N.index_select(0, index_N).unique(return_inverse=True)
         pasts = [past.take(prompts, len(index_N), max_steps) for past in self._pasts]
-        return Cohort(pasts, prompt_of_N, self._mask_PC[prompts], torch.zeros_like(index_N))
+        same = [self._prompts[place] for place in prompts.tolist()]
+        return Cohort(pasts, same, prompt_of_N, self._mask_PC[prompts], torch.zeros_like(index_N))
 
     def may_be_joined(self, others: "Cohort") -> bool:
         """Tell whether rows that have grown less waste little as a part of this cohort."""
@@ -49,16 +59,22 @@ class Cohort:
         return longest <= max(_SHORT, 2 * others._pasts[0].num_columns)
 
     def join(self, others: "Cohort") -> None:
-        """Put the rows of ``others``, which have grown no more, behind the own."""
-        self._prompt_of_N = torch.cat([self._prompt_of_N, others._prompt_of_N + len(self._mask_PC)])
+        """Put the rows of ``others``, which have grown no more, behind the own; a prompt of both is kept once."""
+        places = {prompt: place for place, prompt in enumerate(self._prompts)}
+        new = [place for place, prompt in enumerate(others._prompts) if prompt not in places]
+        places |= {others._prompts[place]: len(self._prompts) + number for number, place in enumerate(new)}
+        new_P = torch.tensor(new, dtype=torch.long, device=self._first_N.device)
+        place_P = torch.tensor([places[prompt] for prompt in others._prompts], device=self._first_N.device)
+        self._prompts += [others._prompts[place] for place in new]
+        self._prompt_of_N = torch.cat([self._prompt_of_N, place_P[others._prompt_of_N]])
         before = self._pasts[0].num_columns - others._pasts[0].num_columns
         self._first_N = torch.cat([self._first_N, others._first_N + before])
         columns = max(self._mask_PC.shape[1], others._mask_PC.shape[1])
         self._mask_PC = torch.cat(
-            [pad(mask, (0, columns - mask.shape[1])) for mask in (self._mask_PC, others._mask_PC)]
+            [pad(mask, (0, columns - mask.shape[1])) for mask in (self._mask_PC, others._mask_PC[new_P])]
         )
         for past, further in zip(self._pasts, others._pasts, strict=True):
-            past.join(further)
+            past.join(further, new_P)
         self._sit()
 
     def keep(self, index_N: Tensor) -> None:
@@ -70,6 +86,7 @@ class Cohort:
         for past in self._pasts:
             past.keep(index_N, prompts, first)
         self._mask_PC = self._mask_PC[prompts]
+        self._prompts = [self._prompts[place] for place in prompts.tolist()]
         self._sit()
 
     def attend(self, layer: int, query_KNRD: Tensor, keys_NKD: Tensor, values_NKD: Tensor) -> Tensor:

@@ -108,7 +108,7 @@ class HfEngine:
                 texts = completions_of(ended, self._tokenizer, stops, engine="hf")
                 for number, completion in zip(numbers, texts, strict=True):
                     completions[number] = completion
-                if on_ended is not None:
+                if on_ended is not None and numbers:
                     on_ended(list(zip(numbers, texts, strict=True)))
         drawn = [completion for completion in completions if completion is not None]
         assert len(drawn) == len(completions), "every row ends"

@@ -41,7 +41,7 @@ class PlainRows:
         prompt_of_P = torch.arange(len(logits_PV), device=logits_PV.device)
         if mask_PC is None:
             mask_PC = next_P.new_ones((len(next_P), pasts[0].num_prompt_columns))
-        cohort = Cohort(pasts, prompt_of_P, mask_PC, torch.zeros_like(prompt_of_P))
+        cohort = Cohort(pasts, [object() for _ in next_P], prompt_of_P, mask_PC, torch.zeros_like(prompt_of_P))
         return cls(decoder, logits_PV, [cohort], next_P)
 
     def take(self, index_N: Tensor, max_steps: int) -> "PlainRows":

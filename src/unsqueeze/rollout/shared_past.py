@@ -86,10 +86,14 @@ class LayerPast:
         keys = self._prompt_keys_KPDC.index_select(1, prompts)
         return LayerPast(keys, self._prompt_values_KPCD.index_select(1, prompts), num_rows, max_steps)
 
-    def join(self, others: "LayerPast") -> None:
-        """Put rows and prompts that have no more columns behind the own, so that the last columns are last again."""
-        self._prompt_keys_KPDC = _stacked(self._prompt_keys_KPDC, others._prompt_keys_KPDC, -1)
-        self._prompt_values_KPCD = _stacked(self._prompt_values_KPCD, others._prompt_values_KPCD, -2)
+    def join(self, others: "LayerPast", prompts: Tensor) -> None:
+        """Put rows of no more columns, and these of their prompts, behind the own, so that last columns are last again."""
+        if len(prompts):
+            keys, values = (
+                each.index_select(1, prompts) for each in (others._prompt_keys_KPDC, others._prompt_values_KPCD)
+            )
+            self._prompt_keys_KPDC = _stacked(self._prompt_keys_KPDC, keys, -1)
+            self._prompt_values_KPCD = _stacked(self._prompt_values_KPCD, values, -2)
         # What is before a row's first column is not looked at, but must be finite.
         before, behind = self._columns - others._columns, self._keys_KNTD.shape[2] - self._columns
         keys = pad(others._keys_KNTD[:, :, : others._columns], (0, 0, before, behind))

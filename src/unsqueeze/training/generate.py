@@ -30,7 +30,7 @@ from unsqueeze.verify.verdict import Verdict
 class Seconds:
     """Time that a generation took; zeros for the later steps it serves.
 
-    ``verify_s`` is what judging took once everything was drawn.
+    ``generate_s`` has in it what was judged meanwhile, and ``verify_s`` what judging took once everything was drawn.
     """
 
     generate_s: float = 0.0

@@ -1,16 +1,16 @@
 """Judging of a round of rollouts, while others of it are still being drawn where engine and verifier allow it.
 
 An engine that takes ``on_ended`` hands responses over as they end. A verifier that ``judges_beside`` has processes of
-its own for the work: a thread gives it all that has come in since it last asked, and waits for it. What is left when
-everything is drawn is judged then, and so is everything for other engines and verifiers, and where several processes
-judge as one.
+its own for the work: a thread gives it all that has come in since it last asked, and waits for it. What has come in
+since is judged when everything is drawn, and so is everything for other engines and verifiers, and where several
+processes judge as one.
 """
 
 import inspect
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
+from contextlib import nullcontext
 from types import TracebackType
 from typing import Self
 
@@ -18,14 +18,11 @@ from unsqueeze.rollout.types import Completion, Engine
 from unsqueeze.tasks.problem import Problem
 from unsqueeze.verify.verdict import Judgement, Verifier
 
-_AT_ONCE = 32
-"""Number of responses that a verifier is given at most: those are waited for when the drawing is stopped."""
-
 
 class RoundJudge:
     """Judges the responses to ``problems``, one each. A context: on leaving it, nothing is judged any more.
 
-    Whatever ends the drawing, what the verifier is at is waited for, as in a round that is judged at its end.
+    Where an error ends the drawing, the verifier abandons what it is at.
     """
 
     def __init__(self, verifier: Verifier, problems: Sequence[Problem]) -> None:
@@ -45,7 +42,9 @@ class RoundJudge:
         return {"on_ended": self.take} if beside else {}
 
     def take(self, ended: Sequence[tuple[int, Completion]]) -> None:
-        """Have responses judged, each with its place among the problems."""
+        """Have responses judged, each with its place among the problems. Raises what the verifier raised meanwhile."""
+        if self._work is not None and self._work.done():
+            self._work.result()
         with self._lock:
             self._waiting |= {number: completion.text for number, completion in ended}
             if self._waiting and not self._is_busy:
@@ -57,6 +56,8 @@ class RoundJudge:
 
         Raises what the verifier raised.
         """
+        with self._lock:
+            self._waiting.clear()
         if self._work is not None:
             self._work.result()
         left = [i for i, text in enumerate(responses) if i not in self._judged or self._judged[i][0] != text]
@@ -71,15 +72,15 @@ class RoundJudge:
     ) -> None:
         with self._lock:
             self._waiting.clear()
-        self._thread.shutdown()
+        abandoning = nullcontext if kind is None else getattr(self._verifier, "abandoning", nullcontext)
+        with abandoning():
+            self._thread.shutdown()
 
     def _judge_on(self) -> None:
-        """Judge until nothing waits. An error ends it, and is raised where all judgements are asked for."""
+        """Judge until nothing waits. An error ends it."""
         while True:
             with self._lock:
-                batch = dict(islice(self._waiting.items(), _AT_ONCE))
-                for number in batch:
-                    del self._waiting[number]
+                batch, self._waiting = self._waiting, {}
                 self._is_busy = bool(batch)
             if not batch:
                 return

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from importlib import metadata
 
 from unsqueeze.config.rollout_settings import VerifySettings
@@ -45,6 +46,9 @@ class GymVerifier:
             workers=workers, timeout_s=timeout_s, memory_mb=max(memory_mb, MEMORY_MB), grader="reasoning_gym"
         )
 
+    judges_beside = True
+    """It may be called in a thread while something else is computed: workers do what takes time."""
+
     @property
     def name(self) -> str:
         """The scorer and what else verdicts depend on."""
@@ -66,6 +70,10 @@ class GymVerifier:
             else Judgement(Verdict(grade.verdict), grade.extracted, grade.reason)
             for grade in judged
         ]
+
+    def abandoning(self) -> AbstractContextManager[None]:
+        """For the duration, whatever is judged in another thread ends at once with RunError."""
+        return self._pool.abandoning()
 
     def close(self) -> None:
         self._pool.close()

@@ -5,6 +5,7 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from importlib import metadata
 from types import TracebackType
@@ -134,6 +135,10 @@ class MathVerifier:
             g for g, judgement in zip(asked, judgements, strict=True) if judgement.verdict is Verdict.UNREADABLE_GOLD
         }
         return [place for place, gold in enumerate(golds) if gold in unreadable]
+
+    def abandoning(self) -> AbstractContextManager[None]:
+        """For the duration, whatever is judged in another thread ends at once with RunError."""
+        return self._pool.abandoning()
 
     def close(self) -> None:
         self._finalizer()

@@ -3,9 +3,10 @@
 import contextlib
 import os
 import select
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 
 from unsqueeze.errors import RunError, UserError
@@ -24,6 +25,8 @@ _ALARM_EXTRA_S = 5.0
 # but kept waiting, and is given so many times the deadline.
 _COMPUTED_SHARE = 0.25
 _PATIENCE = 8.0
+# Whether it is to end at once, a round asks so often.
+_LOOKS_UP_S = 0.1
 _ANSWERS_DOING = ("timed_out", "too_large")
 
 
@@ -101,6 +104,7 @@ class WorkerPool:
         self._workers: list[WorkerHandle] = []
         self._nursery: NurseryHandle | None = None
         self._num_nurseries_lost = 0
+        self._is_abandoned = threading.Event()
 
     def start(self) -> None:
         """Load Math-Verify in the background. Done by ``run`` where it was not done before."""
@@ -133,6 +137,8 @@ class WorkerPool:
         self._num_nurseries_lost = 0
         try:
             while this_round.num_open:
+                if self._is_abandoned.is_set():
+                    raise RunError("verify: judging was abandoned; what was asked for is of no use any more.")
                 self._staff(this_round)
                 self._exchange(this_round)
         except BaseException:
@@ -142,6 +148,15 @@ class WorkerPool:
         grades = [grade for grade in this_round.grades if grade is not None]
         assert len(grades) == len(jobs)
         return grades
+
+    @contextlib.contextmanager
+    def abandoning(self) -> Iterator[None]:
+        """For the duration, a call of ``run`` in another thread ends at once with RunError, and so does a new one."""
+        self._is_abandoned.set()
+        try:
+            yield
+        finally:
+            self._is_abandoned.clear()
 
     def close(self) -> None:
         self._dismiss(list(self._workers))
@@ -190,7 +205,7 @@ class WorkerPool:
                     raise RunError(f"verify: the process that loads Math-Verify keeps failing: {error}") from error
 
     def _exchange(self, this_round: _Round) -> None:
-        """Wait for the pipes or the nearest deadline, and deal with what has come."""
+        """Wait for the pipes or the nearest deadline, not for long, and deal with what has come."""
         poll = select.poll()
         busy = [worker for worker in self._workers if worker.in_flight]
         for worker in busy:
@@ -198,7 +213,7 @@ class WorkerPool:
             if worker.sending:
                 poll.register(worker.jobs_fd, select.POLLOUT)
         wait_s = max(0.0, min(worker.deadline for worker in busy) - time.monotonic())
-        ready = dict(poll.poll(wait_s * 1000 + 1))
+        ready = dict(poll.poll(min(wait_s, _LOOKS_UP_S) * 1000 + 1))
         for worker in busy:
             if worker.results_fd in ready and not self._collect(worker, this_round):
                 continue

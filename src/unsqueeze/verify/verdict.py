@@ -71,7 +71,8 @@ class Judgement:
 class Verifier(Protocol):
     """Judges responses. ``problems`` and ``responses`` run in parallel, and so does what comes back.
 
-    One whose ``judges_beside`` is true may be called in a thread, while responses are still drawn in another.
+    One whose ``judges_beside`` is true may be called in a thread, while responses are still drawn in another. It may
+    have ``abandoning``, a context in which such a call ends at once.
     """
 
     def verify(self, problems: Sequence[Problem], responses: Sequence[str]) -> list[Judgement]: ...

@@ -1,6 +1,7 @@
 """The verifier of a task, and verifiers made of plain functions."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from unsqueeze.config.rollout_settings import VerifySettings
@@ -62,6 +63,10 @@ class Borrowed:
     @property
     def judges_beside(self) -> bool:
         return getattr(self._verifier, "judges_beside", False)
+
+    def abandoning(self) -> AbstractContextManager[None]:
+        abandoning: Callable[[], AbstractContextManager[None]] = getattr(self._verifier, "abandoning", nullcontext)
+        return abandoning()
 
     def start(self) -> None:
         start(self._verifier)
