@@ -87,7 +87,7 @@ class LayerPast:
         return LayerPast(keys, self._prompt_values_KPCD.index_select(1, prompts), num_rows, max_steps)
 
     def join(self, others: "LayerPast", prompts: Tensor) -> None:
-        """Put rows of no more columns, and these of their prompts, behind the own, so that last columns are last again."""
+        """Put rows of no more columns, and these of their prompts, behind the own: last columns are last again."""
         if len(prompts):
             keys, values = (
                 each.index_select(1, prompts) for each in (others._prompt_keys_KPDC, others._prompt_values_KPCD)
