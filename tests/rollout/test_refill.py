@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from transformers import AutoTokenizer, LlamaForCausalLM
 
 from tiny_models import BOS, EOS, PAD, tiny_llama, tiny_qwen2, tiny_tokenizer
@@ -16,6 +18,7 @@ from unsqueeze.seeds import prompt_seeds
 TOKENIZER = tiny_tokenizer()
 UNEVEN = [[BOS, 5, 6, 7], [BOS, 9], [BOS, 4, 4, 4, 8, 10], [BOS, 9, 3], [BOS, 9, 4, 4]]
 LAST = 31
+LLAMA = tiny_llama().eval()
 
 
 def counting_llama() -> LlamaForCausalLM:
@@ -175,3 +178,34 @@ def test_the_size_of_the_batch_does_not_change_what_the_embedded_model_says() ->
             assert [c.logp_raw.tolist() for c in group] == [c.logp_raw.tolist() for c in again]
             for completion, other in zip(group, expected, strict=True):
                 np.testing.assert_allclose(completion.logp_raw, other.logp_raw, atol=1e-4)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    prompts=st.lists(st.lists(st.integers(3, 31), max_size=6), min_size=1, max_size=6),
+    n=st.integers(1, 18),
+    max_rows=st.integers(1, 24),
+    max_tokens=st.integers(2, 40),
+    short=st.sampled_from([0, 2, 64]),
+    seed=st.integers(0, 99),
+)
+# Rows of the first prompt come to be in a cohort without the longer one, and in one that had it.
+@example(prompts=[[], [3, 3, 3, 3, 3]], n=7, max_rows=6, max_tokens=18, short=0, seed=3)
+def test_a_batch_of_any_size_draws_what_one_batch_for_all_draws(
+    monkeypatch: pytest.MonkeyPatch,
+    prompts: list[list[int]],
+    n: int,
+    max_rows: int,
+    max_tokens: int,
+    short: int,
+    seed: int,
+) -> None:
+    monkeypatch.setattr(cohort, "_SHORT", short)
+    asked = [[BOS, *prompt] for prompt in prompts]
+    seeds = prompt_seeds(seed, len(asked))
+    sampling = Sampling(max_tokens=max_tokens, temperature=1.0)
+    whole, refilled = (
+        tokens_of(HfEngine(LLAMA, TOKENIZER, max_rows=rows).generate(asked, n, sampling, seeds=seeds))
+        for rows in (len(asked) * n, max_rows)
+    )
+    assert refilled == whole

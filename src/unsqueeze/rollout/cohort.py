@@ -69,10 +69,10 @@ class Cohort:
         self._prompt_of_N = torch.cat([self._prompt_of_N, place_P[others._prompt_of_N]])
         before = self._pasts[0].num_columns - others._pasts[0].num_columns
         self._first_N = torch.cat([self._first_N, others._first_N + before])
-        columns = max(self._mask_PC.shape[1], others._mask_PC.shape[1])
-        self._mask_PC = torch.cat(
-            [pad(mask, (0, columns - mask.shape[1])) for mask in (self._mask_PC, others._mask_PC[new_P])]
-        )
+        if new:
+            columns = max(self._mask_PC.shape[1], others._mask_PC.shape[1])
+            masks = (self._mask_PC, others._mask_PC[new_P])
+            self._mask_PC = torch.cat([pad(mask, (0, columns - mask.shape[1])) for mask in masks])
         for past, further in zip(self._pasts, others._pasts, strict=True):
             past.join(further, new_P)
         self._sit()
