@@ -89,6 +89,7 @@ def recipe_of(work: Work) -> Recipe:
         f"rl.learning_rate={work.learning_rate}",
         f"rl.kl_coefficient={work.kl_coefficient}",
         f"rollout.max_tokens={work.max_tokens}",
+        f"threads={work.threads}",
         f"data.num_train={work.num_problems}",
         *("evaluation.n=1", "data.num_test=4", "checkpoint.every_steps=null"),
     ]
