@@ -11,7 +11,6 @@ import argparse
 import json
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
 from unittest import mock
@@ -20,12 +19,11 @@ import torch
 
 from models import control_of, prompts_of
 from pages import deliver, made_by, median_and_range
+from rl_step_work import peak_mb
 from unsqueeze.policy.freed_memory import keep_freed_memory
 from unsqueeze.policy.loading import without_progress_bars
-from unsqueeze.policy.optimize import make_optimizer, optimizer_step
 from unsqueeze.policy.policy import Policy
-from unsqueeze.training.rl_step import surrogate_loss
-from update import cpu_ms, rows_of_a_step
+from update import cpu_ms, rows_of_a_step, update_of
 
 SIDES = {"leave": "given back to the system", "keep": "kept, up to 256 MiB"}
 
@@ -38,15 +36,7 @@ def turn(side: str, steps: int) -> dict[str, float]:
     with mock.patch("unsqueeze.policy.policy.keep_freed_memory", keep_freed_memory if side == "keep" else bool):
         policy = Policy.load(recipe.model)
     rows = rows_of_a_step(policy, prompts_of(recipe, policy.tokenizer, 16), recipe.rollout.max_tokens)
-    update = partial(
-        optimizer_step,
-        policy,
-        make_optimizer(policy, recipe.rl),
-        rows,
-        partial(surrogate_loss, settings=recipe.rl),
-        tokens_per_microbatch=recipe.rl.tokens_per_microbatch,
-        max_grad_norm=recipe.rl.max_grad_norm,
-    )
+    update = update_of(policy, recipe.rl, rows)
     cpu_ms(update, 3)
     before = getrusage(RUSAGE_SELF)
     taken = cpu_ms(update, steps)
@@ -54,7 +44,7 @@ def turn(side: str, steps: int) -> dict[str, float]:
     return {
         "cpu_ms": taken,
         "pages": (after.ru_minflt - before.ru_minflt) / (steps + 1),
-        "peak_mb": after.ru_maxrss * 1024 / 1e6,
+        "peak_mb": peak_mb(),
     }
 
 

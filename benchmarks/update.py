@@ -28,7 +28,7 @@ from unsqueeze.config.recipe import Recipe
 from unsqueeze.config.rl_settings import RlSettings
 from unsqueeze.policy.batch import Row, TokenBatch, collate
 from unsqueeze.policy.loading import without_progress_bars
-from unsqueeze.policy.optimize import make_optimizer, optimizer_step
+from unsqueeze.policy.optimize import StepResult, make_optimizer, optimizer_step
 from unsqueeze.policy.policy import Policy
 from unsqueeze.rollout.hf import HfEngine
 from unsqueeze.rollout.types import Sampling
@@ -65,29 +65,30 @@ def cpu_ms(work: Callable[[], object], times: int) -> float:
     return 1e3 * (time.process_time() - begun) / times
 
 
+def update_of(policy: Policy, rl: RlSettings, rows: Sequence[Row]) -> Callable[[], StepResult]:
+    """One optimizer step on the rows at a call, with an optimizer of its own."""
+    return partial(
+        optimizer_step,
+        policy,
+        make_optimizer(policy, rl),
+        rows,
+        partial(surrogate_loss, settings=rl),
+        tokens_per_microbatch=rl.tokens_per_microbatch,
+        max_grad_norm=rl.max_grad_norm,
+    )
+
+
 def step_ms(policy: Policy, rl: RlSettings, rows: Sequence[Row], steps: int, *, shared: bool) -> tuple[float, float]:
     """CPU time of an update in ms, and the loss of the first, from weights that are put back."""
     weights = policy.full_weights()
     losses: list[float] = []
-    optimizer = make_optimizer(policy, rl)
-
-    def update() -> None:
-        losses.append(
-            optimizer_step(
-                policy,
-                optimizer,
-                rows,
-                partial(surrogate_loss, settings=rl),
-                tokens_per_microbatch=rl.tokens_per_microbatch,
-                max_grad_norm=rl.max_grad_norm,
-            ).loss
-        )
+    update = update_of(policy, rl, rows)
 
     def whole(rows: Sequence[Row]) -> TokenBatch:
         return collate(rows, pad=policy.pad, device=policy.device)
 
     with mock.patch.object(policy, "collate", policy.collate if shared else whole):
-        taken = cpu_ms(update, steps)
+        taken = cpu_ms(lambda: losses.append(update().loss), steps)
     policy.put_weights(weights)
     return taken, losses[0]
 

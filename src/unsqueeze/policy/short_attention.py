@@ -8,41 +8,29 @@ fast or faster there (``benchmarks/short_attention.py``).
 Axes: N rows, H query heads, K key heads (H = K · G), R tokens that read, T tokens that are read, D width of a head.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractContextManager
 
 import torch
-from torch import Tensor, nn
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from torch import Tensor
+
+from unsqueeze.policy.sdpa import sdpa_by
 
 _MOST_TOKENS = 32
 _WIDEST_HEAD = 32
-_MORE_THAN_A_MASK = ("position_bias", "cache")
-"""Arguments of transformers' ``sdpa`` that change which keys are read, or how strongly."""
 
 
-@contextmanager
-def short_attention() -> Iterator[None]:
+def short_attention() -> AbstractContextManager[None]:
     """In this block ``sdpa`` of transformers reads short rows with a mask in the way of this module, others as before.
 
     Not for layers whose activations are computed again: that happens outside of the block.
     """
-    sdpa = ALL_ATTENTION_FUNCTIONS["sdpa"]
 
-    def attention(
-        module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **keywords: Any
-    ) -> Any:
-        is_plain = not keywords.get("dropout") and all(keywords.get(name) is None for name in _MORE_THAN_A_MASK)
-        if is_plain and attention_mask is not None and _is_short(query, key, attention_mask):
-            return attend_short(query, key, value, bias_of(attention_mask), scale=keywords.get("scaling")), None
-        return sdpa(module, query, key, value, attention_mask, **keywords)
+    def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float | None) -> Tensor | None:
+        if mask is None or not _is_short(query, key, mask):
+            return None
+        return attend_short(query, key, value, bias_of(mask), scale=scale)
 
-    ALL_ATTENTION_FUNCTIONS["sdpa"] = attention
-    try:
-        yield
-    finally:
-        ALL_ATTENTION_FUNCTIONS["sdpa"] = sdpa
+    return sdpa_by(attend)
 
 
 def attend_short(

@@ -8,37 +8,23 @@ stand side by side where the queries of several tokens would stand.
 Axes: N rows, H query heads, K key heads (H = K * G), T past and new tokens, D width of a head.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractContextManager
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-_MORE_THAN_A_MASK = ("position_bias", "cache")
-"""Arguments of transformers' ``sdpa`` that change which keys are read, or how strongly."""
+from unsqueeze.policy.sdpa import sdpa_by
 
 
-@contextmanager
-def shared_heads() -> Iterator[None]:
+def shared_heads() -> AbstractContextManager[None]:
     """In this block ``sdpa`` of transformers reads shared heads where they lie; everything else it does as before."""
-    sdpa = ALL_ATTENTION_FUNCTIONS["sdpa"]
 
-    def attention(
-        module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **keywords: Any
-    ) -> Any:
+    def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float | None) -> Tensor | None:
         one_token_shared = query.shape[2] == 1 and query.shape[1] > key.shape[1]
-        for_all_heads = attention_mask is None or attention_mask.shape[1] == 1
-        if one_token_shared and for_all_heads and not any(keywords.get(name) is not None for name in _MORE_THAN_A_MASK):
-            return one_token_attention(query, key, value, attention_mask, scale=keywords.get("scaling")), None
-        return sdpa(module, query, key, value, attention_mask, **keywords)
+        for_all_heads = mask is None or mask.shape[1] == 1
+        return one_token_attention(query, key, value, mask, scale=scale) if one_token_shared and for_all_heads else None
 
-    ALL_ATTENTION_FUNCTIONS["sdpa"] = attention
-    try:
-        yield
-    finally:
-        ALL_ATTENTION_FUNCTIONS["sdpa"] = sdpa
+    return sdpa_by(attend)
 
 
 def one_token_attention(
