@@ -13,6 +13,7 @@ import argparse
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -30,29 +31,41 @@ TIMES = ("sampling", *STAGES, "other")
 
 
 class Clock:
-    """Seconds by stage, of wall and of this process's CPU; a stage inside another counts for the outer one alone."""
+    """Seconds by stage, of wall and of this process's CPU; a stage inside another counts for the inner one alone.
+
+    What a thread does beside the command counts for what the command is at.
+    """
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self.cpu: defaultdict[str, float] = defaultdict(float)
         self.calls: Counter[str] = Counter()
-        self._inside: str | None = None
+        self._inside: list[str] = []
+        self._since = (0.0, 0.0)
 
     def around(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
         def timed(*args: Any, **options: Any) -> Any:
-            if self._inside is not None:
+            if threading.current_thread() is not threading.main_thread():
                 return function(*args, **options)
-            self._inside, begun, cpu = stage, time.perf_counter(), time.process_time()
+            self._book()
+            self._inside.append(stage)
+            self.calls[stage] += 1
             try:
                 return function(*args, **options)
             finally:
-                self.seconds[stage] += time.perf_counter() - begun
-                self.cpu[stage] += time.process_time() - cpu
-                self.calls[stage] += 1
-                self._inside = None
+                self._book()
+                self._inside.pop()
 
         return timed
+
+    def _book(self) -> None:
+        """Count the time since the last booking for the innermost stage."""
+        now = time.perf_counter(), time.process_time()
+        if self._inside:
+            self.seconds[self._inside[-1]] += now[0] - self._since[0]
+            self.cpu[self._inside[-1]] += now[1] - self._since[1]
+        self._since = now
 
 
 class Turn(NamedTuple):

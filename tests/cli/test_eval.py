@@ -102,30 +102,40 @@ def test_an_interrupted_evaluation_goes_on_to_the_same_samples(
     command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    flags = ["--max-rows", "32"]
+    flags = ["--max-rows", "8"]
     assert command(*evaluation(whole, *flags))[0] == 0
 
-    generate, calls = HfEngine.generate, []
+    generate, ended = HfEngine.generate, []
 
-    def generate_twice(self: HfEngine, *args: Any, **options: Any) -> Any:
-        calls.append(args)
-        if len(calls) == 2:
-            raise Interrupted
-        return generate(self, *args, **options)
+    def generate_some(self: HfEngine, *args: Any, on_ended: Any, **options: Any) -> Any:
+        def some(completions: Any) -> None:
+            ended.extend(number for number, _ in completions)
+            on_ended(completions)
+            if len(ended) >= 10:
+                raise Interrupted
 
-    monkeypatch.setattr(HfEngine, "generate", generate_twice)
+        return generate(self, *args, on_ended=some, **options)
+
+    monkeypatch.setattr(HfEngine, "generate", generate_some)
     code, _, err = command(*evaluation(cut, *flags))
     assert code == 130
     assert "stopped as asked" in err
     assert [path.name for path in (cut / "parts").iterdir()] == ["000000.parquet"]
     assert not (cut / "summary.json").exists()
+    # Of one call, the problems are there whose four samples had ended, whole.
+    complete = sum(len({number for number in ended if number // 4 == place}) == 4 for place in range(6))
+    assert 2 <= complete < 6
+    kept = pq.read_table(cut / "parts" / "000000.parquet").to_pylist()
+    assert len(kept) == 4 * complete
 
     monkeypatch.setattr(HfEngine, "generate", generate)
     code, _, err = command(*evaluation(cut, *flags))
     assert code == 0
-    # Two problems a call (32 rows of blocks of 16): one call of three was stored.
-    assert "16 samples were drawn now" in err
-    assert samples(cut) == samples(whole)
+    assert f"{24 - 4 * complete} samples were drawn now" in err
+    there, expected = samples(cut), samples(whole)
+    assert [row | {"mean_logp": None} for row in there] == [row | {"mean_logp": None} for row in expected]
+    # Batches of other shapes round otherwise.
+    assert [row["mean_logp"] for row in there] == pytest.approx([row["mean_logp"] for row in expected], abs=1e-5)
 
 
 def test_another_evaluation_is_not_mixed_in(command, tmp_path: Path):
@@ -368,9 +378,14 @@ def test_blocks_by_hand():
     assert cut(n=5) == []
 
 
-def test_the_seeds_of_a_block_come_from_its_first_problem_and_sample():
+def test_the_seed_of_a_block_comes_from_its_problem_and_first_sample():
     [call] = blocks([4, 4], 6, 2, lambda place, start: 100 * place + start)
-    assert call == Call((0, 1), 4, 2, tuple(prompt_seeds(4, 2)))
+    assert call == Call((0, 1), 4, 2, (4, 104))
+    # However many problems a call has, and whichever are left.
+    alone, _ = blocks([4, 4], 6, 1, lambda place, start: 100 * place + start)
+    assert alone.seeds == (4,)
+    [left] = blocks([6, 4], 6, 2, lambda place, start: 100 * place + start)
+    assert left == Call((1,), 4, 2, (104,))
 
 
 def test_whole_problems_by_hand():

@@ -4,8 +4,8 @@
              interrupted evaluation has about the same number for every problem, and a larger n adds to what is there.
 ``whole``    by problem: all n samples of a problem in one call, as an evaluation inside a run draws them.
 
-Either way a call's seeds depend on the problems and the numbers of the samples alone: what is drawn does not depend on
-where an evaluation was interrupted.
+Either way a seed depends on the problem and the number of its sample alone: what is drawn does not depend on where an
+evaluation was interrupted, nor on how many problems a call has.
 """
 
 from collections.abc import Callable, Iterator, Sequence, Set
@@ -15,6 +15,11 @@ from unsqueeze.seeds import derive_seed, prompt_seeds
 
 BLOCK = 16
 """Samples of one problem in one call, at most."""
+
+ROWS_A_CALL = 8
+"""An engine that fills up by itself is given so many times the rows that it decodes side by side, so that it seldom
+waits for the last of a call.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,7 @@ def have_of(problem_ids: Sequence[str], stored: Set[tuple[str, int]]) -> list[in
 def blocks(have_P: Sequence[int], n: int, problems_a_call: int, seed_of: Callable[[int, int], int]) -> Iterator[Call]:
     """Yield the calls that bring every problem to ``n`` samples. ``have_P``: how many each has, numbered from 0 on.
 
-    ``seed_of`` gives the seed of a call from the place of its first problem and the number of its first sample.
+    ``seed_of`` gives the seed of a block from the place of its problem and the number of its first sample.
     """
     have = list(have_P)
     while have and (low := min(have)) < n:
@@ -49,7 +54,7 @@ def blocks(have_P: Sequence[int], n: int, problems_a_call: int, seed_of: Callabl
         places = [place for place, number in enumerate(have) if number == low]
         for first in range(0, len(places), problems_a_call):
             chosen = tuple(places[first : first + problems_a_call])
-            yield Call(chosen, low, count, tuple(prompt_seeds(seed_of(chosen[0], low), len(chosen))))
+            yield Call(chosen, low, count, tuple(seed_of(place, low) for place in chosen))
         for place in places:
             have[place] = low + count
 
@@ -62,8 +67,8 @@ def eval_seed(seed: int, benchmark: str, problem_ids: Sequence[str]) -> Callable
 def whole(have_P: Sequence[int], n: int, lengths_P: Sequence[int], max_rows: int, seed: int) -> Iterator[Call]:
     """Yield the calls that draw all ``n`` samples of every problem that lacks one, the shortest prompts first.
 
-    A call has the rows that an engine decodes side by side, so that batches have the same shapes wherever an evaluation
-    was interrupted; a problem's seed is the one it has in one call for all problems.
+    A call has ``max_rows`` samples at most, those of one problem at least; a problem's seed is the one it has in one
+    call for all problems.
     """
     seeds = prompt_seeds(seed, len(have_P))
     order = sorted(range(len(have_P)), key=lengths_P.__getitem__)

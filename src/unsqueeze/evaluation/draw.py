@@ -2,20 +2,24 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
 from operator import itemgetter
 from typing import Protocol, Self
 
 from unsqueeze.errors import Interrupted, LostProcessError, UnsqueezeError
-from unsqueeze.evaluation.calls import BLOCK, Call, blocks, eval_seed, have_of
+from unsqueeze.evaluation.calls import BLOCK, ROWS_A_CALL, Call, blocks, eval_seed, have_of
 from unsqueeze.evaluation.questions import Asked
 from unsqueeze.rollout.served import Ask, ServedModel
-from unsqueeze.rollout.types import Answer, Completion, Engine
+from unsqueeze.rollout.types import Answer, Completion, Engine, takes_on_ended
 from unsqueeze.seeds import derive_seed
 from unsqueeze.store.samples import EvalSample, Samples
 from unsqueeze.verify.verdict import Judgement
 
 STORED_AFTER_S = 5.0
-"""A sample waits at most about so long, and one call of the engine, to be judged and for its part to be written."""
+"""A sample waits at most about so long, and for those that are drawn with it, to be judged and for its part to be
+written.
+"""
 
 
 class Sink(Protocol):
@@ -51,11 +55,14 @@ def draw_missing(
     on_finished: Callable[[int], None] | None = None,
     check_stop: Callable[[], None] = lambda: None,
 ) -> None:
-    """Bring every problem of a benchmark to ``n`` judged samples on the disk, in blocks."""
+    """Bring every problem of a benchmark to ``n`` judged samples on the disk, in blocks.
+
+    ``max_rows`` are those that the engine decodes side by side.
+    """
     ids = [problem.id for problem in asked.benchmark.problems]
     have = have_of(ids, samples.keys(asked.benchmark.name))
-    calls = blocks(have, n, max(1, max_rows // BLOCK), eval_seed(seed, asked.benchmark.name, ids))
-    draw(samples, engine, asked, calls, on_finished=on_finished, check_stop=check_stop)
+    calls = blocks(have, n, max(1, ROWS_A_CALL * max_rows // BLOCK), eval_seed(seed, asked.benchmark.name, ids))
+    draw(samples, engine, asked, calls, on_finished=on_finished, check_stop=check_stop, in_parts=True)
 
 
 def draw(
@@ -68,27 +75,55 @@ def draw(
     on_judged: Callable[[Sequence[EvalSample]], None] | None = None,
     check_stop: Callable[[], None] = lambda: None,
     agree: Callable[[bool], bool] | None = None,
+    in_parts: bool = False,
 ) -> None:
     """Make the calls, and judge and store what they give.
 
-    ``check_stop`` may raise between calls: what was drawn until then is judged and stored first. Where several
-    processes draw together, ``agree`` tells all of them whether one of them says yes: they judge and store as one.
+    ``in_parts``: a problem's samples of a call are taken as soon as all of them have ended, where the engine tells, and
+    not with the whole call. After an interruption batches then have other shapes, which round otherwise.
+
+    ``check_stop`` may raise between calls, or parts: what was drawn until then is judged and stored first. Where
+    several processes draw together, ``agree`` tells all of them whether one of them says yes: they judge and store as
+    one.
     """
+    tells = in_parts and takes_on_ended(engine)
     with Storing(sink, asked, on_judged, agree) as storing:
         for call in calls:
             check_stop()
+            parts = Parts(call, storing, check_stop if tells else lambda: None)
             groups = engine.generate(
                 [asked.prompts[place] for place in call.places],
                 call.count,
                 asked.sampling,
                 seeds=call.seeds,
                 on_finished=on_finished,
+                **({"on_ended": parts.take} if tells else {}),
             )
-            storing.take(
-                (place, call.start + number, completion)
-                for place, completions in zip(call.places, groups, strict=True)
-                for number, completion in enumerate(completions)
-            )
+            if not tells:
+                parts.take(list(enumerate(chain.from_iterable(groups))))
+
+
+class Parts:
+    """The samples of a call as they end; those of a problem go on to be judged and stored when it has all of them."""
+
+    def __init__(self, call: Call, storing: "Storing", check_stop: Callable[[], None]) -> None:
+        self._call = call
+        self._storing = storing
+        self._check_stop = check_stop
+        self._drawn: list[list[tuple[int, int, Completion]]] = [[] for _ in call.places]
+
+    def take(self, ended: Sequence[tuple[int, Completion]]) -> None:
+        """Take samples, each with its place in the call, those of the first problem first."""
+        count, complete = self._call.count, False
+        for number, completion in ended:
+            drawn = self._drawn[number // count]
+            drawn.append((self._call.places[number // count], self._call.start + number % count, completion))
+            if len(drawn) == count:
+                self._storing.take(drawn)
+                complete = True
+        if complete:
+            self._storing.flush_when_due()
+            self._check_stop()
 
 
 def draw_missing_served(
@@ -123,6 +158,7 @@ def draw_missing_served(
         for number, answer in served.answers(asks, asked.sampling, on_tick=tick):
             place, index = missing[number]
             storing.take([(place, index, answer)])
+            storing.flush_when_due()
             report(1)
             check_stop()
 
@@ -130,9 +166,10 @@ def draw_missing_served(
 class Storing:
     """Judges what was drawn and puts it on the disk: at once where drawing is slow, else every few seconds.
 
-    A part costs milliseconds however small it is, as long as a quick model takes for its samples. Whatever ends the
-    drawing, all that was drawn is judged and stored; of several processes (``agree``) only where all of them know of
-    the end, since they judge together.
+    A part costs milliseconds however small it is, as long as a quick model takes for its samples. A verifier that
+    ``judges_beside`` does so in a thread, which stores too, while further samples are drawn. Whatever ends the drawing,
+    all that was drawn is judged and stored; of several processes (``agree``) only where all of them know of the end,
+    since they judge together.
     """
 
     def __init__(
@@ -148,38 +185,74 @@ class Storing:
         self._agree = agree
         self._waiting: list[tuple[int, int, Completion | Answer]] = []
         self._last = time.monotonic()
+        beside = agree is None and getattr(asked.verifier, "judges_beside", False)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="judging") if beside else None
+        self._work: Future[Sequence[EvalSample]] | None = None
 
     def take(self, drawn: Iterable[tuple[int, int, Completion | Answer]]) -> None:
         """Take samples in any order: the place of the problem of each, its index, and the sample."""
         self._waiting += drawn
-        self.flush_when_due()
 
     def flush_when_due(self) -> None:
+        """Judge and store what waits if it is time. Raises what went wrong with what was judged before."""
+        if self._work is not None and self._work.done():
+            self._finish_work()
         due = time.monotonic() - self._last >= STORED_AFTER_S
         if due if self._agree is None else self._agree(due):
             self.flush()
 
     def flush(self) -> None:
-        """Judge and store what waits."""
-        drawn, self._waiting = sorted(self._waiting, key=itemgetter(0, 1)), []
-        if drawn:
-            problems = [self._asked.benchmark.problems[place] for place, _, _ in drawn]
-            judgements = self._asked.verifier.verify(problems, [one.text for _, _, one in drawn])
-            judged = [
-                eval_sample(self._asked, place, index, one, judgement)
-                for (place, index, one), judgement in zip(drawn, judgements, strict=True)
-            ]
-            self._sink.add(judged)
-            if self._on_judged is not None:
-                self._on_judged(judged)
+        """Judge and store what waits; beside the drawing, unless what was judged last is still at it."""
+        if self._work is not None:
+            return
+        if self._thread is None:
+            self._tell(self._store(self._taken()))
+        else:
+            self._work = self._thread.submit(self._store, self._taken())
         self._last = time.monotonic()
+
+    def finish(self) -> None:
+        """Judge and store all that waits."""
+        if self._work is not None:
+            self._finish_work()
+        self._tell(self._store(self._taken()))
+
+    def _taken(self) -> list[tuple[int, int, Completion | Answer]]:
+        drawn, self._waiting = sorted(self._waiting, key=itemgetter(0, 1)), []
+        return drawn
+
+    def _store(self, drawn: Sequence[tuple[int, int, Completion | Answer]]) -> Sequence[EvalSample]:
+        """Judge samples and put them on the disk."""
+        if not drawn:
+            return []
+        problems = [self._asked.benchmark.problems[place] for place, _, _ in drawn]
+        judgements = self._asked.verifier.verify(problems, [one.text for _, _, one in drawn])
+        judged = [
+            eval_sample(self._asked, place, index, one, judgement)
+            for (place, index, one), judgement in zip(drawn, judgements, strict=True)
+        ]
+        self._sink.add(judged)
+        return judged
+
+    def _finish_work(self) -> None:
+        assert self._work is not None
+        work, self._work = self._work, None
+        self._tell(work.result())
+
+    def _tell(self, judged: Sequence[EvalSample]) -> None:
+        if judged and self._on_judged is not None:
+            self._on_judged(judged)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-        if self._agree is None or kind is None or _known_to_all(kind):
-            self.flush()
+        try:
+            if self._agree is None or kind is None or _known_to_all(kind):
+                self.finish()
+        finally:
+            if self._thread is not None:
+                self._thread.shutdown()
 
 
 def _known_to_all(kind: type[BaseException]) -> bool:

@@ -6,6 +6,7 @@ Log-probs are natural logs (nats), of each token of a response, under the weight
 ``logp_raw``        at temperature 1, over the whole vocabulary; one array with the other where that is the temperature
 """
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -159,6 +160,11 @@ class Engine(Protocol):
     def rest(self) -> None: ...
 
     def close(self) -> None: ...
+
+
+def takes_on_ended(engine: Engine) -> bool:
+    """Tell whether an engine hands completions over as they end."""
+    return "on_ended" in inspect.signature(engine.generate).parameters
 
 
 class Sampler(Protocol):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from unsqueeze.errors import RunError
 from unsqueeze.evaluation.benchmarks import Benchmark
-from unsqueeze.evaluation.calls import have_of, whole
+from unsqueeze.evaluation.calls import ROWS_A_CALL, have_of, whole
 from unsqueeze.evaluation.draw import draw
 from unsqueeze.evaluation.greedy import greedy_logp
 from unsqueeze.evaluation.questions import Asked
@@ -23,11 +23,6 @@ from unsqueeze.training.generate import check_judged
 from unsqueeze.training.run import Run
 from unsqueeze.verify.verdict import Verdict
 from unsqueeze.verify.verifiers import name_of
-
-ROWS_A_CALL = 8
-"""Calls of an engine with weights of its own hold so many times the rows it decodes side by side: it fills up by
-itself.
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +139,10 @@ def draw_samples(run: Run, held_out: HeldOut, asked: Asked, step: int, seed: int
     problems, n = held_out.problems, held_out.n
     have = have_of([problem.id for problem in problems], held_out.store.keys(step, held_out.benchmark))
     rows = run.recipe.rollout.max_rows * run.policy.processes.size
-    rows *= 1 if run.engine.policy_version is None else ROWS_A_CALL
+    # Where the engine samples from the training weights, a call is what is lost when a run is killed, and what is drawn
+    # after that is what would have been, to the bit.
+    has_own_weights = run.engine.policy_version is not None
+    rows *= ROWS_A_CALL if has_own_weights else 1
     calls = whole(have, n, [len(prompt) for prompt in asked.prompts], rows, seed)
     seen: Counter[Verdict] = Counter()
 
@@ -166,6 +164,7 @@ def draw_samples(run: Run, held_out: HeldOut, asked: Asked, step: int, seed: int
             on_judged=on_judged,
             check_stop=run.stop.check,
             agree=run.policy.processes.any if run.policy.processes.size > 1 else None,
+            in_parts=has_own_weights,
         )
 
 

@@ -6,7 +6,6 @@ since is judged when everything is drawn, and so is everything for other engines
 processes judge as one.
 """
 
-import inspect
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,7 +13,7 @@ from contextlib import nullcontext
 from types import TracebackType
 from typing import Self
 
-from unsqueeze.rollout.types import Completion, Engine
+from unsqueeze.rollout.types import Completion, Engine, takes_on_ended
 from unsqueeze.tasks.problem import Problem
 from unsqueeze.verify.verdict import Judgement, Verifier
 
@@ -37,8 +36,7 @@ class RoundJudge:
 
     def told_by(self, engine: Engine) -> dict[str, Callable[[Sequence[tuple[int, Completion]]], None]]:
         """What ``generate`` of this engine is to be given besides: nothing where judging waits for its end."""
-        takes = inspect.signature(engine.generate).parameters
-        beside = getattr(self._verifier, "judges_beside", False) and "on_ended" in takes
+        beside = getattr(self._verifier, "judges_beside", False) and takes_on_ended(engine)
         return {"on_ended": self.take} if beside else {}
 
     def take(self, ended: Sequence[tuple[int, Completion]]) -> None:

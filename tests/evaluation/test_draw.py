@@ -1,0 +1,182 @@
+"""Samples of an evaluation are stored by problems as they end, and judged while others are drawn."""
+
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from unsqueeze.errors import Interrupted, RunError
+from unsqueeze.evaluation import draw
+from unsqueeze.evaluation.draw import draw_missing
+from unsqueeze.evaluation.questions import Asked
+from unsqueeze.rollout.types import Completion, Sampling, StopReason
+from unsqueeze.store.samples import Samples
+from unsqueeze.tasks.problem import Problem
+from unsqueeze.verify.verdict import Judgement, Verdict
+
+PROBLEMS = tuple(Problem(id=f"p{i}", prompt="?", answer="1", task="t") for i in range(4))
+N = 4
+SOON_S = 30.0
+
+
+class EqualText:
+    """Judges by equality, and remembers in which threads it was asked, and for how many answers."""
+
+    def __init__(self, *, judges_beside: bool = True) -> None:
+        self.judges_beside = judges_beside
+        self.asked: list[tuple[str, int]] = []
+        self.has_judged = threading.Event()
+
+    def verify(self, problems: Sequence[Problem], responses: Sequence[str]) -> list[Judgement]:
+        self.asked.append((threading.current_thread().name, len(responses)))
+        self.has_judged.set()
+        if "broken" in responses:
+            raise RunError("the verifier broke")
+        return [Judgement(Verdict.CORRECT if text == "1" else Verdict.WRONG) for text in responses]
+
+    def close(self) -> None: ...
+
+
+class Turns:
+    """An engine that ends one response of every prompt, then the next of every prompt: problems end together, last.
+
+    ``text_of`` says a response by the number of its prompt and its own. ``meanwhile`` is called when all but the last
+    problem have ended, and ``prompts_asked`` says how many prompts each call had.
+    """
+
+    policy_version = None
+
+    def __init__(
+        self,
+        text_of: Callable[[int, int], str] = lambda prompt, index: "1",
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._text_of = text_of
+        self._meanwhile = meanwhile
+        self.prompts_asked: list[int] = []
+
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        n: int,
+        sampling: Sampling,
+        *,
+        seeds: Sequence[int],
+        on_finished: Callable[[int], None] | None = None,
+        on_ended: Callable[[Sequence[tuple[int, Completion]]], None] | None = None,
+    ) -> list[list[Completion]]:
+        self.prompts_asked.append(len(prompts))
+        drawn = [[completion(self._text_of(prompt[0], index)) for index in range(n)] for prompt in prompts]
+        for index in range(n):
+            for place in range(len(prompts)):
+                if (index, place) == (n - 1, len(prompts) - 1):
+                    self._meanwhile()
+                if on_ended is not None:
+                    on_ended([(place * n + index, drawn[place][index])])
+        return drawn
+
+
+def completion(text: str) -> Completion:
+    logp = np.full(1, -1.0, np.float32)
+    return Completion(
+        tokens=np.zeros(1, np.int32), text=text, logp_raw=logp, logp_behaviour=logp, stop_reason=StopReason.EOS
+    )
+
+
+def asked_by(verifier: EqualText) -> Asked:
+    return Asked(
+        benchmark=SimpleNamespace(name="b", problems=PROBLEMS),  # type: ignore[arg-type]
+        prompts=[[place] for place in range(len(PROBLEMS))],
+        sampling=Sampling(max_tokens=4),
+        verifier=verifier,
+        verifier_name="equal",
+    )
+
+
+def store_in(folder: Path) -> Samples:
+    return Samples(folder / "samples.parquet", folder / "parts")
+
+
+def draw_all(samples: Samples, engine: Any, verifier: EqualText, check_stop: Callable[[], None] = lambda: None) -> None:
+    draw_missing(samples, engine, asked_by(verifier), N, seed=0, max_rows=64, check_stop=check_stop)
+
+
+def keys_of(samples: Samples) -> list[tuple[str, int]]:
+    return sorted(samples.keys("b"))
+
+
+def test_a_stop_inside_a_call_keeps_the_problems_that_had_ended(tmp_path: Path):
+    asked = 0
+
+    def check_stop() -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 3:  # before the call, after the first problem, after the second
+            raise Interrupted
+
+    engine = Turns()
+    with pytest.raises(Interrupted):
+        draw_all(store_in(tmp_path), engine, EqualText(), check_stop)
+    samples = store_in(tmp_path)
+    assert keys_of(samples) == [(f"p{i}", index) for i in (0, 1) for index in range(N)]
+    draw_all(samples, engine, EqualText())
+    assert engine.prompts_asked == [4, 2]
+    assert keys_of(samples) == [(problem.id, index) for problem in PROBLEMS for index in range(N)]
+
+
+@pytest.mark.parametrize("judges_beside", [True, False])
+def test_every_sample_is_judged_and_stored_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, judges_beside: bool):
+    monkeypatch.setattr(draw, "STORED_AFTER_S", 0.0)
+    samples, verifier = store_in(tmp_path), EqualText(judges_beside=judges_beside)
+    draw_all(samples, Turns(lambda prompt, index: str(int(index < prompt))), verifier)
+    assert sum(count for _, count in verifier.asked) == len(PROBLEMS) * N
+    rows = samples.merge({"b": [problem.id for problem in PROBLEMS]}).to_pylist()
+    assert [(row["problem_id"], row["index"]) for row in rows] == [(p.id, i) for p in PROBLEMS for i in range(N)]
+    # Problem p has p right answers, its first.
+    assert [row["correct"] for row in rows] == [index < place for place in range(4) for index in range(N)]
+
+
+def test_judging_and_storing_go_on_beside_the_drawing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(draw, "STORED_AFTER_S", 0.0)
+    verifier = EqualText()
+
+    def wait() -> None:
+        assert verifier.has_judged.wait(SOON_S), "nothing was judged while the last response was drawn"
+
+    draw_all(store_in(tmp_path), Turns(meanwhile=wait), verifier)
+    assert verifier.asked[0][0].startswith("judging")
+
+
+def test_a_verifier_that_does_not_judge_beside_is_asked_in_the_thread_that_draws(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(draw, "STORED_AFTER_S", 0.0)
+    verifier = EqualText(judges_beside=False)
+    draw_all(store_in(tmp_path), Turns(), verifier)
+    # The three problems that ended one by one, and the last.
+    assert verifier.asked == [(threading.current_thread().name, N)] * 4
+
+
+@pytest.mark.parametrize("place", [0, 3])
+def test_what_the_verifier_raises_ends_the_drawing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: int):
+    monkeypatch.setattr(draw, "STORED_AFTER_S", 0.0)
+    engine = Turns(lambda prompt, index: "broken" if prompt == place else "1")
+    with pytest.raises(RunError, match="the verifier broke"):
+        draw_all(store_in(tmp_path), engine, EqualText())
+    assert {problem_id for problem_id, _ in keys_of(store_in(tmp_path))}.isdisjoint({f"p{place}"})
+
+
+def test_an_engine_that_does_not_tell_is_stored_by_calls(tmp_path: Path):
+    class Silent(Turns):
+        def generate(  # type: ignore[override]
+            self, prompts: Any, n: int, sampling: Sampling, *, seeds: Any, on_finished: Any = None
+        ) -> list[list[Completion]]:
+            return super().generate(prompts, n, sampling, seeds=seeds, on_finished=on_finished)
+
+    samples = store_in(tmp_path)
+    draw_all(samples, Silent(), EqualText())
+    assert len(keys_of(samples)) == len(PROBLEMS) * N
