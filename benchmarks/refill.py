@@ -1,6 +1,7 @@
 """Rollouts of a batch that is refilled as rows end, beside waves that last until their longest row has ended.
 
     python benchmarks/refill.py --out docs/results/refill-cpu.md
+    python benchmarks/refill.py --model ./smollm2 --problems gsm8k_train.jsonl    # a real model's lengths
 
 Both sides are one engine in one process, taking turns: a call for as many prompts at a time as fit the batch, and one
 call for all. They draw the same rollouts, to rounding. Times are CPU time, which other work on the machine lengthens
@@ -23,7 +24,7 @@ from unittest import mock
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from models import control_of, prompts_of
+from models import add_model, check_model, control_of, name_of, prompts_of
 from pages import deliver, made_by, median_and_range
 from unsqueeze.policy.loading import without_progress_bars
 from unsqueeze.policy.policy import Policy
@@ -102,6 +103,13 @@ def cases(num_prompts: int) -> Iterator[Case]:
     yield Case("the embedded model, Countdown", embedded, countdown, 8, Sampling(max_tokens=20))
 
 
+def own_case(model: Path, problems: Path, num_prompts: int, max_tokens: int) -> Case:
+    recipe = control_of(model, problems)
+    policy = Policy.load(recipe.model)
+    prompts = prompts_of(recipe, policy.tokenizer, num_prompts)
+    return Case(name_of(model), policy, prompts, 8, Sampling(max_tokens=max_tokens))
+
+
 def line_of(case: Case, max_rows: int, turns: int) -> str:
     """A line of the table."""
     waves, refilled = Side(case, max_rows, max(1, max_rows // case.n)), Side(case, max_rows, len(case.prompts))
@@ -135,11 +143,17 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=16, help="of 8 rollouts each")
     parser.add_argument("--max-rows", type=int, default=32)
     parser.add_argument("--cases", type=int, nargs="+", default=range(4), help="lines of the table, from 0 on")
+    add_model(parser)
+    parser.add_argument("--max-tokens", type=int, default=256, help="with --model: the longest response")
     parser.add_argument("--out", type=Path, help="the page to write; without it, it is printed")
     arguments = parser.parse_args()
+    check_model(parser, arguments.model, arguments.problems)
     without_progress_bars()
     torch.set_num_threads(1)
-    chosen = [case for place, case in enumerate(cases(arguments.prompts)) if place in arguments.cases]
+    if arguments.model is None:
+        chosen = [case for place, case in enumerate(cases(arguments.prompts)) if place in arguments.cases]
+    else:
+        chosen = [own_case(arguments.model, arguments.problems, arguments.prompts, arguments.max_tokens)]
     page = "\n".join(
         [
             "# Rollouts: a batch that is refilled, and waves",
