@@ -33,7 +33,7 @@ TIMES = ("sampling", *STAGES, "other")
 class Clock:
     """Seconds by stage, of wall and of this process's CPU; a stage inside another counts for the inner one alone.
 
-    What a thread does beside the command counts for what the command is at.
+    A stage in a thread beside the command takes CPU time, and no wall time: the command does not wait for it.
     """
 
     def __init__(self) -> None:
@@ -42,15 +42,22 @@ class Clock:
         self.calls: Counter[str] = Counter()
         self._inside: list[str] = []
         self._since = (0.0, 0.0)
+        self._beside = 0.0
 
     def around(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
         def timed(*args: Any, **options: Any) -> Any:
+            self.calls[stage] += 1
             if threading.current_thread() is not threading.main_thread():
-                return function(*args, **options)
+                begun = time.thread_time()
+                try:
+                    return function(*args, **options)
+                finally:
+                    took = time.thread_time() - begun
+                    self.cpu[stage] += took
+                    self._beside += took
             self._book()
             self._inside.append(stage)
-            self.calls[stage] += 1
             try:
                 return function(*args, **options)
             finally:
@@ -60,8 +67,8 @@ class Clock:
         return timed
 
     def _book(self) -> None:
-        """Count the time since the last booking for the innermost stage."""
-        now = time.perf_counter(), time.process_time()
+        """Count the time since the last booking for the innermost stage of the command."""
+        now = time.perf_counter(), time.process_time() - self._beside
         if self._inside:
             self.seconds[self._inside[-1]] += now[0] - self._since[0]
             self.cpu[self._inside[-1]] += now[1] - self._since[1]

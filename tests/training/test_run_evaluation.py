@@ -30,6 +30,7 @@ from unsqueeze.store.samples import EvalSample, Samples
 from unsqueeze.tasks.problem import Problem
 from unsqueeze.training import evaluation
 from unsqueeze.training.run import Run
+from unsqueeze.verify.countdown import CountdownVerifier
 from unsqueeze.verify.verdict import Judgement, Verdict
 
 NUM_PROBLEMS, N = 4, 4
@@ -137,14 +138,18 @@ def test_after_an_interrupt_only_what_lacks_is_drawn(tmp_path: Path, undisturbed
 
 
 KILLED = """
-import os, signal, sys
+import os, signal, sys, time
 from pathlib import Path
 import test_run_evaluation as tests
 from unsqueeze.evaluation import draw
 draw.STORED_AFTER_S = 0.0
+parts = Path(sys.argv[1]) / "evals" / "step-000000.parts"
 def before(number):
     if number == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
+        for _ in range(3000):  # stored beside the drawing
+            if list(parts.glob("0*.parquet")):
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(0.01)
 tests.evaluated(Path(sys.argv[1]), before=before)
 """
 
@@ -156,11 +161,15 @@ def test_after_a_kill_no_stored_sample_is_drawn_again(tmp_path: Path, undisturbe
         [sys.executable, "-c", KILLED, str(path)], env=os.environ | {"PYTHONPATH": folders}, timeout=600, check=False
     )
     assert killed.returncode == -signal.SIGKILL
+    parts = list((path / "evals" / "step-000000.parts").glob("0*.parquet"))
+    stored = [problem for part in parts for problem in pq.read_table(part)["problem_id"].to_pylist()]
+    assert len(stored) == len(set(stored)) * N
+    assert 1 <= len(set(stored)) <= 3
     # Killed while it wrote, too: what is left of a part is no part, and is in nobody's way.
     (path / "evals" / "step-000000.parts" / ".000009.parquet.tmp").write_bytes(b"PAR1 half")
 
     _, again = evaluated(path)
-    assert len(again.drawn) == NUM_PROBLEMS - 3
+    assert len(again.drawn) == NUM_PROBLEMS - len(set(stored))
     table, record = result(path)
     whole_table, whole_record = result(undisturbed)
     assert table.equals(whole_table)
@@ -230,10 +239,14 @@ class Watching(Silent):
         self.seen.append(dict(record))
 
 
+class AfterEveryCall(CountdownVerifier):
+    judges_beside = False
+
+
 def test_what_is_known_is_shown_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(draw, "STORED_AFTER_S", 0.0)
     progress = Watching()
-    evaluated(tmp_path / "run", progress=progress)
+    evaluated(tmp_path / "run", progress=progress, verifier=AfterEveryCall())
     assert [line["num_samples"] for line in progress.seen] == [N, 2 * N, 3 * N, 4 * N]
     assert progress.seen[-1]["avg"] == result(tmp_path / "run")[1]["avg"]
 

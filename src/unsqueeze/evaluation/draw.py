@@ -14,7 +14,7 @@ from unsqueeze.rollout.served import Ask, ServedModel
 from unsqueeze.rollout.types import Answer, Completion, Engine, takes_on_ended
 from unsqueeze.seeds import derive_seed
 from unsqueeze.store.samples import EvalSample, Samples
-from unsqueeze.verify.verdict import Judgement
+from unsqueeze.verify.verdict import Judgement, judges_beside
 
 STORED_AFTER_S = 5.0
 """A sample waits at most about so long, and for those that are drawn with it, to be judged and for its part to be
@@ -57,11 +57,13 @@ def draw_missing(
 ) -> None:
     """Bring every problem of a benchmark to ``n`` judged samples on the disk, in blocks.
 
-    ``max_rows`` are those that the engine decodes side by side.
+    ``max_rows`` are those that the engine decodes side by side; a call has as many, or more where a verifier judges
+    beside the drawing.
     """
+    rows_a_call = max_rows * (ROWS_A_CALL if judges_beside(asked.verifier) else 1)
     ids = [problem.id for problem in asked.benchmark.problems]
     have = have_of(ids, samples.keys(asked.benchmark.name))
-    calls = blocks(have, n, max(1, ROWS_A_CALL * max_rows // BLOCK), eval_seed(seed, asked.benchmark.name, ids))
+    calls = blocks(have, n, max(1, rows_a_call // BLOCK), eval_seed(seed, asked.benchmark.name, ids))
     draw(samples, engine, asked, calls, on_finished=on_finished, check_stop=check_stop, in_parts=True)
 
 
@@ -79,14 +81,15 @@ def draw(
 ) -> None:
     """Make the calls, and judge and store what they give.
 
-    ``in_parts``: a problem's samples of a call are taken as soon as all of them have ended, where the engine tells, and
-    not with the whole call. After an interruption batches then have other shapes, which round otherwise.
+    ``in_parts``: a problem's samples of a call are taken as soon as all of them have ended, and not with the whole
+    call, where the engine tells and the verifier judges beside it. After an interruption batches then have other
+    shapes, which round otherwise.
 
     ``check_stop`` may raise between calls, or parts: what was drawn until then is judged and stored first. Where
     several processes draw together, ``agree`` tells all of them whether one of them says yes: they judge and store as
     one.
     """
-    tells = in_parts and takes_on_ended(engine)
+    tells = in_parts and takes_on_ended(engine) and judges_beside(asked.verifier)
     with Storing(sink, asked, on_judged, agree) as storing:
         for call in calls:
             check_stop()
@@ -185,7 +188,7 @@ class Storing:
         self._agree = agree
         self._waiting: list[tuple[int, int, Completion | Answer]] = []
         self._last = time.monotonic()
-        beside = agree is None and getattr(asked.verifier, "judges_beside", False)
+        beside = agree is None and judges_beside(asked.verifier)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="judging") if beside else None
         self._work: Future[Sequence[EvalSample]] | None = None
 

@@ -15,7 +15,7 @@ from typing import Self
 
 from unsqueeze.rollout.types import Completion, Engine, takes_on_ended
 from unsqueeze.tasks.problem import Problem
-from unsqueeze.verify.verdict import Judgement, Verifier
+from unsqueeze.verify.verdict import Judgement, Verifier, judges_beside
 
 
 class RoundJudge:
@@ -36,8 +36,7 @@ class RoundJudge:
 
     def told_by(self, engine: Engine) -> dict[str, Callable[[Sequence[tuple[int, Completion]]], None]]:
         """What ``generate`` of this engine is to be given besides: nothing where judging waits for its end."""
-        beside = getattr(self._verifier, "judges_beside", False) and takes_on_ended(engine)
-        return {"on_ended": self.take} if beside else {}
+        return {"on_ended": self.take} if judges_beside(self._verifier) and takes_on_ended(engine) else {}
 
     def take(self, ended: Sequence[tuple[int, Completion]]) -> None:
         """Have responses judged, each with its place among the problems. Raises what the verifier raised meanwhile."""

@@ -36,6 +36,7 @@ class CountdownVerifier:
     """Implements ``Verifier`` by ``check_countdown``. Checking is cheap and safe, so it needs no worker process."""
 
     name = "countdown"
+    judges_beside = True
 
     def verify(self, problems: Sequence[Problem], responses: Sequence[str]) -> list[Judgement]:
         return [check_countdown(problem, response) for problem, response in zip(problems, responses, strict=True)]

@@ -78,3 +78,8 @@ class Verifier(Protocol):
     def verify(self, problems: Sequence[Problem], responses: Sequence[str]) -> list[Judgement]: ...
 
     def close(self) -> None: ...
+
+
+def judges_beside(verifier: Verifier) -> bool:
+    """Tell whether a verifier may be called in a thread, while responses are drawn in another."""
+    return bool(getattr(verifier, "judges_beside", False))

@@ -9,7 +9,7 @@ from unsqueeze.errors import UserError, one_line
 from unsqueeze.extensions import VERIFIERS
 from unsqueeze.tasks.problem import Problem
 from unsqueeze.tasks.task import Task
-from unsqueeze.verify.verdict import Judgement, Verdict, Verifier
+from unsqueeze.verify.verdict import Judgement, Verdict, Verifier, judges_beside
 
 Reward = Callable[[Problem, str], Any]
 """Function of a problem and a response: true or false, 1 or 0, a ``Verdict``, or None where it cannot tell."""
@@ -62,7 +62,7 @@ class Borrowed:
 
     @property
     def judges_beside(self) -> bool:
-        return getattr(self._verifier, "judges_beside", False)
+        return judges_beside(self._verifier)
 
     def abandoning(self) -> AbstractContextManager[None]:
         abandoning: Callable[[], AbstractContextManager[None]] = getattr(self._verifier, "abandoning", nullcontext)
