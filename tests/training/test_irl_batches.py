@@ -11,7 +11,7 @@ from unsqueeze.policy.batch import Row, TokenBatch
 from unsqueeze.policy.optimize import make_optimizer
 from unsqueeze.policy.policy import Policy
 from unsqueeze.tasks.problem import Problem
-from unsqueeze.training.irl_phase import TOKENS_AT_ONCE_ON_CPU, demonstration_batches, irl_updates, rate_share
+from unsqueeze.training.irl_phase import DEMONSTRATION_TOKENS_ON_CPU, demonstration_batches, irl_updates, rate_share
 from unsqueeze.training.stream import ProblemStream
 
 
@@ -67,7 +67,7 @@ def test_micro_batches_are_small_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> No
     ]
     loss, read = one_update(rows, monkeypatch, at_once=16_384)
     assert len(read) == 2
-    assert max(read) <= TOKENS_AT_ONCE_ON_CPU
+    assert max(read) <= DEMONSTRATION_TOKENS_ON_CPU
     smaller, parts = one_update(rows, monkeypatch, at_once=310)  # what a recipe allows holds all the same
     assert max(parts) <= 310
     assert smaller == pytest.approx(loss, rel=1e-6)

@@ -81,7 +81,8 @@ class RlSettings(OptimizerSettings):
     learning_rate: float = Field(5e-5, gt=0)
     """Learning rate of AdamW, constant."""
     tokens_per_microbatch: int = Field(16384, ge=1)
-    """Padded tokens, prompt and response, of one forward and backward pass: memory and speed, not the result."""
+    """Padded tokens, prompt and response, of one forward and backward pass: memory and speed, not the result. On a CPU
+    it is 4,096 at most, beyond which a pass takes more memory and is no faster."""
     steps_per_generation: int = Field(1, ge=1)
     """Optimizer steps from one generation, each on prompts of its own, against the sampling policy's log-probs."""
     dynamic_sampling: DynamicSamplingSettings | None = None

@@ -21,6 +21,10 @@ DECODED_LOGITS_BYTES = 24
 """Bytes of a logit of the next token while it is sampled: the logits, log-softmax at two temperatures, noise,
 temporaries.
 """
+TOKENS_AT_ONCE_ON_CPU = 4096
+"""Padded tokens of a micro-batch on a CPU, where more would be allowed: products of more rows are no faster, and what a
+pass keeps for the way back grows with them."""
+
 PACKED_SHARE = 8
 """The copy of the weights in which a CPU generates may take this part of its memory: a model of that size is not to
 fail for being faster.
@@ -162,7 +166,8 @@ def most_rows(workload: Workload) -> int:
 def microbatch_tokens(recipe: Recipe, workload: Workload, lengths: Lengths, layout: Layout) -> int:
     """Padded tokens of the largest forward and backward pass: as many rows as fit, or one that does not."""
     rows = -(-max(workload.rollouts_per_step, workload.demonstrations_per_update) // layout.num_devices)
-    fitting = max(1, recipe.rl.tokens_per_microbatch // lengths.longest_row)
+    allowed = recipe.rl.tokens_per_microbatch
+    fitting = max(1, (allowed if layout.on_gpu else min(allowed, TOKENS_AT_ONCE_ON_CPU)) // lengths.longest_row)
     return min(rows, fitting) * lengths.longest_row
 
 

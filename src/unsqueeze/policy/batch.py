@@ -1,7 +1,8 @@
 """The token batch: what an RL phase and an IRL phase both hand to the optimizer."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unsqueeze.distributed.processes import Processes
-from unsqueeze.policy.shared_prompts import SharedPrompts, shared_prompts
+from unsqueeze.policy.shared_prompts import SharedPrompts, num_read, shared_prompts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -62,14 +63,45 @@ class TokenBatch:
     shared: SharedPrompts | None = None
 
 
-def microbatches(rows: Sequence[Row], *, max_tokens: int) -> Iterator[list[int]]:
-    """Indices of rows, longest first, cut so that rows × longest row stays within ``max_tokens`` (one row at least)."""
-    order = sorted(range(len(rows)), key=lambda i: (-rows[i].num_tokens, i))
-    start = 0
-    while start < len(order):
-        size = max(1, max_tokens // rows[order[start]].num_tokens)
-        yield order[start : start + size]
-        start += size
+def microbatches(rows: Sequence[Row], *, max_tokens: int, share_prompts: bool = False) -> list[list[int]]:
+    """Indices of rows, cut so that rows × longest row stays within ``max_tokens`` (one row at least).
+
+    Longest rows first; with ``share_prompts`` those of one prompt one after the other, where fewer tokens are read so.
+    """
+    by_length = sorted(range(len(rows)), key=lambda i: (-rows[i].num_tokens, i))
+    parts = _cut(by_length, rows, max_tokens)
+    if not share_prompts or len(parts) < 2:
+        return parts
+    places: dict[bytes, int] = {}
+    prompt_of_N = [0] * len(rows)
+    for i in by_length:
+        prompt_of_N[i] = places.setdefault(rows[i].prompt_tokens.tobytes(), len(places))
+    by_prompt = _cut(sorted(by_length, key=prompt_of_N.__getitem__), rows, max_tokens)
+    return min(parts, by_prompt, key=lambda some: sum(_num_read([rows[i] for i in part]) for part in some))
+
+
+def _cut(order: Sequence[int], rows: Sequence[Row], max_tokens: int) -> list[list[int]]:
+    parts: list[list[int]] = []
+    longest = 0
+    for i in order:
+        longest = max(longest, rows[i].num_tokens)
+        if parts and (len(parts[-1]) + 1) * longest <= max_tokens:
+            parts[-1].append(i)
+        else:
+            parts.append([i])
+            longest = rows[i].num_tokens
+    return parts
+
+
+def _num_read(rows: Sequence[Row]) -> int:
+    """The tokens that are read of a micro-batch whose prompts are shared where that pays."""
+    width, length = max(len(row.tokens) for row in rows), _num_columns(rows)
+    return num_read([row.prompt_tokens for row in rows], width, length)
+
+
+def _num_columns(rows: Sequence[Row]) -> int:
+    """What is read of the longest row: its last token predicts nothing."""
+    return max(1, max(row.num_tokens for row in rows) - 1)
 
 
 def shares(rows: Sequence[Row], num_processes: int) -> list[list[int]]:
@@ -84,15 +116,18 @@ def shares(rows: Sequence[Row], num_processes: int) -> list[list[int]]:
     return dealt
 
 
-def own_microbatches(rows: Sequence[Row], processes: Processes, *, max_tokens: int) -> list[list[int]]:
-    """The micro-batches of this process's share of the rows, as indices.
+def own_microbatches(
+    rows: Sequence[Row], processes: Processes, *, max_tokens: int, share_prompts: bool = False
+) -> list[list[int]]:
+    """The micro-batches of this process's share of the rows, as indices (``microbatches``).
 
     Every process gets as many, so that they stay in step: where there are too few, empty ones at the end.
     """
+    cut = partial(microbatches, max_tokens=max_tokens, share_prompts=share_prompts)
     if processes.size == 1:
-        return list(microbatches(rows, max_tokens=max_tokens))
+        return cut(rows)
     of_each = [
-        [[share[i] for i in indices] for indices in microbatches([rows[i] for i in share], max_tokens=max_tokens)]
+        [[share[i] for i in indices] for indices in cut([rows[i] for i in share])]
         for share in shares(rows, processes.size)
     ]
     own = of_each[processes.rank]
@@ -121,7 +156,7 @@ def collate(rows: Sequence[Row], *, pad: int, device: torch.device, share_prompt
 
     There is no attention mask: a causal model never looks at what stands to the right, so padding there is inert.
     """
-    length_S = max(1, max(row.num_tokens for row in rows) - 1)
+    length_S = _num_columns(rows)
     length_T = max(len(row.tokens) for row in rows)
     num = len(rows)
     tokens = np.full((num, length_S), pad, dtype=np.int64)

@@ -16,7 +16,7 @@ from unsqueeze.device_errors import device_errors
 from unsqueeze.distributed.processes import Processes
 from unsqueeze.distributed.sharding import whole
 from unsqueeze.errors import RunError
-from unsqueeze.policy.batch import Row, TokenBatch, in_order, logp_of_rows, own_microbatches, rows_of
+from unsqueeze.policy.batch import Row, TokenBatch, in_order, logp_of_rows, rows_of
 from unsqueeze.policy.policy import LESS_MEMORY, Policy
 
 Loss = Callable[[Tensor, Tensor, TokenBatch], LossOutput]
@@ -138,7 +138,7 @@ def backward(
     total_weight = 0.0
     metrics: dict[str, float] = {}
     kept: dict[int, NDArray[np.float32]] = {}
-    for indices in own_microbatches(rows, policy.processes, max_tokens=tokens_per_microbatch):
+    for indices in policy.microbatches(rows, max_tokens=tokens_per_microbatch):
         batch = policy.collate(rows_of(indices, rows))
         logp_NT, entropy_NT = policy.logprobs(batch, temperature=temperature, with_entropy=with_entropy)
         output = loss(logp_NT, entropy_NT, batch)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedModel
 
 from unsqueeze.config.model_settings import ModelSettings
+from unsqueeze.cost.memory import TOKENS_AT_ONCE_ON_CPU
 from unsqueeze.device_errors import device_errors
 from unsqueeze.distributed.processes import ONE, Processes
 from unsqueeze.distributed.sharding import gathered, piece, shard, whole
@@ -148,8 +149,18 @@ class Policy:
 
     def collate(self, rows: Sequence[Row]) -> TokenBatch:
         """The rows as a micro-batch for this policy's model, on its device."""
-        share = self._forward.shares_prompts and not self.is_sharded
-        return collate(rows, pad=self.pad, device=self.device, share_prompts=share)
+        return collate(rows, pad=self.pad, device=self.device, share_prompts=self.shares_prompts)
+
+    @property
+    def shares_prompts(self) -> bool:
+        """Tell whether a prompt that several rows of a micro-batch begin with may be read once."""
+        return self._forward.shares_prompts and not self.is_sharded
+
+    def microbatches(self, rows: Sequence[Row], *, max_tokens: int) -> list[list[int]]:
+        """The micro-batches of this process's share of the rows, as indices; on a CPU of few tokens."""
+        if self.device.type == "cpu":
+            max_tokens = min(max_tokens, TOKENS_AT_ONCE_ON_CPU)
+        return own_microbatches(rows, self.processes, max_tokens=max_tokens, share_prompts=self.shares_prompts)
 
     def logprobs(
         self, batch: TokenBatch, *, temperature: float = 1.0, with_entropy: bool = True, in_fp32: bool = False
@@ -175,7 +186,7 @@ class Policy:
         All processes call this with the same rows; each scores its share, and all get the log-probs of all.
         """
         scored: dict[int, NDArray[np.float32]] = {}
-        for indices in own_microbatches(rows, self.processes, max_tokens=max_tokens):
+        for indices in self.microbatches(rows, max_tokens=max_tokens):
             part = rows_of(indices, rows)
             logp_NT, _ = self.logprobs(
                 self.collate(part),

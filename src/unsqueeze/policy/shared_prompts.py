@@ -51,7 +51,7 @@ def shared_prompts(
     distinct = [np.frombuffer(key, dtype=np.int32) for key in place_of]
     num_rows, width = responses_NT.shape
     longest = max(map(len, distinct))
-    if width < 2 or len(distinct) * longest + num_rows * (width - 1) > _WORTH * num_rows * length:
+    if not _is_worth_it(len(distinct), longest, num_rows, width, length):
         return None
     prompts_PS = np.zeros((len(distinct), longest), dtype=np.int64)
     mask_PS = np.zeros((len(distinct), longest), dtype=np.int64)
@@ -68,6 +68,26 @@ def shared_prompts(
         inputs_NR=torch.from_numpy(np.ascontiguousarray(responses_NT[:, :-1])).to(device),
         positions_NR=torch.from_numpy(positions_NR).to(device),
     )
+
+
+def num_read(prompts: Sequence[NDArray[np.int32]], width: int, length: int) -> int:
+    """Count the tokens that are read of a micro-batch, padding included, whole or in parts (``shared_prompts``).
+
+    ``width`` is the longest response, and ``length`` what is read of the longest row.
+    """
+    distinct = {prompt.tobytes() for prompt in prompts}
+    longest = max(map(len, prompts))
+    if _is_worth_it(len(distinct), longest, len(prompts), width, length):
+        return _num_in_parts(len(distinct), longest, len(prompts), width)
+    return len(prompts) * length
+
+
+def _is_worth_it(num_prompts: int, longest: int, num_rows: int, width: int, length: int) -> bool:
+    return width > 1 and _num_in_parts(num_prompts, longest, num_rows, width) <= _WORTH * num_rows * length
+
+
+def _num_in_parts(num_prompts: int, longest: int, num_rows: int, width: int) -> int:
+    return num_prompts * longest + num_rows * (width - 1)
 
 
 def read_in_parts(body: nn.Module, config: Any, parts: SharedPrompts) -> Tensor:

@@ -24,9 +24,9 @@ from unsqueeze.training.holding import in_band
 from unsqueeze.training.phase_start import PhaseStart
 from unsqueeze.training.run import Run
 
-TOKENS_AT_ONCE_ON_CPU = 2048
-"""Tokens of a micro-batch on a CPU, where more would be allowed: what a layer leaves for the next stays in the cache,
-and rows are padded to those of about their length."""
+DEMONSTRATION_TOKENS_ON_CPU = 2048
+"""Tokens of a micro-batch of demonstrations on a CPU, where more would be allowed: what a layer leaves for the next
+stays in the cache, and rows, which share no prompts, are padded to those of about their length."""
 
 
 def irl_phase(
@@ -133,7 +133,9 @@ def irl_updates(
         rows = with_start_logp(policy, demonstrations, max_tokens=tokens_per_microbatch)
     batches = demonstration_batches(len(rows), settings.batch_size, rng)
     at_once = (
-        min(tokens_per_microbatch, TOKENS_AT_ONCE_ON_CPU) if policy.device.type == "cpu" else tokens_per_microbatch
+        min(tokens_per_microbatch, DEMONSTRATION_TOKENS_ON_CPU)
+        if policy.device.type == "cpu"
+        else tokens_per_microbatch
     )
     for number in range(1, total + 1):
         check_stop()
