@@ -365,36 +365,50 @@ def test_a_store_knows_what_it_holds_as_one_that_reads_its_files(tmp_path: Path)
     assert store_in(tmp_path).keys("sums") == again.keys("sums")
 
 
-def cut(*have: int, n: int) -> list[tuple[tuple[int, ...], int, int]]:
-    """Blocks of two problems a call: places, first sample, number of samples."""
-    return [(call.places, call.start, call.count) for call in blocks(have, n, 2, lambda place, start: 0)]
+def cut(*have: int, n: int, rows: int = 32) -> list[tuple[tuple[int, ...], tuple[int, ...], int]]:
+    """The calls of problems that have their first samples: places, first samples, number of samples."""
+    calls = blocks([set(range(number)) for number in have], n, rows, lambda place, start: 0)
+    return [(call.places, call.starts, call.count) for call in calls]
 
 
 def test_blocks_by_hand():
-    # Two problems of three samples a call; blocks of 16 end at multiples of 16.
-    assert cut(0, 0, 0, n=3) == [((0, 1), 0, 3), ((2,), 0, 3)]
-    assert cut(10, 20, 0, n=20) == [((2,), 0, 16), ((0,), 10, 6), ((0, 2), 16, 4)]
+    # Blocks of 16 end at multiples of 16; a call has 32 samples.
+    assert cut(0, 0, 0, n=3) == [((0, 1, 2), (0, 0, 0), 3)]
+    assert cut(0, 0, 0, n=16) == [((0, 1), (0, 0), 16), ((2,), (0,), 16)]
+    assert cut(10, 20, 0, n=20) == [((2,), (0,), 16), ((0,), (10,), 6), ((0, 2), (16, 16), 4)]
+    # The next blocks of the same problems fill a call up.
+    assert cut(0, 0, 0, n=32) == [((0, 1), (0, 0), 16), ((2, 0), (0, 16), 16), ((1, 2), (16, 16), 16)]
     assert cut(5, 5, n=5) == []
     assert cut(n=5) == []
+    # More samples than rows: a block a call.
+    assert cut(0, 0, n=16, rows=8) == [((0,), (0,), 16), ((1,), (0,), 16)]
+
+
+def test_of_a_block_with_a_gap_what_follows_it_is_drawn():
+    have = [{*range(16, 32)}, {0, 1, 3}, set(range(32))]
+    calls = list(blocks(have, 32, 64, lambda place, start: 100 * place + start))
+    assert calls == [
+        Call((0,), (0,), 16, (0,)),
+        Call((1,), (2,), 14, (102,)),
+        Call((1,), (16,), 16, (116,)),
+    ]
 
 
 def test_the_seed_of_a_block_comes_from_its_problem_and_first_sample():
-    [call] = blocks([4, 4], 6, 2, lambda place, start: 100 * place + start)
-    assert call == Call((0, 1), 4, 2, (4, 104))
+    [call] = blocks([{0, 1, 2, 3}] * 2, 6, 32, lambda place, start: 100 * place + start)
+    assert call == Call((0, 1), (4, 4), 2, (4, 104))
     # However many problems a call has, and whichever are left.
-    alone, _ = blocks([4, 4], 6, 1, lambda place, start: 100 * place + start)
+    alone, _ = blocks([{0, 1, 2, 3}] * 2, 6, 2, lambda place, start: 100 * place + start)
     assert alone.seeds == (4,)
-    [left] = blocks([6, 4], 6, 2, lambda place, start: 100 * place + start)
-    assert left == Call((1,), 4, 2, (104,))
 
 
 def test_whole_problems_by_hand():
     # Four samples each, eight rows a call: two problems, the shortest prompts first; the second has all of its own.
-    calls = list(whole([0, 4, 0, 0], 4, [7, 5, 9, 5], 8, seed=3))
+    calls = list(whole([set(), {0, 1, 2, 3}, set(), {0, 1}], 4, [7, 5, 9, 5], 8, seed=3))
     seeds = prompt_seeds(3, 4)
-    assert calls == [Call((3,), 0, 4, (seeds[3],)), Call((0, 2), 0, 4, (seeds[0], seeds[2]))]
+    assert calls == [Call((3,), (0,), 4, (seeds[3],)), Call((0, 2), (0, 0), 4, (seeds[0], seeds[2]))]
     # More samples than rows: a problem a call.
-    assert [call.places for call in whole([0, 0], 16, [1, 1], 8, seed=3)] == [(0,), (1,)]
+    assert [call.places for call in whole([set(), set()], 16, [1, 1], 8, seed=3)] == [(0,), (1,)]
 
 
 def test_the_contests_load_by_name():

@@ -1,7 +1,11 @@
 """Samples of an evaluation are stored by problems as they end, and judged while others are drawn."""
 
+import _thread
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,10 +15,11 @@ import pytest
 
 from unsqueeze.errors import Interrupted, RunError
 from unsqueeze.evaluation import draw
+from unsqueeze.evaluation.calls import Call
 from unsqueeze.evaluation.draw import draw_missing
 from unsqueeze.evaluation.questions import Asked
 from unsqueeze.rollout.types import Completion, Sampling, StopReason
-from unsqueeze.store.samples import Samples
+from unsqueeze.store.samples import EvalSample, Samples
 from unsqueeze.tasks.problem import Problem
 from unsqueeze.verify.verdict import Judgement, Verdict
 
@@ -161,22 +166,107 @@ def test_a_verifier_that_does_not_judge_beside_is_asked_in_the_thread_that_draws
     assert verifier.asked == [(threading.current_thread().name, N * len(PROBLEMS))]
 
 
-@pytest.mark.parametrize("place", [0, 3])
-def test_what_the_verifier_raises_ends_the_drawing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: int):
+class AtOnce:
+    """In place of the thread: what is given to it is done when it returns."""
+
+    def __init__(self, *_: Any, **__: Any) -> None: ...
+
+    def submit(self, work: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        try:
+            done.set_result(work(*arguments))
+        except RunError as error:
+            done.set_exception(error)
+        return done
+
+    def shutdown(self) -> None: ...
+
+
+@pytest.mark.parametrize(("place", "was_at_its_end"), [(0, False), (3, True)])
+def test_what_the_verifier_raises_ends_the_drawing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: int, was_at_its_end: bool
+):
     monkeypatch.setattr(draw, "STORED_AFTER_S", 0.0)
-    engine = Turns(lambda prompt, index: "broken" if prompt == place else "1")
+    monkeypatch.setattr(draw, "ThreadPoolExecutor", AtOnce)
+    came_to_the_last = threading.Event()
+    engine = Turns(lambda prompt, index: "broken" if prompt == place else "1", came_to_the_last.set)
     with pytest.raises(RunError, match="the verifier broke"):
         draw_all(store_in(tmp_path), engine, EqualText())
-    assert {problem_id for problem_id, _ in keys_of(store_in(tmp_path))}.isdisjoint({f"p{place}"})
+    assert came_to_the_last.is_set() == was_at_its_end
+    # What was taken besides is judged and stored: the second problem came in before the error of the first was met.
+    kept = {0: ["p1"], 3: ["p0", "p1", "p2"]}[place]
+    assert keys_of(store_in(tmp_path)) == [(name, index) for name in kept for index in range(N)]
 
 
-def test_an_engine_that_does_not_tell_is_stored_by_calls(tmp_path: Path):
+class Abandoned(EqualText):
+    """Judges in a thread until it is abandoned, and has Ctrl-C pressed meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_abandoned = threading.Event()
+
+    def verify(self, problems: Sequence[Problem], responses: Sequence[str]) -> list[Judgement]:
+        assert threading.current_thread() is not threading.main_thread()
+        self.has_judged.set()
+        _thread.interrupt_main()
+        assert self._is_abandoned.wait(SOON_S), "nobody abandoned it"
+        raise RunError("judging was abandoned")
+
+    @contextmanager
+    def abandoning(self) -> Iterator[None]:
+        self._is_abandoned.set()
+        yield
+
+
+def test_a_second_ctrl_c_does_not_wait_for_the_judge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(draw, "STORED_AFTER_S", 0.0)
+    verifier = Abandoned()
+
+    def wait() -> None:
+        assert verifier.has_judged.wait(SOON_S)
+        raise Interrupted
+
+    with pytest.raises(KeyboardInterrupt):
+        draw_all(store_in(tmp_path), Turns(meanwhile=wait), verifier)
+    assert keys_of(store_in(tmp_path)) == []
+
+
+def test_what_is_judged_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(draw, "STORED_AFTER_S", 0.0)
+    told: list[EvalSample] = []
+    call = Call((2, 0), (0, 16), 4, (7, 8))
+    draw.draw(store_in(tmp_path), Turns(), asked_by(EqualText()), [call], on_judged=told.extend, in_parts=True)
+    assert sorted((one.problem_id, one.index) for one in told) == [
+        (name, index) for name, first in (("p0", 16), ("p2", 0)) for index in range(first, first + 4)
+    ]
+
+
+@pytest.mark.parametrize("told", [0, 3, 7])
+def test_what_an_engine_does_not_tell_is_taken_with_its_call(tmp_path: Path, told: int):
+    """Of the first problem alone it tells the first samples, or all, or of the second too."""
+
+    class Quiet(Turns):
+        def generate(self, *arguments: Any, on_ended: Any = None, **options: Any) -> list[list[Completion]]:
+            groups = super().generate(*arguments, **options)
+            on_ended(list(enumerate(chain.from_iterable(groups)))[:told])
+            return groups
+
+    samples, verifier = store_in(tmp_path), EqualText()
+    draw_all(samples, Quiet(), verifier)
+    assert keys_of(samples) == [(problem.id, index) for problem in PROBLEMS for index in range(N)]
+    assert sum(count for _, count in verifier.asked) == len(PROBLEMS) * N
+
+
+def test_an_engine_that_cannot_tell_is_stored_by_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(draw, "STORED_AFTER_S", 0.0)
+
     class Silent(Turns):
         def generate(  # type: ignore[override]
             self, prompts: Any, n: int, sampling: Sampling, *, seeds: Any, on_finished: Any = None
         ) -> list[list[Completion]]:
             return super().generate(prompts, n, sampling, seeds=seeds, on_finished=on_finished)
 
-    samples = store_in(tmp_path)
-    draw_all(samples, Silent(), EqualText())
+    samples, verifier = store_in(tmp_path), EqualText()
+    draw_all(samples, Silent(), verifier)
+    assert [count for _, count in verifier.asked] == [len(PROBLEMS) * N]
     assert len(keys_of(samples)) == len(PROBLEMS) * N

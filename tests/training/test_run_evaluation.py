@@ -19,11 +19,9 @@ from small_runs import prepare, run_to_end, small_recipe
 from unsqueeze.config.recipe import Recipe
 from unsqueeze.errors import Interrupted, LostProcessError, RunError
 from unsqueeze.evaluation import draw
-from unsqueeze.evaluation.calls import Call, whole
 from unsqueeze.metrics.summary import Summary
 from unsqueeze.progress import Silent, StopRequest
 from unsqueeze.rollout.types import Answer, Completion, Sampling, StopReason
-from unsqueeze.seeds import prompt_seeds
 from unsqueeze.store.best import best_checkpoint
 from unsqueeze.store.records import read_record
 from unsqueeze.store.samples import EvalSample, Samples
@@ -251,20 +249,6 @@ def test_what_is_known_is_shown_on_the_way(tmp_path: Path, monkeypatch: pytest.M
     assert progress.seen[-1]["avg"] == result(tmp_path / "run")[1]["avg"]
 
 
-def test_whole_calls_by_hand():
-    # Two problems a call, the shortest prompts first, and stable among equals; the second problem is done.
-    seeds = prompt_seeds(7, 5)
-    calls = list(whole([0, 4, 0, 0, 0], 4, [5, 3, 3, 9, 5], 8, 7))
-    assert calls == [
-        Call((2,), 0, 4, (seeds[2],)),
-        Call((0, 4), 0, 4, (seeds[0], seeds[4])),
-        Call((3,), 0, 4, (seeds[3],)),
-    ]
-    assert list(whole([4, 4], 4, [1, 1], 8, 7)) == []
-    # More samples than rows: a problem a call, whose engine slices it.
-    assert [call.places for call in whole([0, 0], 16, [2, 1], 8, 7)] == [(1,), (0,)]
-
-
 @pytest.mark.parametrize(
     ("end", "agree", "stored"),
     [
@@ -274,7 +258,9 @@ def test_whole_calls_by_hand():
         # Others do not know of these, and would wait in vain, or take what they are sent for something else.
         (LostProcessError("gone"), lambda due: due, 0),
         (KeyboardInterrupt(), lambda due: due, 0),
-        (KeyboardInterrupt(), None, 1),
+        (RunError("the engine failed"), None, 1),
+        # It stops at once.
+        (KeyboardInterrupt(), None, 0),
     ],
 )
 def test_several_processes_store_together_or_not_at_all(

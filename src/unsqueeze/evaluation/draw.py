@@ -3,23 +3,21 @@
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import chain
+from contextlib import nullcontext
 from operator import itemgetter
 from typing import Protocol, Self
 
 from unsqueeze.errors import Interrupted, LostProcessError, UnsqueezeError
-from unsqueeze.evaluation.calls import BLOCK, ROWS_A_CALL, Call, blocks, eval_seed, have_of
+from unsqueeze.evaluation.calls import ROWS_A_CALL, Call, blocks, eval_seed, have_of
 from unsqueeze.evaluation.questions import Asked
 from unsqueeze.rollout.served import Ask, ServedModel
 from unsqueeze.rollout.types import Answer, Completion, Engine, takes_on_ended
 from unsqueeze.seeds import derive_seed
 from unsqueeze.store.samples import EvalSample, Samples
-from unsqueeze.verify.verdict import Judgement, judges_beside
+from unsqueeze.verify.verdict import Judgement, abandoning, judges_beside
 
 STORED_AFTER_S = 5.0
-"""A sample waits at most about so long, and for those that are drawn with it, to be judged and for its part to be
-written.
-"""
+"""What was taken waits at most about so long to be judged and written, and for what is judged before it."""
 
 
 class Sink(Protocol):
@@ -57,13 +55,13 @@ def draw_missing(
 ) -> None:
     """Bring every problem of a benchmark to ``n`` judged samples on the disk, in blocks.
 
-    ``max_rows`` are those that the engine decodes side by side; a call has as many, or more where a verifier judges
+    ``max_rows`` are those that the engine decodes side by side: a call has as many, or more of a verifier that judges
     beside the drawing.
     """
     rows_a_call = max_rows * (ROWS_A_CALL if judges_beside(asked.verifier) else 1)
     ids = [problem.id for problem in asked.benchmark.problems]
     have = have_of(ids, samples.keys(asked.benchmark.name))
-    calls = blocks(have, n, max(1, rows_a_call // BLOCK), eval_seed(seed, asked.benchmark.name, ids))
+    calls = blocks(have, n, rows_a_call, eval_seed(seed, asked.benchmark.name, ids))
     draw(samples, engine, asked, calls, on_finished=on_finished, check_stop=check_stop, in_parts=True)
 
 
@@ -85,7 +83,7 @@ def draw(
     call, where the engine tells and the verifier judges beside it. After an interruption batches then have other
     shapes, which round otherwise.
 
-    ``check_stop`` may raise between calls, or parts: what was drawn until then is judged and stored first. Where
+    ``check_stop`` may raise between calls, or parts: what was taken until then is judged and stored first. Where
     several processes draw together, ``agree`` tells all of them whether one of them says yes: they judge and store as
     one.
     """
@@ -93,17 +91,17 @@ def draw(
     with Storing(sink, asked, on_judged, agree) as storing:
         for call in calls:
             check_stop()
-            parts = Parts(call, storing, check_stop if tells else lambda: None)
-            groups = engine.generate(
-                [asked.prompts[place] for place in call.places],
-                call.count,
-                asked.sampling,
-                seeds=call.seeds,
-                on_finished=on_finished,
-                **({"on_ended": parts.take} if tells else {}),
+            parts = Parts(call, storing, check_stop)
+            parts.finish(
+                engine.generate(
+                    [asked.prompts[place] for place in call.places],
+                    call.count,
+                    asked.sampling,
+                    seeds=call.seeds,
+                    on_finished=on_finished,
+                    **({"on_ended": parts.take} if tells else {}),
+                )
             )
-            if not tells:
-                parts.take(list(enumerate(chain.from_iterable(groups))))
 
 
 class Parts:
@@ -113,20 +111,34 @@ class Parts:
         self._call = call
         self._storing = storing
         self._check_stop = check_stop
-        self._drawn: list[list[tuple[int, int, Completion]]] = [[] for _ in call.places]
+        self._drawn: list[dict[int, Completion]] = [{} for _ in call.places]
+        self._is_taken = [False] * len(call.places)
 
     def take(self, ended: Sequence[tuple[int, Completion]]) -> None:
-        """Take samples, each with its place in the call, those of the first problem first."""
-        count, complete = self._call.count, False
-        for number, completion in ended:
-            drawn = self._drawn[number // count]
-            drawn.append((self._call.places[number // count], self._call.start + number % count, completion))
-            if len(drawn) == count:
-                self._storing.take(drawn)
-                complete = True
-        if complete:
+        """Take samples, each with its place in the call, those of the first problem first. May raise."""
+        if self._take(ended):
             self._storing.flush_when_due()
             self._check_stop()
+
+    def finish(self, groups: Sequence[Sequence[Completion]]) -> None:
+        """Take of a whole call what was not taken before."""
+        count = self._call.count
+        left = (place for place, is_taken in enumerate(self._is_taken) if not is_taken)
+        if self._take([(place * count + index, one) for place in left for index, one in enumerate(groups[place])]):
+            self._storing.flush_when_due()
+
+    def _take(self, ended: Sequence[tuple[int, Completion]]) -> bool:
+        """Hand the problems over that have all their samples, and tell whether there are any."""
+        call = self._call
+        has_complete = False
+        for number, completion in ended:
+            place, index = divmod(number, call.count)
+            self._drawn[place][index] = completion
+            if len(self._drawn[place]) == call.count:
+                drawn, self._drawn[place] = self._drawn[place], {}
+                self._storing.take((call.places[place], call.starts[place] + i, one) for i, one in drawn.items())
+                self._is_taken[place] = has_complete = True
+        return has_complete
 
 
 def draw_missing_served(
@@ -167,12 +179,12 @@ def draw_missing_served(
 
 
 class Storing:
-    """Judges what was drawn and puts it on the disk: at once where drawing is slow, else every few seconds.
+    """Judges what it takes and puts it on the disk: at once where drawing is slow, else every few seconds.
 
     A part costs milliseconds however small it is, as long as a quick model takes for its samples. A verifier that
-    ``judges_beside`` does so in a thread, which stores too, while further samples are drawn. Whatever ends the drawing,
-    all that was drawn is judged and stored; of several processes (``agree``) only where all of them know of the end,
-    since they judge together.
+    ``judges_beside`` does so in a thread, which stores too, while further samples are drawn. A wish to stop, or an
+    error, ends with all that was taken judged and stored; of several processes (``agree``) only where all of them know
+    of the end, since they judge together. A second Ctrl-C, KeyboardInterrupt, abandons that.
     """
 
     def __init__(
@@ -216,9 +228,11 @@ class Storing:
 
     def finish(self) -> None:
         """Judge and store all that waits."""
-        if self._work is not None:
-            self._finish_work()
-        self._tell(self._store(self._taken()))
+        try:
+            if self._work is not None:
+                self._finish_work()
+        finally:
+            self._tell(self._store(self._taken()))
 
     def _taken(self) -> list[tuple[int, int, Completion | Answer]]:
         drawn, self._waiting = sorted(self._waiting, key=itemgetter(0, 1)), []
@@ -250,12 +264,17 @@ class Storing:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        at_once = kind is not None and not issubclass(kind, Exception)
         try:
-            if self._agree is None or kind is None or _known_to_all(kind):
+            if not at_once and (self._agree is None or kind is None or _known_to_all(kind)):
                 self.finish()
+        except KeyboardInterrupt:
+            at_once = True
+            raise
         finally:
             if self._thread is not None:
-                self._thread.shutdown()
+                with abandoning(self._asked.verifier) if at_once else nullcontext():
+                    self._thread.shutdown()
 
 
 def _known_to_all(kind: type[BaseException]) -> bool:

@@ -154,7 +154,7 @@ def draw_samples(run: Run, held_out: HeldOut, asked: Asked, step: int, seed: int
 
     label = f"step {step}: {held_out.name} on {len(problems)} problems × {n}"
     with run.progress.work(label, len(problems) * n) as advance:
-        advance(sum(have))
+        advance(sum(map(len, have)))
         draw(
             StepSink(held_out.store, step),
             run.engine,

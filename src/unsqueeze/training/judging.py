@@ -1,9 +1,9 @@
 """Judging of a round of rollouts, while others of it are still being drawn where engine and verifier allow it.
 
-An engine that takes ``on_ended`` hands responses over as they end. A verifier that ``judges_beside`` has processes of
-its own for the work: a thread gives it all that has come in since it last asked, and waits for it. What has come in
-since is judged when everything is drawn, and so is everything for other engines and verifiers, and where several
-processes judge as one.
+An engine that takes ``on_ended`` hands responses over as they end. A verifier that ``judges_beside`` may be asked in a
+thread, which gives it all that has come in since it last asked; most have processes of their own for the work. What
+has come in since is judged when everything is drawn, and so is everything for other engines and verifiers, and where
+several processes judge as one.
 """
 
 import threading
@@ -15,7 +15,7 @@ from typing import Self
 
 from unsqueeze.rollout.types import Completion, Engine, takes_on_ended
 from unsqueeze.tasks.problem import Problem
-from unsqueeze.verify.verdict import Judgement, Verifier, judges_beside
+from unsqueeze.verify.verdict import Judgement, Verifier, abandoning, judges_beside
 
 
 class RoundJudge:
@@ -69,8 +69,7 @@ class RoundJudge:
     ) -> None:
         with self._lock:
             self._waiting.clear()
-        abandoning = nullcontext if kind is None else getattr(self._verifier, "abandoning", nullcontext)
-        with abandoning():
+        with nullcontext() if kind is None else abandoning(self._verifier):
             self._thread.shutdown()
 
     def _judge_on(self) -> None:

@@ -1,6 +1,7 @@
 """Verdicts on answers, and their rewards."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -83,3 +84,9 @@ class Verifier(Protocol):
 def judges_beside(verifier: Verifier) -> bool:
     """Tell whether a verifier may be called in a thread, while responses are drawn in another."""
     return bool(getattr(verifier, "judges_beside", False))
+
+
+def abandoning(verifier: Verifier) -> AbstractContextManager[None]:
+    """Return a context in which what a verifier is at in another thread ends at once, where it can."""
+    context: Callable[[], AbstractContextManager[None]] = getattr(verifier, "abandoning", nullcontext)
+    return context()

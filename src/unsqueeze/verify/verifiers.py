@@ -1,7 +1,7 @@
 """The verifier of a task, and verifiers made of plain functions."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any
 
 from unsqueeze.config.rollout_settings import VerifySettings
@@ -9,7 +9,7 @@ from unsqueeze.errors import UserError, one_line
 from unsqueeze.extensions import VERIFIERS
 from unsqueeze.tasks.problem import Problem
 from unsqueeze.tasks.task import Task
-from unsqueeze.verify.verdict import Judgement, Verdict, Verifier, judges_beside
+from unsqueeze.verify.verdict import Judgement, Verdict, Verifier, abandoning, judges_beside
 
 Reward = Callable[[Problem, str], Any]
 """Function of a problem and a response: true or false, 1 or 0, a ``Verdict``, or None where it cannot tell."""
@@ -65,8 +65,7 @@ class Borrowed:
         return judges_beside(self._verifier)
 
     def abandoning(self) -> AbstractContextManager[None]:
-        abandoning: Callable[[], AbstractContextManager[None]] = getattr(self._verifier, "abandoning", nullcontext)
-        return abandoning()
+        return abandoning(self._verifier)
 
     def start(self) -> None:
         start(self._verifier)
