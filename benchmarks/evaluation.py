@@ -4,8 +4,9 @@
     python benchmarks/evaluation.py --model ./smollm2 --turns 1     # also GSM8K, from the folder of UNSQUEEZE_DATA
 
 The real command runs in this process, with a clock around the functions that sample, judge, store and sum up. Waiting
-counts: what runs in the judge's workers while the engine samples costs nothing here. Loading the model and reading
-the problems is neither sampling nor overhead; importing packages is left to a first tiny run.
+counts: what runs in a thread or in the judge's workers while the engine samples takes CPU time, and no wall time.
+Loading the model and reading the problems is neither sampling nor overhead; importing packages is left to a first tiny
+run.
 `scripts/smollm2_checkpoint.py` makes the model for GSM8K.
 """
 
@@ -42,33 +43,58 @@ class Clock:
         self.calls: Counter[str] = Counter()
         self._inside: list[str] = []
         self._since = (0.0, 0.0)
-        self._beside = 0.0
+        self._lock = threading.Lock()
+        self._beside: tuple[int, float] | None = (
+            None  # the thread that is at a stage, and its CPU time at the beginning
+        )
+        self._took_beside = 0.0
 
     def around(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
         def timed(*args: Any, **options: Any) -> Any:
             self.calls[stage] += 1
-            if threading.current_thread() is not threading.main_thread():
-                begun = time.thread_time()
-                try:
-                    return function(*args, **options)
-                finally:
-                    took = time.thread_time() - begun
-                    self.cpu[stage] += took
-                    self._beside += took
-            self._book()
-            self._inside.append(stage)
+            in_thread = threading.current_thread() is not threading.main_thread()
+            begin, end = (self._begin_beside, self._end_beside) if in_thread else (self._begin, self._end)
+            begin(stage)
             try:
                 return function(*args, **options)
             finally:
-                self._book()
-                self._inside.pop()
+                end(stage)
 
         return timed
 
+    def _begin(self, stage: str) -> None:
+        self._book()
+        self._inside.append(stage)
+
+    def _end(self, stage: str) -> None:
+        self._book()
+        self._inside.pop()
+
+    def _begin_beside(self, stage: str) -> None:
+        with self._lock:
+            self._beside = threading.get_ident(), time.thread_time()
+
+    def _end_beside(self, stage: str) -> None:
+        with self._lock:
+            assert self._beside is not None, "no stage in a thread has another inside"
+            took = time.thread_time() - self._beside[1]
+            self.cpu[stage] += took
+            self._took_beside += took
+            self._beside = None
+
+    def _cpu_of_the_command(self) -> float:
+        """CPU time of the process without that of stages in a thread, as far as they have come."""
+        with self._lock:
+            under_way = 0.0
+            if self._beside is not None:
+                thread, begun = self._beside
+                under_way = time.clock_gettime(time.pthread_getcpuclockid(thread)) - begun
+            return time.process_time() - self._took_beside - under_way
+
     def _book(self) -> None:
         """Count the time since the last booking for the innermost stage of the command."""
-        now = time.perf_counter(), time.process_time() - self._beside
+        now = time.perf_counter(), self._cpu_of_the_command()
         if self._inside:
             self.seconds[self._inside[-1]] += now[0] - self._since[0]
             self.cpu[self._inside[-1]] += now[1] - self._since[1]
@@ -169,8 +195,9 @@ def page(rows: list[str], turns: int) -> str:
             "",
             "Seconds are wall / CPU of the command's process; shares are of sampling. On a busy machine wall time",
             "tells what else it did, CPU time does not. *Other*: problems and prompts, progress, asking git for the",
-            "commit, starting and closing the verifier, and of each sample its mean log-prob. The judge's workers have",
-            "CPU time of their own, while which the command waits: that is in the wall time of judging.",
+            "commit, starting and closing the verifier, waiting for the last to be judged, and of each sample its mean",
+            "log-prob. What is judged and stored in a thread beside the drawing takes CPU time, and no wall time. The",
+            "judge's workers have CPU time of their own.",
             "",
         ]
     )

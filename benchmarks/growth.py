@@ -62,7 +62,7 @@ def _policy_at(model: Path) -> Any:
     from unsqueeze.config.model_settings import ModelSettings
     from unsqueeze.policy.policy import Policy
 
-    return Policy.load(ModelSettings(path=str(model)))
+    return Policy.load(ModelSettings(path=str(model), device="cpu"))
 
 
 def _random_policy(vocabulary: int) -> Any:
@@ -130,7 +130,8 @@ def _rollouts(policy: Any, sizes: Mapping[str, int]) -> Callable[[], object]:
     num_prompts = sizes["completions"] // sizes["group"]
     prompts = rng.integers(4, sizes["vocabulary"], (num_prompts, PROMPT)).tolist()
     engine = HfEngine(policy.model, policy.tokenizer)
-    sampling = Sampling(temperature=1.0, max_tokens=sizes["length"], min_tokens=sizes["length"])
+    engine._end_ids = ()  # no response ends early; to bar its end would be another way of sampling
+    sampling = Sampling(temperature=1.0, max_tokens=sizes["length"])
     return lambda: engine.generate(prompts, sizes["group"], sampling, seeds=range(num_prompts))
 
 

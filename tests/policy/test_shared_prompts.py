@@ -18,6 +18,7 @@ from transformers import (
 )
 
 from tiny_models import tiny_gpt2, tiny_llama, tiny_qwen2, tiny_tokenizer
+from unsqueeze.cost.memory import TOKENS_AT_ONCE_ON_CPU
 from unsqueeze.policy.batch import Row, collate
 from unsqueeze.policy.policy import Policy
 from unsqueeze.policy.recomputing import recompute_activations
@@ -123,6 +124,19 @@ def test_the_step_takes_shared_prompts_and_log_probs_stay_those_of_a_plain_pass(
             logits = policy.model(input_ids=tokens).logits[0, len(one.prompt_tokens) - 1 : -1].log_softmax(-1)
         expected = logits.gather(1, torch.tensor(one.tokens).long()[:, None]).squeeze(1)
         np.testing.assert_allclose(logp_T, expected.numpy(), atol=1e-5)
+
+
+def test_a_policy_keeps_rows_of_a_prompt_together_and_reads_few_tokens_at_once_on_a_cpu():
+    rows = [row([prompt] * 12, [8] * length) for length in (3, 5, 4) for prompt in range(1, 5)]
+    assert of(tiny_llama()).microbatches(rows, max_tokens=3 * 17) == [
+        [place + 4, place + 8, place] for place in range(4)
+    ]
+    # One that reads rows whole: by length.
+    by_length = of(bamba()).microbatches(rows, max_tokens=3 * 17)
+    assert by_length[0] == [4, 5, 6]
+    many = [row([1] * 12, [8] * 4)] * 300
+    parts = of(tiny_llama()).microbatches(many, max_tokens=10**6)
+    assert [16 * len(part) for part in parts] == [TOKENS_AT_ONCE_ON_CPU, 300 * 16 - TOKENS_AT_ONCE_ON_CPU]
 
 
 def mistral_that_forgets() -> PreTrainedModel:

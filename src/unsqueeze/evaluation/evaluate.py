@@ -141,7 +141,8 @@ def evaluate_source(
 ) -> Evaluation:
     """Evaluate a model, or go on with an evaluation that is in ``out``: samples that are there are not drawn again.
 
-    Raises Interrupted if the user asks to stop; what was drawn is then on the disk.
+    Raises Interrupted if the user asks to stop; problems that had all samples of a block are
+    then on the disk.
     """
     begun = time.perf_counter()
     with (
