@@ -11,9 +11,9 @@ squares, one a turn: 1 is linear. Memory is what the process's largest resident 
 what the warm-up took it to.
 
 An update is one optimizer step on rows with 32 tokens of prompt, in micro-batches of as many tokens as a third of the
-usual step has, 8,192. Rollouts are drawn at temperature 1, and do not end before their limit. ``--completions``,
-``--length`` and ``--doublings`` make all of it smaller: where little is computed fixed costs weigh, and exponents are
-less.
+usual step has, 4,096 at most. Rollouts are drawn at temperature 1, and do not end before their limit.
+``--completions``, ``--length`` and ``--doublings`` make all of it smaller: where little is computed fixed costs weigh,
+and exponents are less.
 """
 
 import argparse
@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from pages import deliver, made_by, median_and_range
+from unsqueeze.cost.memory import TOKENS_AT_ONCE_ON_CPU
 
 PROMPT, GROUP, VOCABULARY = 32, 8, 4096
 PER_MICROBATCH = 32
@@ -220,7 +221,7 @@ def main() -> None:
         "length": arguments.length,
         "group": GROUP,
         "vocabulary": VOCABULARY if arguments.model is None else vocabulary_of(arguments.model),
-        "per_microbatch": PER_MICROBATCH * arguments.completions,
+        "per_microbatch": min(PER_MICROBATCH * arguments.completions, TOKENS_AT_ONCE_ON_CPU),
     }
     least = {**usual, "group": GROUP >> arguments.doublings - 1}
     axes = {axis: [least[axis] << times for times in range(arguments.doublings + 1)] for axis in grown}
