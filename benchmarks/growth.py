@@ -1,7 +1,7 @@
 """How CPU time and memory of an update and of rollouts grow with completions, length, group size and vocabulary.
 
     python benchmarks/growth.py --out docs/results/growth-cpu.md
-    python benchmarks/growth.py --model ./smollm2 --axes length --completions 16    # of a real model
+    python benchmarks/growth.py --model ./smollm2 --work rollouts --axes length --completions 16    # of a real model
 
 The model is a plain decoder with random weights, 4 layers, 128 wide, 4 heads, or ``--model``. Along each axis one size
 is doubled and all others stay as they are. Every point is made in a process of its own, forked from one that has loaded

@@ -11,6 +11,7 @@ import pytest
 
 from data import problem_set
 from unsqueeze.errors import UserError
+from unsqueeze.evaluation import draw
 from unsqueeze.evaluation.benchmarks import Where, load_benchmarks
 from unsqueeze.evaluation.calls import Call, blocks, whole
 from unsqueeze.evaluation.eval_directory import EvalDirectory
@@ -105,6 +106,7 @@ def test_an_interrupted_evaluation_goes_on_to_the_same_samples(
     flags = ["--max-rows", "8"]
     assert command(*evaluation(whole, *flags))[0] == 0
 
+    monkeypatch.setattr(draw, "STORED_AFTER_S", 1000.0)  # one part, at the end
     generate, ended = HfEngine.generate, []
 
     def generate_some(self: HfEngine, *args: Any, on_ended: Any, **options: Any) -> Any:

@@ -18,7 +18,13 @@ from unsqueeze.cost.compute import Speed, estimate_duration, forward_flops
 from unsqueeze.cost.devices import DEVICES, Device
 from unsqueeze.cost.disk import estimate_disk
 from unsqueeze.cost.known import KNOWN_CONFIGS
-from unsqueeze.cost.memory import Layout, activation_bytes_per_token, estimate_memory, kv_bytes_per_token
+from unsqueeze.cost.memory import (
+    Layout,
+    activation_bytes_per_token,
+    estimate_memory,
+    kv_bytes_per_token,
+    microbatch_tokens,
+)
 from unsqueeze.cost.shape import adapter_parameters, model_shape
 from unsqueeze.cost.workload import Lengths, count_workload
 from unsqueeze.models import embedded_model_path
@@ -125,6 +131,17 @@ def test_the_memory_of_the_papers_recipe_by_hand():
     own = 16 * 1536 + 10 * 1536 + 2 * (3 * 1536 + 2 * 256) + 8 * 8960
     assert memory.activations == 16_384 * (28 * 1536 * 4 + own)
     assert memory.peak == memory.generating > memory.updating
+
+
+@pytest.mark.parametrize(
+    ("allowed", "on_gpu", "tokens"), [(8192, True, 8000), (8192, False, 4000), (1024, False, 1000)]
+)
+def test_a_micro_batch_has_few_tokens_on_a_cpu(allowed: int, on_gpu: bool, tokens: int):
+    # Rows of 500 tokens: 16, 8 and 2 of them.
+    recipe = load_recipe("paper/1.5b-3k-sps-grpo", [f"rl.tokens_per_microbatch={allowed}"])
+    work = count_workload(recipe, num_train=3000, num_test=150)
+    lengths = replace(LENGTHS, longest_prompt=100, longest_response=400)
+    assert microbatch_tokens(recipe, work, lengths, Layout(on_gpu=on_gpu)) == tokens
 
 
 def test_sharding_divides_what_belongs_to_weights_and_ddp_does_not():

@@ -206,15 +206,19 @@ def test_shares_hold_every_row_once_and_weigh_about_the_same():
     assert max(tokens) - min(tokens) <= max(row.num_tokens for row in rows)
 
 
+@pytest.mark.parametrize("share_prompts", [False, True])
 @pytest.mark.parametrize(("count", "size"), [(0, 2), (1, 2), (7, 3), (40, 4)])
-def test_processes_get_as_many_microbatches_and_every_row_once(count: int, size: int):
+def test_processes_get_as_many_microbatches_and_every_row_once(count: int, size: int, share_prompts: bool):
     rows = two_processes.rows(count)
 
     class One:
         def __init__(self, rank: int) -> None:
             self.rank, self.size = rank, size
 
-    of_each = [own_microbatches(rows, One(rank), max_tokens=60) for rank in range(size)]  # type: ignore[arg-type]
+    of_each = [
+        own_microbatches(rows, One(rank), max_tokens=60, share_prompts=share_prompts)  # type: ignore[arg-type]
+        for rank in range(size)
+    ]
     assert len({len(batches) for batches in of_each}) == 1
     assert sorted(i for batches in of_each for batch in batches for i in batch) == list(range(count))
 

@@ -16,7 +16,7 @@ import pytest
 from unsqueeze.errors import Interrupted, RunError
 from unsqueeze.evaluation import draw
 from unsqueeze.evaluation.calls import Call
-from unsqueeze.evaluation.draw import draw_missing
+from unsqueeze.evaluation.draw import Storing, draw_missing
 from unsqueeze.evaluation.questions import Asked
 from unsqueeze.rollout.types import Completion, Sampling, StopReason
 from unsqueeze.store.samples import EvalSample, Samples
@@ -199,7 +199,7 @@ def test_what_the_verifier_raises_ends_the_drawing(
 
 
 class Abandoned(EqualText):
-    """Judges in a thread until it is abandoned, and has Ctrl-C pressed meanwhile."""
+    """Judges in a thread until it is abandoned."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -208,7 +208,6 @@ class Abandoned(EqualText):
     def verify(self, problems: Sequence[Problem], responses: Sequence[str]) -> list[Judgement]:
         assert threading.current_thread() is not threading.main_thread()
         self.has_judged.set()
-        _thread.interrupt_main()
         assert self._is_abandoned.wait(SOON_S), "nobody abandoned it"
         raise RunError("judging was abandoned")
 
@@ -218,13 +217,24 @@ class Abandoned(EqualText):
         yield
 
 
-def test_a_second_ctrl_c_does_not_wait_for_the_judge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("error", [Interrupted, KeyboardInterrupt])
+def test_a_second_ctrl_c_does_not_wait_for_the_judge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+):
+    """It comes while the first problem is judged and two wait: after the wish to stop, or in the middle of drawing."""
     monkeypatch.setattr(draw, "STORED_AFTER_S", 0.0)
+    finish_work = Storing._finish_work
+
+    def pressed(storing: Storing) -> None:
+        _thread.interrupt_main()
+        finish_work(storing)
+
+    monkeypatch.setattr(Storing, "_finish_work", pressed)
     verifier = Abandoned()
 
     def wait() -> None:
         assert verifier.has_judged.wait(SOON_S)
-        raise Interrupted
+        raise error
 
     with pytest.raises(KeyboardInterrupt):
         draw_all(store_in(tmp_path), Turns(meanwhile=wait), verifier)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from unsqueeze.config.recipe import Recipe
 from unsqueeze.cost.devices import Device
-from unsqueeze.cost.memory import Layout, kv_bytes_per_token
+from unsqueeze.cost.memory import Layout, kv_bytes_per_token, tokens_at_once
 from unsqueeze.cost.shape import ModelShape
 from unsqueeze.cost.workload import Lengths, Workload
 
@@ -87,7 +87,7 @@ class Speed:
     def pass_s(self, num_rows: int, cost: float) -> float:
         """Passes over so many rows, divided over the devices; ``cost`` in forward passes."""
         rows = math.ceil(num_rows / self.layout.num_devices)
-        microbatches = math.ceil(rows * self.lengths.mean_row / self.recipe.rl.tokens_per_microbatch)
+        microbatches = math.ceil(rows * self.lengths.mean_row / tokens_at_once(self.recipe, self.layout))
         operations = rows * self.lengths.mean_row * forward_flops(self.shape, self.lengths.mean_row / 2)
         calls = microbatches * self.shape.layers * self.device.layer_s
         return cost * (operations / self.flops_per_s + calls)

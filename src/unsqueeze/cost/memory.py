@@ -163,11 +163,16 @@ def most_rows(workload: Workload) -> int:
     return max(workload.rollouts_per_generation, workload.samples_per_evaluation, workload.samples_per_validation)
 
 
+def tokens_at_once(recipe: Recipe, layout: Layout) -> int:
+    """Padded tokens that a micro-batch may have."""
+    allowed = recipe.rl.tokens_per_microbatch
+    return allowed if layout.on_gpu else min(allowed, TOKENS_AT_ONCE_ON_CPU)
+
+
 def microbatch_tokens(recipe: Recipe, workload: Workload, lengths: Lengths, layout: Layout) -> int:
     """Padded tokens of the largest forward and backward pass: as many rows as fit, or one that does not."""
     rows = -(-max(workload.rollouts_per_step, workload.demonstrations_per_update) // layout.num_devices)
-    allowed = recipe.rl.tokens_per_microbatch
-    fitting = max(1, (allowed if layout.on_gpu else min(allowed, TOKENS_AT_ONCE_ON_CPU)) // lengths.longest_row)
+    fitting = max(1, tokens_at_once(recipe, layout) // lengths.longest_row)
     return min(rows, fitting) * lengths.longest_row
 
 

@@ -231,8 +231,10 @@ class Storing:
         try:
             if self._work is not None:
                 self._finish_work()
-        finally:
+        except Exception:
             self._tell(self._store(self._taken()))
+            raise
+        self._tell(self._store(self._taken()))
 
     def _taken(self) -> list[tuple[int, int, Completion | Answer]]:
         drawn, self._waiting = sorted(self._waiting, key=itemgetter(0, 1)), []

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from unsqueeze.policy.batch import Row, microbatches
+from unsqueeze.policy.batch import Row
 from unsqueeze.policy.policy import Policy
 
 _SCORED_TOKENS = 16_384
@@ -39,7 +39,7 @@ def mean_entropy(
     rows = [row for row in rows if row.tokens.size]
     total, count = 0.0, 0
     with torch.no_grad():
-        for indices in microbatches(rows, max_tokens=_SCORED_TOKENS):
+        for indices in policy.microbatches(rows, max_tokens=_SCORED_TOKENS):
             batch = policy.collate([rows[i] for i in indices])
             _, entropy_NT = policy.logprobs(batch, with_entropy=True)
             total += float(entropy_NT.sum(dtype=torch.float64))

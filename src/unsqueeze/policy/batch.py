@@ -12,6 +12,9 @@ from torch import Tensor
 from unsqueeze.distributed.processes import Processes
 from unsqueeze.policy.shared_prompts import SharedPrompts, num_read, shared_prompts
 
+_WORTH_MORE_PARTS = 0.9
+"""Rows are dealt by their prompts where this leaves at most this share of the tokens to read."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Row:
@@ -66,7 +69,8 @@ class TokenBatch:
 def microbatches(rows: Sequence[Row], *, max_tokens: int, share_prompts: bool = False) -> list[list[int]]:
     """Indices of rows, cut so that rows × longest row stays within ``max_tokens`` (one row at least).
 
-    Longest rows first; with ``share_prompts`` those of one prompt one after the other, where fewer tokens are read so.
+    Longest rows first; with ``share_prompts`` those of one prompt one after the other, where clearly fewer tokens are
+    read so: it makes more micro-batches.
     """
     by_length = sorted(range(len(rows)), key=lambda i: (-rows[i].num_tokens, i))
     parts = _cut(by_length, rows, max_tokens)
@@ -77,7 +81,8 @@ def microbatches(rows: Sequence[Row], *, max_tokens: int, share_prompts: bool = 
     for i in by_length:
         prompt_of_N[i] = places.setdefault(rows[i].prompt_tokens.tobytes(), len(places))
     by_prompt = _cut(sorted(by_length, key=prompt_of_N.__getitem__), rows, max_tokens)
-    return min(parts, by_prompt, key=lambda some: sum(_num_read([rows[i] for i in part]) for part in some))
+    tokens = [sum(_num_read([rows[i] for i in part]) for part in some) for some in (parts, by_prompt)]
+    return by_prompt if tokens[1] <= _WORTH_MORE_PARTS * tokens[0] else parts
 
 
 def _cut(order: Sequence[int], rows: Sequence[Row], max_tokens: int) -> list[list[int]]:

@@ -30,8 +30,8 @@ from unsqueeze.policy.recomputing import recompute_activations
 from unsqueeze.policy.saving import save_pretrained
 
 LESS_MEMORY = (
-    "Lower rl.tokens_per_microbatch (tokens_per_microbatch of an IRL phase by itself); a run may be resumed with "
-    "another one."
+    "Lower rl.tokens_per_microbatch (tokens_per_microbatch of an IRL phase by itself; on a CPU below 4096); a run may "
+    "be resumed with another one."
 )
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
