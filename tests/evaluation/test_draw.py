@@ -1,6 +1,7 @@
 """Samples of an evaluation are stored by problems as they end, and judged while others are drawn."""
 
 import _thread
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -217,6 +218,15 @@ class Abandoned(EqualText):
         yield
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt, also where a shell has it ignored in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("error", [Interrupted, KeyboardInterrupt])
 def test_a_second_ctrl_c_does_not_wait_for_the_judge(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
