@@ -44,9 +44,8 @@ class Clock:
         self._inside: list[str] = []
         self._since = (0.0, 0.0)
         self._lock = threading.Lock()
-        self._beside: tuple[int, float] | None = (
-            None  # the thread that is at a stage, and its CPU time at the beginning
-        )
+        # The thread that is at a stage, and its CPU time at the beginning.
+        self._beside: tuple[int, float] | None = None
         self._took_beside = 0.0
 
     def around(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -24,7 +24,6 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,10 +92,8 @@ def _update(policy: Any, sizes: Mapping[str, int]) -> Callable[[], object]:
 
     from unsqueeze.config.rl_settings import RlSettings
     from unsqueeze.policy.batch import Row
-    from unsqueeze.policy.optimize import make_optimizer, optimizer_step
-    from unsqueeze.training.rl_step import surrogate_loss
+    from update import update_of
 
-    settings = RlSettings()
     rng = np.random.default_rng(0)
     num_rows, length = sizes["completions"], sizes["length"]
     prompts = rng.integers(4, sizes["vocabulary"], (num_rows // sizes["group"], PROMPT), dtype=np.int32)
@@ -110,15 +107,7 @@ def _update(policy: Any, sizes: Mapping[str, int]) -> Callable[[], object]:
         )
         for place in range(num_rows)
     ]
-    return partial(
-        optimizer_step,
-        policy,
-        make_optimizer(policy, settings),
-        rows,
-        partial(surrogate_loss, settings=settings),
-        tokens_per_microbatch=sizes["per_microbatch"],
-        max_grad_norm=1.0,
-    )
+    return update_of(policy, RlSettings(tokens_per_microbatch=sizes["per_microbatch"]), rows)
 
 
 def _rollouts(policy: Any, sizes: Mapping[str, int]) -> Callable[[], object]:

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,18 @@ def launched(command: Sequence[str]) -> Launched:
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} ended with status {done.returncode}:\n{done.stderr[-2000:]}")
     return Launched(**json.loads(done.stdout))
+
+
+def asked(name: str, side: "subprocess.Popen[str]") -> Any:
+    """Ask a side, which does its work once for every line that it reads, for its next turn; return what it tells."""
+    assert side.stdin is not None
+    assert side.stdout is not None
+    side.stdin.write("\n")
+    side.stdin.flush()
+    told = side.stdout.readline()
+    if not told:
+        raise SystemExit(f"{name} ended before its turn; what it said is above")
+    return json.loads(told)
 
 
 def main() -> None:

@@ -14,7 +14,6 @@ import json
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -22,6 +21,7 @@ from unittest import mock
 import numpy as np
 import torch
 
+from launched import asked
 from models import add_model, check_model, control_of, name_of, prompts_of
 from pages import deliver, made_by, median_and_range
 from refill import VOCABULARY, random_decoder
@@ -30,9 +30,8 @@ from unsqueeze.config.rl_settings import RlSettings
 from unsqueeze.policy import policy as policies
 from unsqueeze.policy.batch import Row
 from unsqueeze.policy.loading import without_progress_bars
-from unsqueeze.policy.optimize import make_optimizer, optimizer_step
 from unsqueeze.policy.policy import Policy
-from unsqueeze.training.rl_step import surrogate_loss
+from update import update_of
 
 GROUP, PROMPT, SHORTEST, LONGEST = 8, 100, 96, 128
 
@@ -66,43 +65,24 @@ def rows_of(prompts: list[list[int]], vocabulary: int) -> list[Row]:
 
 
 def side(work: dict[str, Any]) -> None:
-    """Make an update, and one for every line that comes in; tell its CPU seconds, and the peak of memory so far."""
+    """Make an update for every line that comes in; tell its CPU seconds, and the peak of memory so far."""
     without_progress_bars()
     torch.set_num_threads(1)
     policy, prompts = policy_and_prompts(work["model"], work["problems"], work["prompts"])
-    rows, settings = rows_of(prompts, policy.vocabulary), RlSettings()
-    update = partial(
-        optimizer_step,
-        policy,
-        make_optimizer(policy, settings),
-        rows,
-        partial(surrogate_loss, settings=settings),
-        tokens_per_microbatch=work["tokens"],
-        max_grad_norm=1.0,
-    )
+    update = update_of(policy, RlSettings(tokens_per_microbatch=work["tokens"]), rows_of(prompts, policy.vocabulary))
     with mock.patch.object(policies, "TOKENS_AT_ONCE_ON_CPU", work["tokens"]):
-        while True:
+        for _ in sys.stdin:
             begun = time.process_time()
             update()
             print(json.dumps([time.process_time() - begun, peak_mb()]), flush=True)
-            if not sys.stdin.readline():
-                return
 
 
-def side_of(work: dict[str, Any]) -> "subprocess.Popen[str]":
+def side_of(name: str, work: dict[str, Any]) -> "subprocess.Popen[str]":
     """A process for one size, which has warmed up."""
     command = [sys.executable, __file__, json.dumps(work)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    told_by(process)
+    asked(name, process)
     return process
-
-
-def told_by(process: "subprocess.Popen[str]") -> list[float]:
-    assert process.stdout is not None
-    told = process.stdout.readline()
-    if not told:
-        raise SystemExit("a side ended before its turn; what it said is above")
-    return list(json.loads(told))
 
 
 def main() -> None:
@@ -115,14 +95,14 @@ def main() -> None:
     arguments = parser.parse_args()
     check_model(parser, arguments.model, arguments.problems)
     work = {name: value and str(value) for name, value in vars(arguments).items() if name in ("model", "problems")}
-    sides = {tokens: side_of(work | {"tokens": tokens, "prompts": arguments.prompts}) for tokens in arguments.tokens}
+    sides = {
+        tokens: side_of(f"{tokens:,} tokens", work | {"tokens": tokens, "prompts": arguments.prompts})
+        for tokens in arguments.tokens
+    }
     taken: dict[int, list[list[float]]] = {tokens: [] for tokens in sides}
     for _ in range(arguments.turns):
         for tokens, process in sides.items():
-            assert process.stdin is not None
-            process.stdin.write("\n")
-            process.stdin.flush()
-            taken[tokens].append(told_by(process))
+            taken[tokens].append(asked(f"{tokens:,} tokens", process))
             print(f"{tokens} tokens: {taken[tokens][-1]}", file=sys.stderr, flush=True)
     for process in sides.values():
         process.communicate()

@@ -27,6 +27,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+from launched import asked
 from models import add_model, check_model, name_of
 from pages import deliver, made_by, median_and_range
 from rl_step_work import EMBEDDED, Turn, Work
@@ -41,7 +42,7 @@ def take_turns(work: Work) -> dict[str, list[Turn]]:
         sides = {name: stack.enter_context(side_of(name.lower(), work)) for name in found}
         for number in range(work.turns):
             for name, taken in found.items():
-                taken.append(turn_of(name, sides[name]))
+                taken.append(Turn(**asked(name, sides[name])))
                 print(
                     f"beta {work.kl_coefficient:g}, turn {number + 1}, {name}: {taken[-1].cpu_ms:,.0f} CPU ms a step, "
                     f"{taken[-1].peak_mb:,.0f} MB",
@@ -53,18 +54,6 @@ def take_turns(work: Work) -> dict[str, list[Turn]]:
 def side_of(side: str, work: Work) -> "subprocess.Popen[str]":
     command = [sys.executable, str(Path(__file__).with_name(f"rl_step_{side}.py")), json.dumps(vars(work))]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-
-def turn_of(name: str, side: "subprocess.Popen[str]") -> Turn:
-    """Ask a side for its next turn, and return what it tells."""
-    assert side.stdin is not None
-    assert side.stdout is not None
-    side.stdin.write("\n")
-    side.stdin.flush()
-    told = side.stdout.readline()
-    if not told:
-        raise SystemExit(f"{name} ended before its turn; what it said is above")
-    return Turn(**json.loads(told))
 
 
 COLUMNS: dict[str, Callable[[Turn], float]] = {

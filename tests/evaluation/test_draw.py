@@ -5,46 +5,25 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 
+from judges import SOON_S, Abandonable, EqualText, completion
 from unsqueeze.errors import Interrupted, RunError
 from unsqueeze.evaluation import draw
 from unsqueeze.evaluation.calls import Call
 from unsqueeze.evaluation.draw import Storing, draw_missing
 from unsqueeze.evaluation.questions import Asked
-from unsqueeze.rollout.types import Completion, Sampling, StopReason
+from unsqueeze.rollout.types import Completion, Sampling
 from unsqueeze.store.samples import EvalSample, Samples
 from unsqueeze.tasks.problem import Problem
-from unsqueeze.verify.verdict import Judgement, Verdict
 
 PROBLEMS = tuple(Problem(id=f"p{i}", prompt="?", answer="1", task="t") for i in range(4))
 N = 4
-SOON_S = 30.0
-
-
-class EqualText:
-    """Judges by equality, and remembers in which threads it was asked, and for how many answers."""
-
-    def __init__(self, *, judges_beside: bool = True) -> None:
-        self.judges_beside = judges_beside
-        self.asked: list[tuple[str, int]] = []
-        self.has_judged = threading.Event()
-
-    def verify(self, problems: Sequence[Problem], responses: Sequence[str]) -> list[Judgement]:
-        self.asked.append((threading.current_thread().name, len(responses)))
-        self.has_judged.set()
-        if "broken" in responses:
-            raise RunError("the verifier broke")
-        return [Judgement(Verdict.CORRECT if text == "1" else Verdict.WRONG) for text in responses]
-
-    def close(self) -> None: ...
 
 
 class Turns:
@@ -84,13 +63,6 @@ class Turns:
                 if on_ended is not None:
                     on_ended([(place * n + index, drawn[place][index])])
         return drawn
-
-
-def completion(text: str) -> Completion:
-    logp = np.full(1, -1.0, np.float32)
-    return Completion(
-        tokens=np.zeros(1, np.int32), text=text, logp_raw=logp, logp_behaviour=logp, stop_reason=StopReason.EOS
-    )
 
 
 def asked_by(verifier: EqualText) -> Asked:
@@ -139,7 +111,7 @@ def test_every_sample_is_judged_and_stored_once(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(draw, "STORED_AFTER_S", 0.0)
     samples, verifier = store_in(tmp_path), EqualText(judges_beside=judges_beside)
     draw_all(samples, Turns(lambda prompt, index: str(int(index < prompt))), verifier)
-    assert sum(count for _, count in verifier.asked) == len(PROBLEMS) * N
+    assert sum(len(texts) for _, texts in verifier.asked) == len(PROBLEMS) * N
     rows = samples.merge({"b": [problem.id for problem in PROBLEMS]}).to_pylist()
     assert [(row["problem_id"], row["index"]) for row in rows] == [(p.id, i) for p in PROBLEMS for i in range(N)]
     # Problem p has p right answers, its first.
@@ -164,7 +136,7 @@ def test_a_verifier_that_does_not_judge_beside_is_asked_in_the_thread_that_draws
     verifier = EqualText(judges_beside=False)
     draw_all(store_in(tmp_path), Turns(), verifier)
     # And not inside a call of the engine, whose settings of PyTorch it would have.
-    assert verifier.asked == [(threading.current_thread().name, N * len(PROBLEMS))]
+    assert verifier.asked == [(threading.current_thread().name, ["1"] * N * len(PROBLEMS))]
 
 
 class AtOnce:
@@ -199,25 +171,6 @@ def test_what_the_verifier_raises_ends_the_drawing(
     assert keys_of(store_in(tmp_path)) == [(name, index) for name in kept for index in range(N)]
 
 
-class Abandoned(EqualText):
-    """Judges in a thread until it is abandoned."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._is_abandoned = threading.Event()
-
-    def verify(self, problems: Sequence[Problem], responses: Sequence[str]) -> list[Judgement]:
-        assert threading.current_thread() is not threading.main_thread()
-        self.has_judged.set()
-        assert self._is_abandoned.wait(SOON_S), "nobody abandoned it"
-        raise RunError("judging was abandoned")
-
-    @contextmanager
-    def abandoning(self) -> Iterator[None]:
-        self._is_abandoned.set()
-        yield
-
-
 @pytest.fixture
 def ctrl_c() -> Iterator[None]:
     """Ctrl-C raises KeyboardInterrupt, also where a shell has it ignored in the background."""
@@ -240,7 +193,7 @@ def test_a_second_ctrl_c_does_not_wait_for_the_judge(
         finish_work(storing)
 
     monkeypatch.setattr(Storing, "_finish_work", pressed)
-    verifier = Abandoned()
+    verifier = Abandonable()
 
     def wait() -> None:
         assert verifier.has_judged.wait(SOON_S)
@@ -248,6 +201,7 @@ def test_a_second_ctrl_c_does_not_wait_for_the_judge(
 
     with pytest.raises(KeyboardInterrupt):
         draw_all(store_in(tmp_path), Turns(meanwhile=wait), verifier)
+    assert [thread for thread, _ in verifier.asked] == ["judging_0"]
     assert keys_of(store_in(tmp_path)) == []
 
 
@@ -274,7 +228,7 @@ def test_what_an_engine_does_not_tell_is_taken_with_its_call(tmp_path: Path, tol
     samples, verifier = store_in(tmp_path), EqualText()
     draw_all(samples, Quiet(), verifier)
     assert keys_of(samples) == [(problem.id, index) for problem in PROBLEMS for index in range(N)]
-    assert sum(count for _, count in verifier.asked) == len(PROBLEMS) * N
+    assert sum(len(texts) for _, texts in verifier.asked) == len(PROBLEMS) * N
 
 
 def test_an_engine_that_cannot_tell_is_stored_by_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -288,5 +242,5 @@ def test_an_engine_that_cannot_tell_is_stored_by_calls(tmp_path: Path, monkeypat
 
     samples, verifier = store_in(tmp_path), EqualText()
     draw_all(samples, Silent(), verifier)
-    assert [count for _, count in verifier.asked] == [len(PROBLEMS) * N]
+    assert [len(texts) for _, texts in verifier.asked] == [len(PROBLEMS) * N]
     assert len(keys_of(samples)) == len(PROBLEMS) * N

@@ -1,18 +1,17 @@
 """A round of rollouts is judged while it is drawn, where engine and verifier allow it, and the same comes of it."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import pytest
 
+from judges import SOON_S, Abandonable, EqualText, completion
 from tiny_models import tiny_llama, tiny_tokenizer
 from unsqueeze.errors import Interrupted, RunError
 from unsqueeze.rollout.hf import HfEngine
 from unsqueeze.rollout.scripted import ScriptedEngine
-from unsqueeze.rollout.types import Completion, Sampling, StopReason
+from unsqueeze.rollout.types import Completion, Sampling
 from unsqueeze.tasks.problem import Problem
 from unsqueeze.training.judging import RoundJudge
 from unsqueeze.verify.math_verifier import MathVerifier
@@ -22,41 +21,6 @@ from unsqueeze.verify.verifiers import Borrowed
 PROBLEMS = [Problem(id=f"p{i}", prompt="?", answer=str(i), task="t") for i in range(80)]
 TEXTS = [str(i // 2) for i in range(80)]
 Ended = Sequence[tuple[int, Completion]]
-SOON_S = 30.0
-
-
-def completion(text: str) -> Completion:
-    logp = np.zeros(1, np.float32)
-    return Completion(
-        tokens=np.zeros(1, np.int32), text=text, logp_raw=logp, logp_behaviour=logp, stop_reason=StopReason.EOS
-    )
-
-
-class EqualText:
-    """Judges by equality, and remembers what it was asked and in which thread."""
-
-    judges_beside = True
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, list[str]]] = []
-        self.has_judged = threading.Event()
-
-    def verify(self, problems: Sequence[Problem], responses: Sequence[str]) -> list[Judgement]:
-        self.asked.append((threading.current_thread().name, list(responses)))
-        if "broken" in responses:
-            raise RunError("the verifier broke")
-        given = [
-            Judgement(Verdict.CORRECT if problem.answer == text else Verdict.WRONG)
-            for problem, text in zip(problems, responses, strict=True)
-        ]
-        self.has_judged.set()
-        return given
-
-    def close(self) -> None: ...
-
-
-class AtTheEnd(EqualText):
-    judges_beside = False
 
 
 class Telling:
@@ -122,7 +86,9 @@ def test_what_has_ended_is_judged_while_others_are_drawn() -> None:
 
 
 @pytest.mark.parametrize(
-    ("verifier", "engine"), [(AtTheEnd(), Telling), (EqualText(), Silent)], ids=["verifier", "engine"]
+    ("verifier", "engine"),
+    [(EqualText(judges_beside=False), Telling), (EqualText(), Silent)],
+    ids=["verifier", "engine"],
 )
 def test_others_are_asked_once_at_the_end(verifier: EqualText, engine: type[Telling]) -> None:
     found = judged(verifier, engine(verifier.has_judged))
@@ -135,24 +101,6 @@ def test_what_the_verifier_raises_is_raised_where_all_is_asked_for() -> None:
         judge.take([(0, completion("broken"))])
         with pytest.raises(RunError, match="the verifier broke"):
             judge.judgements(["broken", "1"])
-
-
-class Abandonable(EqualText):
-    """Judges until it is told to abandon that."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._is_abandoned = threading.Event()
-
-    def verify(self, problems: Sequence[Problem], responses: Sequence[str]) -> list[Judgement]:
-        super().verify(problems, responses)
-        assert self._is_abandoned.wait(SOON_S)
-        raise RunError("abandoned")
-
-    @contextmanager
-    def abandoning(self) -> Iterator[None]:
-        self._is_abandoned.set()
-        yield
 
 
 def test_a_stop_while_drawing_abandons_what_is_judged_and_what_waits() -> None:

@@ -221,7 +221,7 @@ class Storing:
         if self._work is not None:
             return
         if self._thread is None:
-            self._tell(self._store(self._taken()))
+            self._store_waiting()
         else:
             self._work = self._thread.submit(self._store, self._taken())
         self._last = time.monotonic()
@@ -232,8 +232,12 @@ class Storing:
             if self._work is not None:
                 self._finish_work()
         except Exception:
-            self._tell(self._store(self._taken()))
+            self._store_waiting()
             raise
+        self._store_waiting()
+
+    def _store_waiting(self) -> None:
+        """Judge and store what waits in this thread."""
         self._tell(self._store(self._taken()))
 
     def _taken(self) -> list[tuple[int, int, Completion | Answer]]:
