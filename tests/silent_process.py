@@ -9,7 +9,7 @@ import sys
 import time
 
 from unsqueeze.distributed import pulse
-from unsqueeze.distributed.join import AlreadyTold, joined
+from unsqueeze.distributed.join import AlreadyTold, exit_after, joined
 from unsqueeze.errors import RunError, UserError
 
 pulse.PULSE_S, pulse.SILENCE_S = 0.2, 3.0
@@ -38,10 +38,14 @@ def main(fate: str) -> None:
         processes.gather(None)
 
 
-if __name__ == "__main__":
+def tell() -> None:
     try:
         main(sys.argv[1])
     except (RunError, UserError) as error:
         sys.exit(f"error: {error}")
     except AlreadyTold:
         sys.exit(1)
+
+
+if __name__ == "__main__":
+    exit_after(tell)

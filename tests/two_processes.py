@@ -19,7 +19,7 @@ from unsqueeze.config.irl_settings import IrlSettings
 from unsqueeze.config.model_settings import LoraSettings, ModelSettings
 from unsqueeze.config.rl_settings import RlSettings
 from unsqueeze.config.run_settings import ParallelSettings
-from unsqueeze.distributed.join import joined
+from unsqueeze.distributed.join import exit_after, joined
 from unsqueeze.distributed.processes import ONE, Processes
 from unsqueeze.distributed.sharding import like, piece
 from unsqueeze.distributed.stop import SharedStop
@@ -249,4 +249,4 @@ def do_everything(strategy: Literal["ddp", "fsdp"], folder: Path, processes: Pro
 
 
 if __name__ == "__main__":
-    main()
+    exit_after(main)

@@ -266,3 +266,54 @@ import sys
 from unsqueeze.distributed.launch import run_processes
 sys.exit(run_processes([sys.executable, {str(Path(__file__).parents[1] / "silent_process.py")!r}, sys.argv[1]], 2))
 """
+
+
+ENDING = """
+import atexit, os, sys
+from unsqueeze.distributed.join import exit_after
+
+class Module:
+    def __del__(self):
+        os.write(2, b"Python is taken down\\n")
+
+def main():
+    atexit.register(lambda: print("closed"))
+    print("worked")
+    sys.exit({code!r})
+
+module = Module()
+exit_after(main)
+"""
+
+
+@pytest.mark.parametrize(("code", "exits"), [(0, 0), (None, 0), (2, 2), ("told", 1)])
+@pytest.mark.parametrize("size", ["WORLD_SIZE", "SLURM_STEP_NUM_TASKS", None])
+def test_one_of_several_ends_without_taking_python_down(size: str | None, code: object, exits: int):
+    """Threads of a group of processes that is still known would meet a Python that is gone; what is to be closed is."""
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
+    }
+    ended = subprocess.run(
+        [sys.executable, "-c", ENDING.format(code=code)],
+        env=environment | ({size: "2"} if size else {}),
+        capture_output=True,
+        text=True,
+        timeout=PROMPTLY_S,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (exits, "worked\nclosed\n")
+    told = "told\n" if code == "told" else ""
+    assert ended.stderr == told + ("" if size else "Python is taken down\n")
+
+
+def test_one_of_several_that_raises_fails():
+    ended = subprocess.run(
+        [sys.executable, "-c", "from unsqueeze.distributed.join import exit_after; exit_after(lambda: 1 / 0)"],
+        env=os.environ | {"WORLD_SIZE": "2"},
+        capture_output=True,
+        text=True,
+        timeout=PROMPTLY_S,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert "ZeroDivisionError" in ended.stderr

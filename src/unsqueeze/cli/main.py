@@ -30,6 +30,7 @@ from unsqueeze.cli.score import score
 from unsqueeze.cli.select import select
 from unsqueeze.cli.train import train
 from unsqueeze.cli.verify import verify
+from unsqueeze.distributed.join import exit_after
 from unsqueeze.errors import UnsqueezeError, UserError, one_line
 
 app = typer.Typer(
@@ -86,7 +87,12 @@ for name, command in COMMANDS.items():
 
 
 def main() -> None:
-    """Entry point: errors we raise on purpose become one message on stderr and an exit code, never a traceback."""
+    """Entry point."""
+    exit_after(run)
+
+
+def run() -> None:
+    """Run the command line: errors we raise on purpose become one message on stderr and an exit code, no traceback."""
     try:
         app()
     except UnsqueezeError as error:

@@ -4,9 +4,10 @@ torchrun and ``--processes`` set RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and M
 the job step are read, so that a batch script's own are no reason to wait for others.
 """
 
+import atexit
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,6 +20,8 @@ from unsqueeze.errors import LostProcessError, RunError, UnsqueezeError, UserErr
 
 PATIENCE = timedelta(minutes=30)
 """Patience of a process with others that live: long enough for one whose rollouts all go to the limit."""
+
+_SIZE, _SLURM_SIZE = "WORLD_SIZE", "SLURM_STEP_NUM_TASKS"
 
 GRACE_S = 20.0
 """Time that a process that lost another waits to be ended by what started it, which can tell the reason."""
@@ -39,9 +42,9 @@ class AlreadyTold(Exception):  # noqa: N818
 
 def place_in(environment: Mapping[str, str]) -> Place | None:
     """The place that a launcher gave this process; None where it was started alone. UserError if it makes no sense."""
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-    if "WORLD_SIZE" not in environment:
-        names = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")
+    names = ("RANK", _SIZE, "LOCAL_RANK")
+    if _SIZE not in environment:
+        names = ("SLURM_PROCID", _SLURM_SIZE, "SLURM_LOCALID")
         if names[1] not in environment:
             return None
     try:
@@ -88,13 +91,37 @@ def joined() -> Iterator[Processes]:
     dist.destroy_process_group()
 
 
+def exit_after(main: Callable[[], object]) -> NoReturn:
+    """Exit when ``main`` has ended, with the code that it asks for, or 0.
+
+    One of several processes does not take Python down. A group of processes outlives ``destroy_process_group`` where a
+    mesh or the default of an argument keeps it, and so do its threads: one that drops its last tensor while Python ends
+    aborts the process.
+    """
+    code = 1
+    if any(name in os.environ for name in (_SIZE, _SLURM_SIZE)):
+        atexit.register(lambda: end_at_once(code))  # the first to be registered is the last to be called
+    try:
+        main()
+        code = 0
+    except SystemExit as asked:
+        code = asked.code if isinstance(asked.code, int) else int(asked.code is not None)
+        raise
+    sys.exit(code)
+
+
 def leave(processes: Processes, code: int) -> NoReturn:
     """Exit; one of several processes at once, since what it has begun with others may never come to its end."""
     if processes.size > 1:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        end_at_once(code)
     sys.exit(code)
+
+
+def end_at_once(code: int) -> NoReturn:
+    """End this process once all that it has printed is written."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def meet(place: Place) -> Any:
