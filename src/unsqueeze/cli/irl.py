@@ -71,7 +71,11 @@ def irl(
     stop_strings: StopOption = None,
     end_tokens: EndTokensOption = None,
     tokens_per_microbatch: Annotated[
-        int, typer.Option(help="Padded tokens of one forward and backward pass: memory and speed, not the result.")
+        int,
+        typer.Option(
+            help="Padded tokens of one forward and backward pass: memory and speed, not the result. On a CPU 2,048 at "
+            "most."
+        ),
     ] = 16384,
     gradient_checkpointing: Annotated[
         bool, typer.Option("--gradient-checkpointing", help="Less memory, about a third more time.")

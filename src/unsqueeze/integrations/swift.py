@@ -55,7 +55,7 @@ class OwnSettings(Settings):
     reward: str | None = None
     """The reward that tells right (above 0) from wrong, where several are, by its name in the log."""
     tokens_per_microbatch: int = Field(16384, ge=1)
-    """Padded tokens of one pass of an IRL phase: memory and speed, not the result."""
+    """Padded tokens of one pass of an IRL phase: memory and speed, not the result. On a CPU 2,048 at most."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,7 +128,11 @@ class SPSConfig(GRPOConfig):
         default=None, metadata={"help": "Its options, as a recipe's rl.advantage_options; JSON on a command line."}
     )
     sps_tokens_per_microbatch: int = field(
-        default=16384, metadata={"help": "Padded tokens of one pass of an IRL phase: memory and speed, not the result."}
+        default=16384,
+        metadata={
+            "help": "Padded tokens of one pass of an IRL phase: memory and speed, not the result. On a CPU 2,048 at "
+            "most."
+        },
     )
 
     def __post_init__(self) -> None:
