@@ -161,6 +161,7 @@ def test_of_a_run_it_chooses_what_the_run_chose(command, tmp_path: Path):
     code, _, err = command("select", str(tmp_path / "run"), "--out", str(out))
     assert code == 0, err
     assert "run.json: k 2, pool negatives_first, quantile 0.5, likelihood mean, seed 3" in " ".join(err.split())
+    assert "token ids" not in err  # the demonstrations have them
     stored = [demo for number in run.directory.demos.numbers() for demo in run.directory.demos.read(number)]
     assert len(stored) == 2 * 4 * 4
     demos = read_lines(out)

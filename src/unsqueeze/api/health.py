@@ -13,6 +13,10 @@ EXTRAS = {
     "wandb": ("the same (trackers: [wandb])", "pip install 'unsqueeze[wandb]'"),
     "mlflow-skinny": ("the same (trackers: [mlflow])", "pip install 'unsqueeze[mlflow]'"),
     "trackio": ("the same (trackers: [trackio])", "pip install 'unsqueeze[trackio]'"),
+    "vllm": ("sampling on a GPU (rollout.engine: vllm)", "pip install 'unsqueeze[vllm]'"),
+    "reasoning-gym": ("its problems (eval --task reasoning_gym:NAME)", "pip install 'unsqueeze[reasoning-gym]'"),
+    "trl": ("SPS inside TRL's trainer", "pip install 'unsqueeze[trl]'"),
+    "ms-swift": ("SPS inside ms-swift, in an environment of its own", "pip install 'unsqueeze[swift]'"),
     "gguf": ("converting GGUF files (scripts/smollm2_checkpoint.py)", "pip install 'unsqueeze[gguf]'"),
 }
 

@@ -114,7 +114,7 @@ def select(
     Examples:
       unsqueeze select runs/quickstart/grpo --out demos.jsonl
       unsqueeze select rollouts.jsonl --k 3 --pool negatives_first --quantile 0.5 --out demos.jsonl
-      unsqueeze select trl-out --model trl-out/checkpoint-200 --max-length 256 --reward accuracy --out demos.jsonl
+      unsqueeze select trl-out --model trl-out/checkpoint-9 --max-length 256 --reward accuracy_reward --out demos.jsonl
     """
     with together(processes, f"{rollouts}: reading, to choose demonstrations") as (all_of_them, console):
         import unsqueeze as uq

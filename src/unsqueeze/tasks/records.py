@@ -170,7 +170,10 @@ def uniform_subset(problems: Iterable[Problem], size: int, seed: int, source: st
         elif (place := rng.randint(0, index)) < size:
             reservoir[place] = (index, problem)
     if len(reservoir) < size:
-        raise UserError(f"{source}: a subset of {size} problems was asked for and the file holds {len(reservoir)}.")
+        raise UserError(
+            f"{source}: a subset of {size} problems was asked for and the file holds {len(reservoir)}; ask for at most "
+            "so many, or for all (in a recipe, data.num_train and data.num_test; null takes all)."
+        )
     return [problem for _, problem in sorted(reservoir, key=lambda entry: entry[0])]
 
 

@@ -156,7 +156,9 @@ def test_other_tokens_than_the_texts_are_counted_and_carried(tmp_path: Path, che
     write_prime(tmp_path, 1, [prime_episode("g", row), prime_episode("g", other)])
     selected = uq.select(tmp_path, model=checkpoint, likelihood_under="behaviour", **ALL)
     assert (selected.reading.num_compared, selected.reading.num_retokenised) == (2, 1)
-    assert "1 of 2 texts have other tokens than were sampled" in selected.reading.describe()
+    told = selected.reading.describe()
+    assert "1 of 2 texts have other tokens than were sampled" in told
+    assert "without token ids" not in told
     assert list(selected)[1]["tokens"] == [ids_of("é")[1], ids_of("é")[0], 2]
 
 

@@ -175,6 +175,7 @@ def test_shaped_rewards_are_pointed_out(tmp_path: Path, checkpoint: str):
     write_trl(tmp_path, 1, rows)
     told = uq.select(tmp_path, model=checkpoint, max_length=0).reading.describe()
     assert "rewards take 4 values from -0.04 to 1, and above 0 counts as right" in told
+    assert "4 without token ids: those of their texts may differ from the sampled ones" in told
 
 
 @pytest.mark.usefixtures("shared_workers")

@@ -18,7 +18,8 @@ class Reading:
     """What was met while rollouts were read, in numbers.
 
     ``num_expected`` is how many there must be by the trainer's own state, ``expected_by`` how that was found; None
-    where nothing says. ``num_compared`` have token ids that were compared with those of their text.
+    where nothing says. ``num_compared`` have token ids that were compared with those of their text, and of those that
+    were looked at ``num_without_ids`` have none.
     """
 
     format: str = "plain"
@@ -28,6 +29,7 @@ class Reading:
     num_evaluation: int = 0
     num_cut_off: int = 0
     num_compared: int = 0
+    num_without_ids: int = 0
     num_retokenised: int = 0
     rewards: set[float] = field(default_factory=set)
     num_expected: int | None = None
@@ -47,14 +49,18 @@ class Reading:
         expected = "nothing says how many were to be there"
         if self.num_expected is not None:
             expected = f"{self.num_expected:,} expected ({self.expected_by})"
-        tokens = "token ids are not in the files: those of the texts may differ from the sampled ones"
+        known = [f"{self.num_cut_off:,} cut off"]
         if self.num_compared:
-            tokens = f"{self.num_retokenised:,} of {self.num_compared:,} texts have other tokens than were sampled"
+            known.append(f"{self.num_retokenised:,} of {self.num_compared:,} texts have other tokens than were sampled")
+        if self.num_without_ids:
+            known.append(
+                f"{self.num_without_ids:,} without token ids: those of their texts may differ from the sampled ones"
+            )
         lines = [
             f"format {self.format}: {self.num_rows:,} rows, {self.num_distinct:,} distinct, "
             f"{self.num_repeated:,} repeated in later log calls, {self.num_evaluation:,} of evaluation prompts, "
             f"{self.num_rollouts:,} left; {expected}",
-            f"{self.num_cut_off:,} cut off; {tokens}",
+            "; ".join(known),
             *(f"{name}: {origin}" for name, origin in self.origins.items()),
         ]
         if len(self.rewards) > 2:
@@ -141,6 +147,7 @@ class Preparation:
         """Count what is known of a rollout that is prepared."""
         reading.num_cut_off += record.fields.get("stop_reason") == "length"
         ids = token_ids(record)
+        reading.num_without_ids += ids is None
         if ids is None or self.tokenizer is None:
             return
         text = self.tokenizer.decode(ids[1], skip_special_tokens=True)
