@@ -36,13 +36,18 @@ def launched(command: Sequence[str]) -> Launched:
 def asked(name: str, side: "subprocess.Popen[str]") -> Any:
     """Ask a side, which does its work once for every line that it reads, for its next turn; return what it tells."""
     assert side.stdin is not None
-    assert side.stdout is not None
     side.stdin.write("\n")
     side.stdin.flush()
-    told = side.stdout.readline()
-    if not told:
+    return told(name, side)
+
+
+def told(name: str, side: "subprocess.Popen[str]") -> Any:
+    """Return what a side tells next."""
+    assert side.stdout is not None
+    line = side.stdout.readline()
+    if not line:
         raise SystemExit(f"{name} ended before its turn; what it said is above")
-    return json.loads(told)
+    return json.loads(line)
 
 
 def main() -> None:

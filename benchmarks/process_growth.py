@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from launched import told
 from pages import deliver, made_by, median_and_range
 from rl_step_work import EMBEDDED, Meter, Work
 from unsqueeze.distributed.launch import free_port
@@ -110,16 +111,17 @@ class Together:
             )
             for rank in range(number)
         ]
+        self._told()  # that they are warm, before others begin
 
     def turn(self) -> Turn:
         for process in self._processes:
             assert process.stdin is not None
             process.stdin.write("\n")
             process.stdin.flush()
-        told = [process.stdout.readline() for process in self._processes if process.stdout is not None]
-        if not all(told):
-            raise SystemExit("a process ended before its turn; what it said is above")
-        return [json.loads(line) for line in told]
+        return self._told()
+
+    def _told(self) -> Turn:
+        return [told("a process", process) for process in self._processes]
 
 
 def page(found: Mapping[int, list[Turn]], work: Work) -> str:

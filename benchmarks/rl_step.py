@@ -5,10 +5,10 @@
 
 Both train a model by GRPO with the same settings (fp32, AdamW), each in a process of its own, ``rl_step_trl.py`` and
 ``rl_step_ours.py``, taking turns: some steps of TRL's, some of ours, TRL's, ours, and so on. The first steps of a
-process warm up. Without ``--model`` it is the embedded Countdown model, 16 prompts × 8 rollouts of at most 20 tokens,
-rewards by the same judge. With a model of one's own it is problems of a JSONL file as the recipe ``gsm8k-smollm2`` asks
-them, and the reward is a coin that the text decides: a model that solves nothing would leave ours without an update,
-and TRL with one that changes nothing.
+process warm up, one process after the other. Without ``--model`` it is the embedded Countdown model, 16 prompts × 8
+rollouts of at most 20 tokens, rewards by the same judge. With a model of one's own it is problems of a JSONL file as
+the recipe ``gsm8k-smollm2`` asks them, and the reward is a coin that the text decides: a model that solves nothing
+would leave ours without an update, and TRL with one that changes nothing.
 
 A step is the time from the end of one to the end of the next, so that everything a trainer does between them counts;
 neither evaluates or saves checkpoints, and ours stores every rollout. Ours stops inside its first phase, one pass over
@@ -27,7 +27,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from launched import asked
+from launched import asked, told
 from models import add_model, check_model, name_of
 from pages import deliver, made_by, median_and_range
 from rl_step_work import EMBEDDED, Turn, Work
@@ -39,7 +39,10 @@ def take_turns(work: Work) -> dict[str, list[Turn]]:
     """TRL, ours, TRL, ours, …"""
     found: dict[str, list[Turn]] = {"TRL": [], "ours": []}
     with ExitStack() as stack:
-        sides = {name: stack.enter_context(side_of(name.lower(), work)) for name in found}
+        sides = {}
+        for name in found:
+            sides[name] = stack.enter_context(side_of(name.lower(), work))
+            told(name, sides[name])  # that it is warm, before the next one begins
         for number in range(work.turns):
             for name, taken in found.items():
                 taken.append(Turn(**asked(name, sides[name])))

@@ -1,7 +1,7 @@
 """What both sides of ``rl_step.py`` do and tell: the work, the clocks of a turn, and the recipe that says the prompts.
 
-A side is a process of its own, which takes some RL steps for every line that it reads and tells the turn as a line of
-JSON. Peak memory is that of the process so far, with libraries and the model.
+A side is a process of its own, which tells that it is warm, takes some RL steps for every line that it reads and tells
+the turn, each as a line of JSON. Peak memory is that of the process so far, with libraries and the model.
 """
 
 import json
@@ -120,8 +120,7 @@ class Meter:
         past = self._steps - self._work.warm_up
         if past < 0 or past % self._work.steps:
             return False
-        if past > 0:
-            print(json.dumps(self._turn()), file=self._told, flush=True)
+        print(json.dumps(self._turn() if past else {}), file=self._told, flush=True)
         if past == self._work.turns * self._work.steps:
             return True
         if not sys.stdin.readline():
