@@ -12,7 +12,7 @@ from unsqueeze.distributed import pulse
 from unsqueeze.distributed.join import AlreadyTold, exit_after, joined
 from unsqueeze.errors import RunError, UserError
 
-pulse.PULSE_S, pulse.SILENCE_S = 0.2, 3.0
+pulse.PULSE_S, pulse.SILENCE_S = 0.2, 10.0
 
 
 def find_a_mistake() -> None:

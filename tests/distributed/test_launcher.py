@@ -16,6 +16,8 @@ import yaml
 from lives import live
 from same_runs import assert_same_run
 from small_runs import small_recipe
+from unsqueeze.distributed.agent import Agent
+from unsqueeze.distributed.launch import run_processes
 from unsqueeze.store.run_directory import RunDirectory
 
 RECIPE = small_recipe(
@@ -114,7 +116,7 @@ def test_a_wish_to_stop_ends_all_and_the_run_goes_on_alone(
 ):
     run = tmp_path / "run"
     with launched(tmp_path, "--set", f"parallel.strategy={strategy}") as launcher:
-        wait_until((run / "rollouts" / "step-000003.parquet").exists, launcher)
+        wait_until((run / "rollouts" / "step-000001.parquet").exists, launcher)
         send(launcher, number)
         for gap in gaps_s:
             time.sleep(gap)
@@ -246,6 +248,18 @@ def test_a_process_that_fails_ends_the_others():
     assert ended.returncode == 1
     assert ended.stderr.count("process 1 has had enough") == 1
     assert "Traceback" not in ended.stderr
+
+
+def test_a_process_that_fails_just_after_it_was_looked_at_is_no_success(monkeypatch: pytest.MonkeyPatch):
+    look = Agent._first_failure
+
+    def look_and_wait(agent: Agent) -> int | None:
+        found = look(agent)
+        time.sleep(0.5)
+        return found
+
+    monkeypatch.setattr(Agent, "_first_failure", look_and_wait)
+    assert run_processes([sys.executable, "-c", "import sys, time; time.sleep(0.2); sys.exit(2)"], 2) == 2
 
 
 def test_a_mistake_that_many_meet_is_told_once_while_they_show_that_they_live():

@@ -1,5 +1,6 @@
 """One token's attention over shared heads against the definition, and against what transformers computes."""
 
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -8,6 +9,7 @@ from torch import Tensor
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from tiny_models import tiny_llama
+from unsqueeze.policy.sdpa import sdpa_by
 from unsqueeze.rollout.attention import one_token_attention, shared_heads
 
 ROWS, KEY_HEADS, GROUP, PAST, WIDTH = 3, 2, 4, 5, 8
@@ -78,4 +80,31 @@ def test_transformers_is_as_before_afterwards() -> None:
     assert ALL_ATTENTION_FUNCTIONS["sdpa"] is before
     with pytest.raises(ZeroDivisionError), shared_heads():
         raise ZeroDivisionError
+    assert ALL_ATTENTION_FUNCTIONS["sdpa"] is before
+
+
+def test_blocks_of_two_threads_do_not_meet() -> None:
+    """One enters, another enters, the first leaves: transformers is as before only once both have left."""
+    before: Callable[..., object] = ALL_ATTENTION_FUNCTIONS["sdpa"]
+    met: list[int] = []
+    entered, left = threading.Event(), threading.Event()
+
+    def attend(*_: object) -> None:
+        met.append(threading.get_ident())
+
+    def other() -> None:
+        with sdpa_by(attend):
+            entered.set()
+            assert left.wait(60)
+            sdpa(QUERY, KEY, VALUE, MAY_READ, scaling=0.4)
+
+    thread = threading.Thread(target=other)
+    with shared_heads():
+        thread.start()
+        assert entered.wait(60)
+        sdpa(QUERY, KEY, VALUE, MAY_READ, scaling=0.4)
+    assert not met
+    left.set()
+    thread.join()
+    assert met == [thread.ident]
     assert ALL_ATTENTION_FUNCTIONS["sdpa"] is before

@@ -1,5 +1,6 @@
 """The workers: deadlines, memory, deaths, orphans. What happens to one answer happens to no other."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -22,7 +23,14 @@ INNOCENT = [(rf"\sqrt{{{n}}}", rf"\boxed{{\sqrt{{{n}}} + 0}}") for n in range(2,
 
 
 def children() -> list[psutil.Process]:
-    return [p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE]
+    return [p for p in psutil.Process().children(recursive=True) if lives(p)]
+
+
+def lives(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # it was one a moment ago
+        return False
 
 
 def wait_until(true: Callable[[], bool], seconds: float = 20.0) -> bool:
@@ -104,27 +112,22 @@ def test_a_worker_has_so_much_memory_and_may_write_no_file_and_no_core(verifier:
     assert [worker.rlimit(limit) for limit in limits] == [(memory, memory), (0, 0), (0, 0)]
 
 
-def test_a_worker_killed_from_outside_loses_nothing(verifier: MathVerifier) -> None:
-    stop = threading.Event()
+def test_a_worker_killed_from_outside_loses_nothing(verifier: MathVerifier, monkeypatch: pytest.MonkeyPatch) -> None:
     killed: list[int] = []
+    begin = processes.WorkerHandle.begin
 
-    def assassin() -> None:
-        # One murder of each of the workers there are at first: no answer can be hit twice.
-        while not killed and not stop.is_set():
-            for worker in list(verifier._pool._workers):
-                if worker.in_flight:
-                    os.kill(worker.pid, signal.SIGKILL)
-                    killed.append(worker.pid)
-            time.sleep(0.001)
+    def begin_and_die(worker: processes.WorkerHandle, timeout_s: float) -> None:
+        begin(worker, timeout_s)
+        if not killed:  # one murder, so that no answer is hit twice
+            assert worker.in_flight
+            killed.append(worker.pid)
+            os.kill(worker.pid, signal.SIGKILL)
 
+    monkeypatch.setattr(processes.WorkerHandle, "begin", begin_and_die)
     golds = [gold for gold, _ in INNOCENT] * 3
     # All distinct, so that every one is judged.
     responses = [response.replace("+ 0", f"+ 0 \\cdot {place}") for place, (_, response) in enumerate(INNOCENT * 3)]
-    thread = threading.Thread(target=assassin)
-    thread.start()
     judgements = verifier.verify_answers(golds, responses)
-    stop.set()
-    thread.join()
     assert killed
     assert {judgement.verdict for judgement in judgements} == {Verdict.CORRECT}
 
@@ -138,13 +141,16 @@ def test_an_answer_whose_worker_dies_twice_is_not_judged(
 ) -> None:
     monkeypatch.setattr(verifier._pool, "_timeout_s", 60.0)  # no deadline ends it, however slow the machine
     stop = threading.Event()
+    killed: set[int] = set()
 
     def assassin() -> None:
-        # Kills every worker that has been at the hanging answer, alone, for a while.
-        while not stop.is_set():
+        # Kills the first two workers that have been at the hanging answer, alone, for a while.
+        while not stop.is_set() and len(killed) < 2:
             for worker in list(verifier._pool._workers):
-                if len(worker.in_flight) == 1 and worker.deadline - time.monotonic() < 59.5:
-                    os.kill(worker.pid, end)
+                if len(worker.in_flight) == 1 and worker.deadline - time.monotonic() < 59.5 and len(killed) < 2:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(worker.pid, end)
+                        killed.add(worker.pid)
             time.sleep(0.05)
 
     thread = threading.Thread(target=assassin)
@@ -166,7 +172,8 @@ def test_a_worker_that_is_kept_from_computing_is_no_time_out_of_the_answer(
     def halt() -> None:
         while not stop.is_set():
             for worker in list(verifier._pool._workers):
-                os.kill(worker.pid, signal.SIGSTOP)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(worker.pid, signal.SIGSTOP)
             time.sleep(0.002)
 
     thread = threading.Thread(target=halt)
@@ -394,7 +401,10 @@ def test_the_time_of_a_process_is_also_that_of_its_living_children() -> None:
     assert processes.cpu_s(process.pid) is None
 
 
-def test_judging_in_another_thread_is_abandoned_and_the_next_is_judged(verifier: MathVerifier) -> None:
+def test_judging_in_another_thread_is_abandoned_and_the_next_is_judged(
+    verifier: MathVerifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verifier._pool, "_timeout_s", 60.0)  # no deadline ends it, however slow the machine
     raised: list[BaseException] = []
 
     def judge() -> None:

@@ -50,11 +50,12 @@ class Agent(LocalElasticAgent):
     def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
         """Look at the processes, as the agent does many times a second, and do first what it would not."""
         self._hand_on_wishes()
+        running = any(process.poll() is None for process in self._processes)  # looked at first: none fails unseen
         if self.failed is None:
             self.failed = self._first_failure()
             self._deadline = time.monotonic() + GRACE_S
-        if self.failed is not None and any(process.poll() is None for process in self._processes):
-            if time.monotonic() < self._deadline:
+        if running:
+            if self.failed is None or time.monotonic() < self._deadline:
                 return RunResult(state=WorkerState.HEALTHY)
             self._context.close(timeout=GRACE_S)
         return super()._monitor_workers(worker_group)

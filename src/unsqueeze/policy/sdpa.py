@@ -1,5 +1,6 @@
 """Ways of attention that take the place of transformers' ``sdpa`` for a while, where they apply."""
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,20 +15,38 @@ _MORE_THAN_A_MASK = ("position_bias", "cache")
 """Arguments of transformers' ``sdpa`` that change which keys are read, or how strongly."""
 
 
+_LOCK = threading.Lock()
+_ways: list[tuple[int, Attend]] = []
+"""The ways of blocks that are entered, each with the thread that is in it."""
+_sdpa: list[Any] = []
+"""What transformers has as ``sdpa``, while a block is entered."""
+
+
 @contextmanager
 def sdpa_by(attend: Attend) -> Iterator[None]:
-    """In this block ``sdpa`` of transformers reads by ``attend`` where that applies, and all else as before."""
-    sdpa = ALL_ATTENTION_FUNCTIONS["sdpa"]
-
-    def attention(
-        module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **keywords: Any
-    ) -> Any:
-        is_plain = not keywords.get("dropout") and all(keywords.get(name) is None for name in _MORE_THAN_A_MASK)
-        read = attend(query, key, value, attention_mask, keywords.get("scaling")) if is_plain else None
-        return sdpa(module, query, key, value, attention_mask, **keywords) if read is None else (read, None)
-
-    ALL_ATTENTION_FUNCTIONS["sdpa"] = attention
+    """In this block, and thread, ``sdpa`` of transformers reads by ``attend`` where that applies, else as before."""
+    way = (threading.get_ident(), attend)
+    with _LOCK:
+        if not _ways:
+            _sdpa.append(ALL_ATTENTION_FUNCTIONS["sdpa"])
+            ALL_ATTENTION_FUNCTIONS["sdpa"] = _attention
+        _ways.append(way)
     try:
         yield
     finally:
-        ALL_ATTENTION_FUNCTIONS["sdpa"] = sdpa
+        with _LOCK:
+            _ways.remove(way)
+            if not _ways:
+                ALL_ATTENTION_FUNCTIONS["sdpa"] = _sdpa.pop()
+
+
+def _attention(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **keywords: Any
+) -> Any:
+    if not keywords.get("dropout") and all(keywords.get(name) is None for name in _MORE_THAN_A_MASK):
+        for thread, attend in reversed(tuple(_ways)):
+            if thread == threading.get_ident():
+                read = attend(query, key, value, attention_mask, keywords.get("scaling"))
+                if read is not None:
+                    return read, None
+    return _sdpa[0](module, query, key, value, attention_mask, **keywords)

@@ -163,7 +163,7 @@ class NurseryHandle:
         self._process.stderr.close()
 
     def _last_words(self) -> str:
-        self._process.wait(_CLOSE_TIMEOUT_S)
+        self._wait_for_its_end()
         if self._ready or self._process.stderr is None:
             return f"it ended with code {self._process.returncode}"
         lines = self._process.stderr.read().decode(errors="replace").strip().splitlines()
@@ -207,15 +207,18 @@ class NurseryHandle:
     def close(self) -> None:
         """Closing the socket ends the nursery, and it takes its workers with it."""
         self._control.close()
+        if not self._ready:
+            self._process.kill()
+        self._wait_for_its_end()
+        if self._process.stderr is not None:
+            self._process.stderr.close()
+
+    def _wait_for_its_end(self) -> None:
         try:
-            if not self._ready:
-                self._process.kill()
             self._process.wait(_CLOSE_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        if self._process.stderr is not None:
-            self._process.stderr.close()
 
     def forget(self) -> None:
         """In a forked copy of the process that started it: close our ends and leave it to the original."""
