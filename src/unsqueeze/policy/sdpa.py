@@ -19,7 +19,7 @@ _LOCK = threading.Lock()
 _ways: list[tuple[int, Attend]] = []
 """The ways of blocks that are entered, each with the thread that is in it."""
 _sdpa: list[Any] = []
-"""What transformers has as ``sdpa``, while a block is entered."""
+"""What transformers had as ``sdpa`` before a block was entered; kept, as a thread may be on its way to it."""
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def sdpa_by(attend: Attend) -> Iterator[None]:
     way = (threading.get_ident(), attend)
     with _LOCK:
         if not _ways:
-            _sdpa.append(ALL_ATTENTION_FUNCTIONS["sdpa"])
+            _sdpa[:] = [ALL_ATTENTION_FUNCTIONS["sdpa"]]
             ALL_ATTENTION_FUNCTIONS["sdpa"] = _attention
         _ways.append(way)
     try:
@@ -37,7 +37,7 @@ def sdpa_by(attend: Attend) -> Iterator[None]:
         with _LOCK:
             _ways.remove(way)
             if not _ways:
-                ALL_ATTENTION_FUNCTIONS["sdpa"] = _sdpa.pop()
+                ALL_ATTENTION_FUNCTIONS["sdpa"] = _sdpa[0]
 
 
 def _attention(
