@@ -162,8 +162,8 @@ class Worker:
         """What it says next. TimeoutError where that takes longer, EOFError where it has ended."""
         until = time.monotonic() + seconds
         while b"\n" not in self._rest:
-            ready, _, _ = select.select([self._reading], [], [], max(0.0, until - time.monotonic()))
-            if not ready:
+            left = until - time.monotonic()
+            if left <= 0 or not select.select([self._reading], [], [], left)[0]:
                 raise TimeoutError(f"it was killed after {seconds:.0f} s")
             more = os.read(self._reading, 1 << 16)
             if not more:
