@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from unsqueeze.config.load import check_recipe
+from unsqueeze.distributed.join import end_at_once
 from unsqueeze.errors import INTERRUPTED, Interrupted, UnsqueezeError, UserError, one_line
 from unsqueeze.progress import Advance, StopRequest
 
@@ -135,7 +136,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    code = main()
-    sys.stdout.flush()
     # The watching thread may be inside of a read, which the interpreter would wait for at its end.
-    os._exit(code)
+    end_at_once(main())
